@@ -1,0 +1,95 @@
+"""Every error that nuqconv raises on purpose.
+
+A message names the file, the line or the layer, what was found, what was expected and what to do about it. A check that can find
+several faults raises one error whose ``problems`` lists them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "CaffeProcessError",
+    "CalibrationError",
+    "ConfigError",
+    "EvaluatorError",
+    "FormatError",
+    "ModelError",
+    "NuqconvError",
+    "NuqconvWarning",
+    "OutputError",
+    "QuantizationError",
+    "RuntimeMissingError",
+    "SearchError",
+    "UnsupportedError",
+]
+
+
+class NuqconvError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        message: What is wrong, where, and what to do.
+        problems: One line for each fault when there are several; they are appended to the message.
+    """
+
+    def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
+        self.problems: Sequence[str] = tuple(problems)
+        lines = [message, *(f"  - {problem}" for problem in self.problems)]
+        super().__init__("\n".join(lines))
+
+
+class NuqconvWarning(UserWarning):
+    """Something worth knowing that does not stop the work."""
+
+
+class FormatError(NuqconvError):
+    """A file cannot be read: truncated, empty, or not of the format that its place calls for."""
+
+
+class ModelError(NuqconvError):
+    """A model is readable but wrong in itself: missing weights, shapes that do not fit, NaN, a cycle."""
+
+
+class UnsupportedError(NuqconvError):
+    """The model is right, but a layer or parameter in it is outside what the asked operation can do."""
+
+
+class ConfigError(NuqconvError):
+    """A quantization configuration, mapping file or option is wrong; each problem names its key path."""
+
+
+class QuantizationError(NuqconvError):
+    """A layer cannot be quantized as the plan asks; the message names the layer and the remedy."""
+
+
+class CalibrationError(NuqconvError):
+    """Activation ranges could not be measured."""
+
+
+class EvaluatorError(NuqconvError):
+    """The user's evaluator raised, returned something that is no number, or contradicts itself."""
+
+
+class SearchError(NuqconvError):
+    """No plan satisfies the evaluator.
+
+    Attributes:
+        best: The best trial found, or None if not one was finished.
+    """
+
+    def __init__(self, message: str, problems: Iterable[str] = (), best: object = None) -> None:
+        super().__init__(message, problems)
+        self.best = best
+
+
+class RuntimeMissingError(NuqconvError):
+    """A runtime that the operation needs is not installed; the message says how to get it."""
+
+
+class CaffeProcessError(NuqconvError):
+    """Real Caffe failed in its child process: a CHECK, a crash, a timeout or a Python exception there."""
+
+
+class OutputError(NuqconvError):
+    """The outputs could not be written; what stood there before is as it was."""
