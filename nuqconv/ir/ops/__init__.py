@@ -1,1 +1,40 @@
-"""TODO."""
+"""The operator set, one module for each family."""
+
+from __future__ import annotations
+
+from nuqconv.ir.ops.activation import Identity, Power, ReLU, Sigmoid, Softmax, TanH
+from nuqconv.ir.ops.base import Op, OpError, Shape
+from nuqconv.ir.ops.convolution import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops.merge import Concat, Crop, Eltwise
+from nuqconv.ir.ops.normalization import BatchNorm, Scale
+from nuqconv.ir.ops.opaque import Opaque
+from nuqconv.ir.ops.pooling import Pooling
+from nuqconv.ir.ops.quantization import Dequantize, Quantize
+from nuqconv.ir.ops.shape import Flatten, Permute, Reshape
+
+__all__ = [
+    "BatchNorm",
+    "Concat",
+    "Convolution",
+    "Crop",
+    "Deconvolution",
+    "Dequantize",
+    "Eltwise",
+    "Flatten",
+    "Identity",
+    "InnerProduct",
+    "Op",
+    "OpError",
+    "Opaque",
+    "Permute",
+    "Pooling",
+    "Power",
+    "Quantize",
+    "ReLU",
+    "Reshape",
+    "Scale",
+    "Shape",
+    "Sigmoid",
+    "Softmax",
+    "TanH",
+]

@@ -1,0 +1,51 @@
+"""Pooling with Caffe's window rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+
+__all__ = ["Pooling"]
+
+
+@dataclass(frozen=True)
+class Pooling(Op):
+    """Maximum or average over windows of an (N, C, H, W) input.
+
+    The output size is rounded up (or down if not ``round_up``); a last window that would start in the padding is dropped. AVE divides by the
+    size of the window clipped to the padded input.
+    """
+
+    method: Literal["MAX", "AVE"]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    global_pooling: bool = False
+    round_up: bool = True
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Output (N, C, windows down, windows across)."""
+        expect_params(params, [])
+        shape = inputs[0]
+        if len(shape) != 4:
+            raise OpError(f"input has {len(shape)} dimensions, expected 4")
+        if self.global_pooling:
+            return ((*shape[:2], 1, 1),)
+        spatial = tuple(self.windows(size, axis) for axis, size in enumerate(shape[2:]))
+        if min(spatial) < 1:
+            raise OpError("the kernel exceeds the padded input")
+        return ((*shape[:2], *spatial),)
+
+    def windows(self, size: int, axis: int) -> int:
+        """Returns the number of windows along spatial ``axis`` over an input of ``size``."""
+        kernel, stride, pad = self.kernel[axis], self.stride[axis], self.pad[axis]
+        if pad >= kernel:
+            raise OpError(f"pad {pad} is not smaller than kernel {kernel}")
+        room = size + 2 * pad - kernel
+        count = (-(-room // stride) if self.round_up else room // stride) + 1
+        if pad and (count - 1) * stride >= size + pad:
+            count -= 1
+        return count

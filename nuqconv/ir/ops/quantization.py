@@ -1,0 +1,29 @@
+"""The two operators around a quantized layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nuqconv.ir.ops.base import Op, OpError, Shape, UnaryOp
+
+__all__ = ["Dequantize", "Quantize"]
+
+
+@dataclass(frozen=True)
+class Quantize(UnaryOp):
+    """``clip(rint(x / scale) + offset, -128, 127)`` as int8; layers that read it compute on ``q - offset``."""
+
+    scale: float
+    offset: int
+
+
+@dataclass(frozen=True)
+class Dequantize(Op):
+    """Multiplies an integer result by one float32 step size for each channel (axis 1). Parameter: step sizes (C,)."""
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the input's shape."""
+        if len(params) != 1 or len(inputs[0]) < 2 or params[0] != (inputs[0][1],):
+            raise OpError(f"needs one step size for each of the channels of {inputs[0]}, found {list(params)}")
+        return (inputs[0],)
