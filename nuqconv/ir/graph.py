@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 def read_only(array: Array) -> Array:
     """Returns a view of ``array`` that cannot be written through."""
-    view = array.view()
+    view: Array = array.view()
     view.flags.writeable = False
     return view
 

@@ -31,7 +31,7 @@ _POOL = _load()
 
 def message_class(name: str) -> type[Message]:
     """Returns the message class ``name`` of the schema (for instance ``"LayerParameter"``)."""
-    return cast("type[Message]", message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}")))
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
 def field_names(name: str) -> frozenset[str]:

@@ -12,9 +12,12 @@ __all__ = ["Dequantize", "Quantize"]
 
 @dataclass(frozen=True)
 class Quantize(UnaryOp):
-    """``clip(rint(x / scale) + offset, -128, 127)`` as int8; layers that read it compute on ``q - offset``."""
+    """``clip(rint(x * multiplier) + offset, -128, 127)`` as int8; layers that read it compute on ``q - offset``.
 
-    scale: float
+    ``multiplier`` is the float32 reciprocal of the step size: it, not the step size, is what a deploy model stores.
+    """
+
+    multiplier: float
     offset: int
 
 
