@@ -1,1 +1,1 @@
-"""TODO."""
+"""Readers: files of a framework -> Graph."""

@@ -1,1 +1,8 @@
-"""TODO."""
+"""Reads Caffe models."""
+
+from __future__ import annotations
+
+from nuqconv.frontends.caffe.build import load_graph
+from nuqconv.frontends.caffe.phase import NetState
+
+__all__ = ["NetState", "load_graph"]

@@ -1,0 +1,274 @@
+"""Caffe files -> Graph."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nuqconv.frontends.caffe.layers import CannotReadError, Reading, reader_for
+from nuqconv.frontends.caffe.phase import NetState, is_included
+from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
+from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape, read_weights
+
+from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.ir import Array, Graph, Input, Node, Origin
+from nuqconv.ir.ops import Opaque
+
+__all__ = ["load_graph"]
+
+_LOG = logging.getLogger(__name__)
+
+# Layers that read a data set or compare with labels: a net with them is made for training.
+_TRAINING = frozenset(
+    (
+        *(
+            "AnnotatedData",
+            "Data",
+            "DummyData",
+            "HDF5Data",
+            "ImageData",
+            "MemoryData",
+            "VideoData",
+            "WindowData",
+            "HDF5Output",
+        ),
+        *("Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultiBoxLoss"),
+        *("MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss"),
+    )
+)
+
+
+def load_graph(model_file: str | Path, weights_file: str | Path, *, state: NetState | None = None) -> Graph:
+    """Reads a Caffe network and its weights.
+
+    Args:
+        model_file: The .prototxt.
+        weights_file: The .caffemodel.
+        state: Phase, level and stages that select layers; TEST by default.
+
+    Returns:
+        The verified graph. A layer whose type or parameters are not known is an Opaque node. Of a blob that in-place layers write several
+        times, the last state has the blob's name and an earlier one is called ``blob@layer``.
+
+    Raises:
+        FormatError: A file cannot be read.
+        UnsupportedError: The net is for training, or a file is of an old generation.
+        ModelError: The net is wrong in itself or the weights do not fit it; all faults are listed.
+    """
+    definition, weights = read_prototxt(model_file), read_weights(weights_file)
+    builder = _Builder(definition, weights, state or NetState())
+    return builder.build().verify()
+
+
+class _Builder:
+    """Walks the layers in file order and follows which value each blob holds at that point."""
+
+    def __init__(self, definition: Prototxt, weights: Weights, state: NetState) -> None:
+        self.definition = definition
+        self.weights = weights
+        self.problems: list[str] = []
+        self.layers = [layer for layer in definition.layers if self._included(layer, state)]
+        self.current: dict[str, str] = {}
+        self.unread: dict[str, None] = {}
+        self.storage: dict[str, str] = {}
+        self.inputs: list[Input] = []
+        self.nodes: list[Node] = []
+        self.params: dict[str, Array] = {}
+        self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
+
+    def build(self) -> Graph:
+        training = [f"{self._place(layer)}" for layer in self.layers if layer.message.type in _TRAINING]
+        if training:
+            raise UnsupportedError(
+                f"{self.definition.path}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
+                "Layers that stand in the way:",
+                training,
+            )
+        self._duplicates()
+        self._header_inputs()
+        for layer in self.layers:
+            self._add(layer)
+        if self.problems:
+            raise ModelError(f"{self.definition.path} with {self.weights.path}: the model is not valid", self.problems)
+        unused = [
+            name
+            for name, layer in self.weights.layers.items()
+            if len(layer.blobs) and name not in {n.name for n in self.nodes}
+        ]
+        if unused:
+            _LOG.info(
+                "%s: weights of %d layers are not used by the net: %s",
+                self.weights.path,
+                len(unused),
+                ", ".join(unused),
+            )
+        return Graph(
+            self.definition.header.name or Path(self.definition.path).stem,
+            tuple(self.inputs),
+            tuple(self.nodes),
+            self.params,
+            tuple(self.unread),
+            self.storage,
+        )
+
+    def _included(self, layer: LayerText, state: NetState) -> bool:
+        try:
+            return is_included(layer.message, state)
+        except ModelError as error:
+            self.problems.append(f"{self.definition.path}:{layer.line}: {error}")
+            return False
+
+    def _place(self, layer: LayerText) -> str:
+        return f"{self.definition.path}:{layer.line}: layer '{layer.message.name}' ({layer.message.type})"
+
+    def _duplicates(self) -> None:
+        for name, count in Counter(layer.message.name for layer in self.layers).items():
+            if count > 1:
+                lines = ", ".join(str(layer.line) for layer in self.layers if layer.message.name == name)
+                self.problems.append(
+                    f"{self.definition.path}: {count} layers are called '{name}' (lines {lines}); names must differ"
+                )
+
+    def _header_inputs(self) -> None:
+        header, path = self.definition.header, self.definition.path
+        names = list(header.input)
+        if len(header.input_shape):
+            shapes = [tuple(shape.dim) for shape in header.input_shape]
+        else:
+            dims = list(header.input_dim)
+            if len(dims) % 4:
+                self.problems.append(f"{path}: has {len(dims)} input_dim, expected 4 for each input")
+            shapes = [tuple(dims[start : start + 4]) for start in range(0, len(dims), 4)]
+        if len(names) != len(shapes):
+            self.problems.append(f"{path}: has {len(names)} input names and {len(shapes)} input shapes")
+        for name, shape in zip(names, shapes, strict=False):
+            self._input(name, shape, f"{path}: input '{name}'")
+
+    def _input(self, name: str, shape: tuple[int, ...], place: str) -> None:
+        if name in self.current:
+            self.problems.append(f"{place}: blob '{name}' exists already")
+        if not shape or any(dim < 1 for dim in shape):
+            self.problems.append(
+                f"{place}: shape {'x'.join(map(str, shape)) or 'missing'}; every size must be positive"
+            )
+            shape = shape or (1,)
+        value = self._value(name, "input", counted=name in self.writes_left)
+        self.current[name] = value
+        self.inputs.append(Input(value, shape))
+        self.unread[value] = None
+
+    def _value(self, blob: str, layer: str, *, counted: bool) -> str:
+        if counted and self.writes_left[blob] > 0:
+            value = f"{blob}@{layer}"
+            self.storage[value] = blob
+            return value
+        return blob
+
+    def _add(self, layer: LayerText) -> None:
+        message = layer.message
+        if message.type == "Input":
+            self._input_layer(layer)
+            return
+        inputs = []
+        for blob in message.bottom:
+            if blob in self.current:
+                inputs.append(self.current[blob])
+            else:
+                self.problems.append(f"{self._place(layer)}: bottom '{blob}' is made by no earlier layer")
+                inputs.append(blob)
+        for name in inputs:
+            self.unread.pop(name, None)
+        outputs = []
+        for number, blob in enumerate(message.top):
+            in_place = number < len(message.bottom) and message.bottom[number] == blob
+            if blob in self.current and not in_place:
+                self.problems.append(
+                    f"{self._place(layer)}: top '{blob}' is made by an earlier layer too and is not this layer's bottom"
+                )
+            self.writes_left[blob] -= 1
+            value = self._value(blob, message.name, counted=True)
+            self.current[blob] = value
+            outputs.append(value)
+            self.unread[value] = None
+        reading = self._read(layer)
+        names = self._blobs(layer, reading)
+        origin = Origin(
+            self.definition.path,
+            layer.line,
+            message.name,
+            message.type,
+            "caffe",
+            message,
+            layer.text,
+            self.weights.layers.get(message.name),
+        )
+        self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
+
+    def _input_layer(self, layer: LayerText) -> None:
+        shapes = [tuple(shape.dim) for shape in layer.message.input_param.shape]
+        tops = list(layer.message.top)
+        if len(shapes) == 1:
+            shapes *= len(tops)
+        if len(shapes) != len(tops):
+            self.problems.append(f"{self._place(layer)}: has {len(tops)} tops and {len(shapes)} shapes")
+        for top, shape in zip(tops, shapes, strict=False):
+            self.writes_left[top] -= 1
+            self._input(top, shape, self._place(layer))
+
+    def _read(self, layer: LayerText) -> Reading:
+        message = layer.message
+        reader = reader_for(message.type)
+        if reader is None:
+            return Reading(Opaque(message.type, "the layer type is not known"))
+        if layer.unknown:
+            self.problems.append(layer.unknown)
+            return Reading(Opaque(message.type, "not understood"))
+        try:
+            return reader(message)
+        except CannotReadError as error:
+            return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
+
+    def _blobs(self, layer: LayerText, reading: Reading) -> tuple[str, ...]:
+        """Takes the layer's weights into the graph and returns their names."""
+        ranks = reading.param_ranks
+        if isinstance(reading.op, Opaque) or not ranks:
+            return ()
+        stored = self.weights.layers.get(layer.message.name)
+        found = len(stored.blobs) if stored is not None else 0
+        if stored is None or found != len(ranks):
+            missing = "has no entry" if stored is None else f"has {found} blobs"
+            self.problems.append(
+                f"{self._place(layer)}: needs {len(ranks)} blobs, {self.weights.path} {missing} for it"
+            )
+            return ()
+        names = []
+        for number, (blob, rank) in enumerate(zip(stored.blobs, ranks, strict=True)):
+            name = _param_name(layer.message, number)
+            try:
+                array = blob_array(blob, rank)
+                array = reading.convert(array) if reading.convert else array
+            except (ModelError, CannotReadError) as error:
+                self.problems.append(
+                    f"{self._place(layer)}: blob {number} of shape {blob_shape(blob, rank)} {error} ({self.weights.path})"
+                )
+                continue
+            if name in self.params and self.params[name].shape != array.shape:
+                self.problems.append(
+                    f"{self._place(layer)}: blob {number} is shared as '{name}', but the shapes differ"
+                )
+                continue
+            # Caffe copies layer by layer into shared memory: the last one stays.
+            self.params[name] = array
+            names.append(name)
+        return tuple(names)
+
+
+def _param_name(message: Any, number: int) -> str:
+    shared: Iterable[Any] = message.param
+    specs = list(shared)
+    if number < len(specs) and specs[number].name:
+        return f"param:{specs[number].name}"
+    return f"{message.name}/{number}"
