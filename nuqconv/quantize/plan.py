@@ -1,0 +1,255 @@
+"""The plan: what happens to each layer. A candidate of the search is a plan, and everything written is a function of graph and plan.
+
+A plan is a small immutable value: hashable, comparable, and its JSON text is deterministic and gives the same plan back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+from nuqconv.errors import ConfigError, NuqconvError, QuantizationError
+from nuqconv.quantize.activation import ActivationQuant
+from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
+
+__all__ = ["LayerPlan", "Plan", "Precision"]
+
+_VERSION = 1
+
+
+class Precision(str, Enum):
+    """How a layer's weights are kept."""
+
+    FLOAT = "float"
+    INT8 = "int8"
+    NUQ = "nuq"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """What happens to one layer.
+
+    Attributes:
+        precision: How the weights are kept.
+        codebook: The levels of a NUQ layer: strictly ascending integers in [-128, 127], at least one and at most `num_steps`; None for
+            the other precisions.
+        num_steps: Largest number of levels of a NUQ layer, 1 to 256; None for the others.
+        activation: Quantizer of the layer's input; None leaves the input in float (only the weights are quantized).
+        channel_wise: Whether each output channel has a weight scale of its own.
+
+    Raises:
+        QuantizationError: The fields do not fit together, are of the wrong type or out of range.
+    """
+
+    precision: Precision
+    codebook: tuple[int, ...] | None = None
+    num_steps: int | None = None
+    activation: ActivationQuant | None = None
+    channel_wise: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.precision, Precision):
+            raise QuantizationError(f"precision must be a Precision, found {self.precision!r}")
+        if type(self.channel_wise) is not bool:
+            raise QuantizationError(f"channel_wise must be true or false, found {self.channel_wise!r}")
+        if self.activation is not None and not isinstance(self.activation, ActivationQuant):
+            raise QuantizationError(f"activation must be an ActivationQuant or None, found {self.activation!r}")
+        if self.precision is Precision.FLOAT and self.activation is not None:
+            raise QuantizationError("a float layer has no activation quantizer; set activation to None")
+        if self.precision is Precision.NUQ:
+            self._check_codebook()
+        elif self.codebook is not None or self.num_steps is not None:
+            raise QuantizationError(
+                f"codebook and num_steps belong to a nuq layer, not to {self.precision.value}; leave them out"
+            )
+
+    def _check_codebook(self) -> None:
+        if type(self.num_steps) is not int or not 1 <= self.num_steps <= 256:
+            raise QuantizationError(
+                f"num_steps of a nuq layer must be an integer in [1, 256], found {self.num_steps!r}"
+            )
+        book = self.codebook
+        if type(book) is not tuple or not book or any(type(level) is not int for level in book):
+            raise QuantizationError(f"the codebook of a nuq layer must be a tuple of integers, found {book!r}")
+        if len(book) > self.num_steps:
+            raise QuantizationError(f"the codebook has {len(book)} levels, more than num_steps {self.num_steps}")
+        if book[0] < INT8_MIN or book[-1] > INT8_MAX or any(a >= b for a, b in pairwise(book)):
+            raise QuantizationError(
+                f"the codebook must be strictly ascending in [{INT8_MIN}, {INT8_MAX}], found {list(book)}; sort it and drop repeats"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Mapping[str, LayerPlan]):
+    """What happens to each layer of a model, in the model's order.
+
+    A mapping from layer names to their plans that cannot be changed. Two plans are equal if they hold the same layers in the same order.
+
+    Attributes:
+        layers: Pairs of layer name and plan, each name once.
+
+    Raises:
+        QuantizationError: A name comes twice, or a pair is of the wrong type.
+    """
+
+    layers: tuple[tuple[str, LayerPlan], ...] = ()
+    _index: dict[str, LayerPlan] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if type(self.layers) is not tuple:
+            raise QuantizationError(
+                f"the layers of a plan must be a tuple of pairs, found {type(self.layers).__name__}"
+            )
+        index: dict[str, LayerPlan] = {}
+        for name, layer_plan in self.layers:
+            if not isinstance(name, str) or not isinstance(layer_plan, LayerPlan):
+                raise QuantizationError(f"a plan holds pairs of name and LayerPlan, found {name!r}: {layer_plan!r}")
+            if name in index:
+                raise QuantizationError(f"layer {name!r} comes twice in the plan; give each layer once")
+            index[name] = layer_plan
+        object.__setattr__(self, "_index", index)
+
+    @classmethod
+    def of(cls, layers: Mapping[str, LayerPlan] | Iterable[tuple[str, LayerPlan]]) -> Plan:
+        """Build a plan from a mapping or from pairs, in their order."""
+        pairs = layers.items() if isinstance(layers, Mapping) else layers
+        return cls(tuple((name, layer_plan) for name, layer_plan in pairs))
+
+    def __getitem__(self, name: str) -> LayerPlan:
+        return self._index[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def replace(self, name: str, layer_plan: LayerPlan) -> Plan:
+        """Return this plan with one layer's plan exchanged.
+
+        Raises:
+            QuantizationError: The plan has no such layer.
+        """
+        return self.with_layers({name: layer_plan})
+
+    def with_layers(self, layers: Mapping[str, LayerPlan]) -> Plan:
+        """Return this plan with the plans of some layers exchanged; the order stays.
+
+        Raises:
+            QuantizationError: The plan lacks some of the layers; all are named.
+        """
+        unknown = [name for name in layers if name not in self._index]
+        if unknown:
+            raise QuantizationError(
+                "the plan has no such layers; use Plan.of to make a plan with more", map(repr, unknown)
+            )
+        return Plan(tuple((name, layers.get(name, layer_plan)) for name, layer_plan in self.layers))
+
+    def to_json(self) -> str:
+        """Return the plan as JSON, ASCII on one line; equal plans give equal text, and floats keep every bit."""
+        layers = {
+            name: {
+                "precision": item.precision.value,
+                "channel_wise": item.channel_wise,
+                "num_steps": item.num_steps,
+                "codebook": None if item.codebook is None else list(item.codebook),
+                "activation": None
+                if item.activation is None
+                else {"scale": item.activation.scale, "offset": item.activation.offset},
+            }
+            for name, item in self.layers
+        }
+        return json.dumps({"version": _VERSION, "layers": layers}, allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: The text is no JSON or no plan; each problem names its key path.
+        """
+        try:
+            document = json.loads(text, object_pairs_hook=_unique_object)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"the plan is not valid JSON: {error}") from error
+        problems: list[str] = []
+        top = _object(document, "plan", {"version", "layers"}, problems)
+        if top and (type(top["version"]) is not int or top["version"] != _VERSION):
+            problems.append(f"version: expected {_VERSION}, found {top['version']!r}")
+        layers = top.get("layers", {})
+        if not isinstance(layers, dict):
+            problems.append(f"layers: expected an object, found {layers!r}")
+            layers = {}
+        pairs = [(name, _read_layer(value, f"layers.{name}", problems)) for name, value in layers.items()]
+        if problems:
+            raise ConfigError("the plan is not valid; write it with Plan.to_json", problems)
+        return cls(tuple((name, item) for name, item in pairs if item is not None))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of `to_json` in hexadecimal, a name for this plan in journals and caches."""
+        return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key(s) {sorted({name for name in names if names.count(name) > 1})} come twice in one object")
+    return result
+
+
+def _object(value: object, path: str, keys: set[str], problems: list[str]) -> dict[str, Any]:
+    """Return an object with exactly the given keys, or an empty one after noting what is wrong."""
+    if not isinstance(value, dict):
+        problems.append(f"{path}: expected an object, found {value!r}")
+        return {}
+    wrong = [f"{path}.{key}: unknown key" for key in value if key not in keys]
+    wrong += [f"{path}.{key}: missing" for key in sorted(keys - value.keys())]
+    problems += wrong
+    return {} if wrong else value
+
+
+def _read_layer(value: object, path: str, problems: list[str]) -> LayerPlan | None:
+    keys = {"precision", "channel_wise", "num_steps", "codebook", "activation"}
+    item = _object(value, path, keys, problems)
+    if not item:
+        return None
+    names = [precision.value for precision in Precision]
+    if item["precision"] not in names:
+        problems.append(f"{path}.precision: expected one of {names}, found {item['precision']!r}")
+        return None
+    activation, sound = _read_activation(item["activation"], f"{path}.activation", problems)
+    book = item["codebook"]
+    if not sound:
+        return None
+    try:
+        return LayerPlan(
+            precision=Precision(item["precision"]),
+            codebook=tuple(book) if isinstance(book, list) else book,
+            num_steps=item["num_steps"],
+            activation=activation,
+            channel_wise=item["channel_wise"],
+        )
+    except NuqconvError as error:
+        problems.append(f"{path}: {error}")
+        return None
+
+
+def _read_activation(value: object, path: str, problems: list[str]) -> tuple[ActivationQuant | None, bool]:
+    """Return the quantizer and whether it was sound; null is sound."""
+    if value is None:
+        return None, True
+    item = _object(value, path, {"scale", "offset"}, problems)
+    if not item:
+        return None, False
+    try:
+        scale = item["scale"]
+        return ActivationQuant(scale=float(scale) if type(scale) is int else scale, offset=item["offset"]), True
+    except (NuqconvError, OverflowError) as error:
+        problems.append(f"{path}: {error}")
+        return None, False
