@@ -1,1 +1,23 @@
-"""TODO."""
+"""Real Caffe, run in a child process under whichever interpreter has it.
+
+``Net`` is like pycaffe's; ``CaffeProcess`` is the child in which nets live; ``find_caffe`` and ``require_caffe`` look for an interpreter.
+"""
+
+from __future__ import annotations
+
+from nuqconv.backends.caffe.runtime.interpreters import CaffeInstall
+from nuqconv.backends.caffe.runtime.locate import find_caffe, require_caffe
+from nuqconv.backends.caffe.runtime.net import Blob, Layer, Net, Param
+from nuqconv.backends.caffe.runtime.process import CaffeProcess, CaffeVersions
+
+__all__ = [
+    "Blob",
+    "CaffeInstall",
+    "CaffeProcess",
+    "CaffeVersions",
+    "Layer",
+    "Net",
+    "Param",
+    "find_caffe",
+    "require_caffe",
+]

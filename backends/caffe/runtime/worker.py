@@ -1,0 +1,308 @@
+"""The child side of the real-Caffe runtime: one file that needs numpy and pycaffe only and runs on Python 3.6 and later.
+
+It is started by path, as ``python worker.py LIFELINE_FD``, and answers one request after another on the pipes that it finds as file
+descriptors 0 and 1. A frame, in both directions, is::
+
+    b"NQC1"  uint32 little-endian: length of the header  header: JSON, UTF-8  bytes of the arrays, one after another
+
+``header["arrays"]`` lists ``[name, shape]`` of each array; all are C-ordered little-endian float32. A request has ``op`` and that operation's
+fields. An answer has ``ok``; when it is false, ``error``, ``message`` and ``traceback`` say which Python exception was raised.
+"""
+
+import fcntl
+import gc
+import json
+import os
+import resource
+import struct
+import sys
+import traceback
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+MAGIC = b"NQC1"
+Header = Dict[str, Any]
+Arrays = List[Tuple[str, Any]]
+Answer = Tuple[Header, Arrays]
+
+
+class Channel(NamedTuple):
+    """The two protocol descriptors, moved out of the way of everything else in the process."""
+
+    read_fd: int
+    write_fd: int
+
+    def read_exactly(self, count: int) -> bytearray:
+        """Read ``count`` bytes; end of file means that the parent is gone, and so this process ends."""
+        buffer = bytearray(count)
+        view = memoryview(buffer)
+        while view:
+            got = os.readv(self.read_fd, [view])
+            if not got:
+                os._exit(0)
+            view = view[got:]
+        return buffer
+
+    def receive(self, numpy: Any) -> Tuple[Header, Arrays]:
+        """Read one frame."""
+        head = self.read_exactly(8)
+        if bytes(head[:4]) != MAGIC:
+            raise RuntimeError("the request does not start with %r but with %r" % (MAGIC, bytes(head[:4])))
+        header = json.loads(self.read_exactly(struct.unpack("<I", bytes(head[4:]))[0]).decode("utf-8"))
+        arrays = []
+        for name, shape in header["arrays"]:
+            size = 4
+            for dimension in shape:
+                size *= dimension
+            arrays.append((name, numpy.frombuffer(self.read_exactly(size), "<f4").reshape(shape)))
+        return header, arrays
+
+    def send(self, header: Header, arrays: Arrays) -> None:
+        """Write one frame."""
+        header = dict(header, arrays=[[name, list(array.shape)] for name, array in arrays])
+        text = json.dumps(header).encode("utf-8")
+        self.write_all(memoryview(MAGIC + struct.pack("<I", len(text)) + text))
+        for _name, array in arrays:
+            if array.size:
+                self.write_all(memoryview(array.reshape(-1).view("u1")))
+
+    def write_all(self, view: memoryview) -> None:
+        """Write all bytes of ``view``."""
+        try:
+            while view:
+                view = view[os.write(self.write_fd, view) :]
+        except BrokenPipeError:
+            os._exit(0)
+
+
+def take_over_channel(lifeline_fd: int) -> Channel:
+    """Move the protocol away from fds 0 and 1, so that prints of Caffe or of user layers go to stderr and reads find nothing."""
+    channel = Channel(os.dup(0), os.dup(1))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    # A Caffe CHECK aborts; nobody asked for a core file of the size of a net.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    # Nothing is ever written to the lifeline. When the parent dies its end closes and the kernel sends SIGIO, whose default action
+    # ends this process even in the middle of a long forward pass, where no Python code of ours would get to run.
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETFL, fcntl.fcntl(lifeline_fd, fcntl.F_GETFL) | fcntl.FASYNC)
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    # The folder of this file holds modules whose names could hide those of a user's Python layers.
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) != here]
+    return channel
+
+
+def contiguous(array: Any, numpy: Any) -> Any:
+    """Return ``array`` as C-ordered float32, without a copy where it is so already; the shape stays, also for scalars."""
+    return numpy.asarray(array, dtype="<f4", order="C")
+
+
+def layer_names(net: Any) -> List[str]:
+    """Return the names of a net's layers in order; pycaffe has them under no public name."""
+    return list(net._layer_names)  # noqa: SLF001
+
+
+class Server:
+    """Holds the nets and carries the operations out; each method named in ``OPERATIONS`` is one."""
+
+    OPERATIONS = ("hello", "load", "close", "shapes", "reshape", "forward", "get", "set", "get_params", "set_params")
+
+    def __init__(self, numpy: Any, caffe: Any) -> None:
+        self.numpy = numpy
+        self.caffe = caffe
+        self.nets = {}  # type: Dict[int, Any]
+        self.loaded = 0
+
+    def hello(self, _header: Header, _arrays: Arrays) -> Answer:
+        """Tell versions and the layer types that this Caffe was built with."""
+        return {
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "numpy": self.numpy.__version__,
+            "caffe": getattr(self.caffe, "__version__", "unknown"),
+            "caffe_file": self.caffe.__file__,
+            "layer_types": sorted(str(name) for name in self.caffe.layer_type_list()),
+        }, []
+
+    def net(self, header: Header) -> Any:
+        """Return the net that a request is about."""
+        if header["net"] not in self.nets:
+            raise KeyError("net %r is not loaded or was closed" % header["net"])
+        return self.nets[header["net"]]
+
+    def blob(self, net: Any, name: str) -> Any:
+        """Return a blob of a net."""
+        if name not in net.blobs:
+            raise KeyError("the net has no blob %r; it has %s" % (name, ", ".join(net.blobs)))
+        return net.blobs[name]
+
+    def load(self, header: Header, _arrays: Arrays) -> Answer:
+        """Build a net, load its weights, and describe it."""
+        for folder in reversed(header["pythonpath"]):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        net = self.caffe.Net(header["model"], getattr(self.caffe, header["phase"]))
+        if header["weights"] is not None:
+            net.copy_from(header["weights"])
+        self.loaded += 1
+        self.nets[self.loaded] = net
+        layers = []
+        for index, name in enumerate(layer_names(net)):
+            layer = net.layers[index]
+            layers.append(
+                {
+                    "name": name,
+                    "type": layer.type,
+                    # Very old versions of pycaffe do not tell how layers are connected.
+                    "bottoms": list(net.bottom_names[name]) if hasattr(net, "bottom_names") else None,
+                    "tops": list(net.top_names[name]) if hasattr(net, "top_names") else None,
+                    "params": [list(blob.shape) for blob in layer.blobs],
+                }
+            )
+        return {
+            "net": self.loaded,
+            "inputs": list(net.inputs),
+            "outputs": list(net.outputs),
+            "blobs": [[name, list(blob.shape)] for name, blob in net.blobs.items()],
+            "layers": layers,
+        }, []
+
+    def close(self, header: Header, _arrays: Arrays) -> Answer:
+        """Forget a net and free its memory."""
+        self.net(header)
+        del self.nets[header["net"]]
+        gc.collect()
+        return {}, []
+
+    def shapes(self, header: Header, _arrays: Arrays) -> Answer:
+        """Tell the present shapes of the named blobs."""
+        net = self.net(header)
+        return {"shapes": [list(self.blob(net, name).shape) for name in header["names"]]}, []
+
+    def reshape(self, header: Header, _arrays: Arrays) -> Answer:
+        """Give blobs new shapes; with ``propagate``, let the whole net follow."""
+        net = self.net(header)
+        for name, shape in header["shapes"]:
+            self.blob(net, name).reshape(*shape)
+        if header["propagate"]:
+            net.reshape()
+        return {}, []
+
+    def assign(self, net: Any, arrays: Arrays, reshape: bool) -> None:
+        """Write arrays into blobs; with ``reshape``, a blob of another shape but the same number of axes is reshaped first."""
+        changed = []
+        for name, array in arrays:
+            shape = tuple(self.blob(net, name).shape)
+            if shape != array.shape:
+                if not reshape or len(shape) != len(array.shape):
+                    raise ValueError("blob %r has shape %r, the array has %r" % (name, shape, array.shape))
+                changed.append((name, array.shape))
+        for name, shape in changed:
+            net.blobs[name].reshape(*shape)
+        if changed:
+            net.reshape()
+        for name, array in arrays:
+            blob = net.blobs[name]
+            # A reshape of the net can undo that of a blob inside it, and numpy would then broadcast.
+            if tuple(blob.shape) != array.shape:
+                raise ValueError("blob %r stays at shape %r, the array has %r" % (name, tuple(blob.shape), array.shape))
+            blob.data[...] = array
+
+    def forward(self, header: Header, arrays: Arrays) -> Answer:
+        """Write the inputs, run the layers from ``start`` to ``end``, and return the blobs that are asked for."""
+        net = self.net(header)
+        for name in header["outputs"]:
+            self.blob(net, name)
+        names = layer_names(net)
+        bounds = []
+        for key, default in (("start", 0), ("end", len(names) - 1)):
+            layer = header[key]
+            if layer is not None and layer not in names:
+                raise KeyError("%s=%r is no layer of the net; it has %s" % (key, layer, ", ".join(names)))
+            bounds.append(default if layer is None else names.index(layer))
+        self.assign(net, arrays, reshape=True)
+        # pycaffe's public method would look the layers and outputs up again, and knows no list of outputs.
+        net._forward(*bounds)  # noqa: SLF001
+        return self.fetch(net, header["outputs"])
+
+    def fetch(self, net: Any, names: List[str]) -> Answer:
+        """Return the values of blobs."""
+        return {}, [(name, contiguous(self.blob(net, name).data, self.numpy)) for name in names]
+
+    def get(self, header: Header, _arrays: Arrays) -> Answer:
+        """Return the values of the named blobs."""
+        return self.fetch(self.net(header), header["names"])
+
+    def set(self, header: Header, arrays: Arrays) -> Answer:
+        """Write blobs, whose shapes must fit."""
+        self.assign(self.net(header), arrays, reshape=False)
+        return {}, []
+
+    def params(self, header: Header) -> Any:
+        """Return the parameter blobs of the layer that a request is about."""
+        net = self.net(header)
+        if header["layer"] not in net.params:
+            raise KeyError(
+                "the net has no layer %r with parameters; it has %s" % (header["layer"], ", ".join(net.params))
+            )
+        return net.params[header["layer"]]
+
+    def get_params(self, header: Header, _arrays: Arrays) -> Answer:
+        """Return all parameters of one layer, or the one at ``index``."""
+        params = list(self.params(header))
+        chosen = range(len(params)) if header["index"] is None else [header["index"]]
+        return {}, [(str(index), contiguous(params[index].data, self.numpy)) for index in chosen]
+
+    def set_params(self, header: Header, arrays: Arrays) -> Answer:
+        """Write parameters of one layer; the arrays are named by their index."""
+        params = self.params(header)
+        for name, array in arrays:
+            blob = params[int(name)]
+            if tuple(blob.shape) != array.shape:
+                raise ValueError(
+                    "parameter %s of layer %r has shape %r, the array has %r"
+                    % (name, header["layer"], tuple(blob.shape), array.shape)
+                )
+            blob.data[...] = array
+        return {}, []
+
+
+def failure(error: BaseException) -> Header:
+    """Describe an exception for the parent."""
+    return {
+        "ok": False,
+        "error": type(error).__name__,
+        "message": str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error),
+        "traceback": traceback.format_exc(),
+    }
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe."""
+    channel = take_over_channel(int(sys.argv[1]))
+    try:
+        import caffe  # noqa: PLC0415  (only now that its prints cannot reach the protocol)
+        import numpy  # noqa: PLC0415, ICN001
+    except BaseException as error:
+        channel.send(failure(error), [])
+        sys.exit(1)
+    server = Server(numpy, caffe)
+    channel.send({"ok": True}, [])
+    while True:
+        header, arrays = channel.receive(numpy)
+        try:
+            if header["op"] not in server.OPERATIONS:
+                raise ValueError("unknown operation %r" % header["op"])
+            answer, results = getattr(server, header["op"])(header, arrays)
+        # Also SystemExit: a Python layer that calls sys.exit() is a failure of that request, not the end of the process.
+        except BaseException as error:
+            channel.send(failure(error), [])
+        else:
+            channel.send(dict(answer, ok=True), results)
+            del answer, results
+        del header, arrays
+
+
+if __name__ == "__main__":
+    main()
