@@ -1,1 +1,8 @@
-"""TODO."""
+"""Writes Caffe models and runs real Caffe in a child process."""
+
+from __future__ import annotations
+
+from nuqconv.backends.caffe.emit import Style, emit
+from nuqconv.backends.caffe.writer import write_caffe
+
+__all__ = ["Style", "emit", "write_caffe"]

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.layers import CannotReadError, Reading, reader_for
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
 from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape, read_weights
-
-from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Array, Graph, Input, Node, Origin
 from nuqconv.ir.ops import Opaque
 

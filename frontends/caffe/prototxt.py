@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
-from nuqconv.frontends.caffe.schema import NetParameter
 
 from nuqconv.errors import FormatError, UnsupportedError
+from nuqconv.frontends.caffe.schema import NetParameter
 
 __all__ = ["LayerText", "Prototxt", "read_prototxt"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
-from nuqconv.frontends.caffe.schema import NetParameter
-from nuqconv.frontends.caffe.varint import decode_varints
 
 from nuqconv.errors import FormatError, ModelError, UnsupportedError
+from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.frontends.caffe.varint import decode_varints
 from nuqconv.ir import Array
 
 __all__ = ["Weights", "blob_array", "read_weights"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from nuqconv.frontends.caffe.layers.registry import Reading, reads
-
 from nuqconv.ir.ops import Concat, Crop, Eltwise
 
 __all__: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-
 from nuqconv.ir.ops import Pooling
 
 __all__: list[str] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
 
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Dequantize, Quantize
 

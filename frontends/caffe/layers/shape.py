@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from nuqconv.frontends.caffe.layers.registry import Reading, reads
-
 from nuqconv.ir.ops import Flatten, Permute, Reshape
 
 __all__: list[str] = []

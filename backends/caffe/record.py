@@ -1,0 +1,118 @@
+"""The quantization factor record, the list of NUQ layers and the quantization information file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from nuqconv.backends.caffe.emit import Style, emit
+from nuqconv.errors import FormatError, ModelError
+from nuqconv.frontends.caffe.schema import message_class
+from nuqconv.ir import Graph
+from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.plan import Plan, Precision
+
+__all__ = ["information_text", "nuq_layers_text", "read_record", "record_text"]
+
+_Record: Any = message_class("ScaleOffsetRecord")
+
+
+def record_text(quantizer: Quantizer, plan: Plan, skip_fusion: frozenset[str] = frozenset()) -> str:
+    """Returns the quantization factor record of a plan as protobuf text.
+
+    Args:
+        quantizer: Holds the float graph and its integers.
+        plan: The plan; layers without an activation step size are left out.
+        skip_fusion: Layers that took no part in folding.
+    """
+    record = _Record()
+    graph = quantizer.graph
+    for name, layer in plan.items():
+        if layer.precision is Precision.FLOAT or layer.activation is None:
+            continue
+        node = graph.node[name]
+        entry = record.record.add()
+        entry.key = name
+        value = entry.value
+        value.scale_d, value.offset_d = layer.activation.scale, layer.activation.offset
+        if node.params:
+            scales = quantizer.integers(name, layer.activation, channel_wise=layer.channel_wise).scales
+            value.scale_w.extend(scales.tolist())
+            value.offset_w.extend([0] * scales.size)
+            value.shift_bit.extend([0] * scales.size)
+        shape = graph.shapes[node.inputs[0]]
+        if shape is None:
+            raise ModelError(f"{node.place}: the shape of its input is not known")
+        value.channels, value.height, value.width = (*shape[1:4], 1, 1)[:3]
+        value.skip_fusion = name in skip_fusion
+        value.cluster.extend(layer.codebook or ())
+    return str(text_format.MessageToString(record))
+
+
+def read_record(path: str | Path) -> Any:
+    """Reads a quantization factor record.
+
+    Returns:
+        A ScaleOffsetRecord message.
+
+    Raises:
+        FormatError: The file cannot be read or is no such record.
+    """
+    try:
+        return text_format.Parse(Path(path).read_text(encoding="utf-8"), _Record())
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: is no quantization factor record: {error}") from error
+
+
+def nuq_layers_text(plan: Plan) -> str:
+    """Returns the names of the NUQ layers joined by ``;`` on one line."""
+    return ";".join(name for name, layer in plan.items() if layer.precision is Precision.NUQ) + "\n"
+
+
+def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) -> str:
+    """Returns the quantization information file: the deploy model's layers and the original layers that each stands for.
+
+    Args:
+        quantized: The quantized graph.
+        folded: For each layer, the layers that were folded into it.
+    """
+    made_by: dict[str, str] = {}
+    operators = []
+    original_of = {node.name: (node.name, *folded.get(node.name, ())) for node in quantized.nodes}
+    for number, layer in enumerate(emit(quantized, Style.DEPLOY)):
+        message = layer.message
+        # A Quant or DeQuant layer stands for no original layer.
+        originals = () if message.type in ("Quant", "DeQuant") else original_of.get(message.name, (message.name,))
+        operators.append(
+            {
+                "id": number,
+                "name": message.name,
+                "type": message.type,
+                "input": [f"{made_by[bottom]}:0" for bottom in message.bottom],
+                "attr": [
+                    {"key": "_datadump_original_op_names", "value": {"list": {"s": list(originals)}}},
+                    {"key": "_datadump_is_multiop", "value": {"b": len(originals) > 1}},
+                ],
+                "output_desc": [_output(originals, index) for index in range(len(message.top))],
+            }
+        )
+        made_by.update(dict.fromkeys(message.top, message.name))
+    return json.dumps({"graph": [{"name": quantized.name, "op": operators}]}, indent=2) + "\n"
+
+
+def _output(originals: tuple[str, ...], index: int) -> dict[str, Any]:
+    if not originals:
+        return {"attr": []}
+    return {
+        "attr": [
+            {"key": "_datadump_origin_name", "value": {"s": originals[-1]}},
+            {"key": "_datadump_origin_output_index", "value": {"i": index}},
+            {"key": "_datadump_origin_format", "value": {"s": "NCHW"}},
+        ]
+    }
