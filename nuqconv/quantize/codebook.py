@@ -100,7 +100,8 @@ def _run_costs(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Cost and best integer centroid of every run of levels.
 
-    Sums are taken relative to the first level of a run, so nothing large cancels; with integer weights all of it is exact.
+    The cost is the error below the centroid plus the error above it, both running sums of terms >= 0. So nothing cancels however
+    much the weights differ, and with integer weights all of it is exact.
 
     Args:
         levels: Ascending levels, shape (n,).
@@ -113,16 +114,18 @@ def _run_costs(
     distance = (levels[:, None] - levels[None, :]).astype(np.float64)
     inside = distance >= 0
     mass = np.where(inside, weights[:, None], 0.0)
-    moment = np.cumsum(mass * distance, axis=0)
-    square = np.cumsum(mass * distance * distance, axis=0)
-    mass = np.cumsum(mass, axis=0)
-    center = np.zeros_like(mass)
-    np.divide(moment, mass, out=center, where=inside)
-    center = np.ceil(center - 0.5)
-    cost = square - center * (2.0 * moment - center * mass)
-    np.maximum(cost, 0.0, out=cost)
+    mean = np.zeros_like(mass)
+    np.divide(np.cumsum(mass * distance, axis=0), np.cumsum(mass, axis=0), out=mean, where=inside)
+    centroid = np.ceil(mean - 0.5).astype(np.int64) + levels
+
+    above = np.arange(INT8_MIN, INT8_MAX + 1)[:, None] - levels
+    error = weights * np.square(above, dtype=np.float64)
+    over = np.cumsum(np.where(above < 0, error, 0.0), axis=1)
+    under = np.cumsum(np.where(above > 0, error, 0.0)[:, ::-1], axis=1)[:, ::-1]
+    rank = np.arange(levels.size)
+    cost = over[centroid - INT8_MIN, rank[:, None]] + under[centroid - INT8_MIN, rank]
     cost[~inside] = np.inf
-    return cost, center.astype(np.int64) + levels[None, :]
+    return cost, centroid
 
 
 def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> CodebookCurve:
