@@ -189,6 +189,8 @@ class CaffeProcess:
             for part in frame or ():
                 self._send(part, deadline)
             reply = self._receive_frame(deadline)
+            if self._stderr_open:
+                self._drain_stderr()
         except _TimedOutError:
             self._fail(
                 f"{subject}: real Caffe gave no answer to {operation!r} within {self.timeout:g} s and was killed; "

@@ -1,0 +1,21 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from nuqconv.backends.caffe.runtime import find_caffe
+
+
+@pytest.fixture(scope="session")
+def caffe_python() -> str:
+    """Interpreter with real Caffe; without one the test is skipped, or fails where NUQCONV_REQUIRE_CAFFE=1."""
+    found = find_caffe()
+    if found is None:
+        message = "real Caffe is not there; `make caffe` gets it"
+        if os.environ.get("NUQCONV_REQUIRE_CAFFE") == "1":
+            pytest.fail(message + ", and NUQCONV_REQUIRE_CAFFE=1 demands it")
+        pytest.skip(message)
+    return found.python
