@@ -25,7 +25,10 @@ _CHUNK = 32768
 def _exponent_for(low, high):
     # type: (float, float) -> int
     """Return the smallest exponent with at most BINS bins over [low, high], for low <= 0 <= high."""
-    exponent = max(_MIN_EXPONENT, int(np.frexp(max(-low, high))[1]) - _LOG_BINS)
+    largest = max(-low, high)
+    if largest == 0:
+        return _MIN_EXPONENT
+    exponent = max(_MIN_EXPONENT, int(np.frexp(largest)[1]) - _LOG_BINS)
     while np.floor(high * 2.0**-exponent) - np.floor(low * 2.0**-exponent) >= BINS:
         exponent += 1
     return exponent
