@@ -1,0 +1,43 @@
+"""The layer that gathers activations inside a user's own Caffe.
+
+Only the text of this file is used: `nuqconv.backends.caffe.sinks` joins it to the text of `nuqconv.quantize.histogram` and puts the result beside
+the calibration model. It runs under whatever Python that Caffe has, 2.7 included, and needs numpy and caffe.
+"""
+
+from nuqconv.quantize.histogram import Histogram
+
+# --- everything below this line goes into the joined module ---
+import json  # noqa: E402
+import os  # noqa: E402
+import uuid  # noqa: E402
+
+import caffe  # noqa: E402
+import numpy as np  # noqa: E402
+
+
+class HistogramSink(caffe.Layer):  # type: ignore[misc]
+    """Counts the values of its bottom and leaves the net as it is: one bottom, no top."""
+
+    def setup(self, bottom, top):  # type: ignore[no-untyped-def]  # noqa: D102
+        if len(bottom) != 1 or len(top) != 0:
+            raise ValueError("a HistogramSink has one bottom and no top")
+        options = json.loads(self.param_str)
+        self.histogram = Histogram()
+        self.batches = 0
+        # One file for each instance: a net may be loaded several times, in several processes.
+        name = "%d-%d-%s" % (options["number"], os.getpid(), uuid.uuid4().hex)  # noqa: UP031
+        self.target = os.path.join(options["folder"], name)  # noqa: PTH118
+
+    def reshape(self, bottom, top):  # type: ignore[no-untyped-def]  # noqa: D102
+        pass
+
+    def forward(self, bottom, top):  # type: ignore[no-untyped-def]  # noqa: D102
+        self.histogram.update(bottom[0].data)
+        self.batches += 1
+        # Saved at every batch: nobody tells a layer that its process is about to end.
+        with open(self.target + ".part", "wb") as file:  # noqa: PTH123
+            np.savez(file, batches=np.array([self.batches]), **self.histogram.to_arrays())
+        os.rename(self.target + ".part", self.target + ".npz")  # noqa: PTH104
+
+    def backward(self, top, propagate_down, bottom):  # type: ignore[no-untyped-def]  # noqa: D102
+        pass

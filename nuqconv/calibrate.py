@@ -1,0 +1,146 @@
+"""Where activation ranges come from: the evaluator's batches, its own Caffe, or nowhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from nuqconv.backends.caffe.sinks import write_calibration_model
+from nuqconv.backends.onnx.runtime import OnnxSession, rebatch
+from nuqconv.errors import CalibrationError
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Opaque
+from nuqconv.quantize.histogram import Histogram
+
+__all__ = ["Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
+
+_LOG = logging.getLogger(__name__)
+
+Batches = Iterable[Mapping[str, Array]]
+
+
+class Source(str, Enum):
+    """Where the ranges came from."""
+
+    ONNXRUNTIME = "onnxruntime"
+    CAFFE = "caffe"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The measured activations.
+
+    Attributes:
+        source: Where they were measured.
+        histograms: A histogram for each value measured.
+        note: What the user should know about it, or an empty text.
+    """
+
+    source: Source
+    histograms: Mapping[str, Histogram]
+    note: str = ""
+
+
+def calibrate(
+    graph: Graph,
+    values: Sequence[str],
+    *,
+    batches: Batches | None,
+    run_model: Callable[[str, str], object],
+    folder: Path,
+) -> Calibration:
+    """Measures activations from the best source there is.
+
+    Args:
+        graph: The float graph.
+        values: The values to measure.
+        batches: Batches of inputs to run in onnxruntime, or None if there are none.
+        run_model: Runs the user's evaluator on a model file and a weights file.
+        folder: An existing, empty folder for the calibration model.
+
+    Returns:
+        The histograms, or none with a note that says why.
+
+    Raises:
+        CalibrationError: Batches or sinks gave values that are not finite, or no data at all.
+    """
+    blocked = _blocked(graph, values)
+    reasons = []
+    if batches is not None and not blocked:
+        return Calibration(Source.ONNXRUNTIME, _checked(graph, measure_in_onnxruntime(graph, values, batches), values))
+    if batches is not None:
+        reasons.append(f"onnxruntime cannot run what leads to the inputs of {len(blocked)} layers ({', '.join(blocked[:5])})")
+    _LOG.info("calibration: running the evaluator on a model with sink layers")
+    model = write_calibration_model(graph, values, folder)
+    try:
+        with model.importable():
+            run_model(str(model.model_file), str(model.weights_file))
+    except Exception as error:  # noqa: BLE001
+        # Whatever the user's code raises here, the same code has already run the original model: the sinks are to blame.
+        reasons.append(f"the evaluator could not run a model with Python layers ({error})")
+    else:
+        found = model.histograms()
+        if found:
+            return Calibration(Source.CAFFE, _checked(graph, found, values))
+        reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
+    note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
+    _LOG.warning("calibration: %s", note)
+    return Calibration(Source.NONE, {}, note)
+
+
+def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:
+    """Runs batches through the float graph in onnxruntime and counts values.
+
+    Args:
+        graph: The float graph.
+        values: The values to measure; nothing that leads to them may be Opaque.
+        batches: For each batch the inputs by name, float32.
+
+    Returns:
+        A histogram for each value.
+    """
+    histograms = {value: Histogram() for value in values}
+    inputs = {item.name for item in graph.inputs}
+    inner = [value for value in values if value not in inputs]
+    sessions: dict[int, OnnxSession] = {}
+    for batch in batches:
+        arrays = {name: np.asarray(array, np.float32) for name, array in batch.items()}
+        found = dict(arrays)
+        if inner:
+            size = len(next(iter(arrays.values())))
+            if size not in sessions:
+                sessions[size] = OnnxSession(rebatch(graph, size), outputs=inner)
+            session = sessions[size]
+            found.update(session.run({name: array for name, array in arrays.items() if name in session.inputs}))
+        for value, histogram in histograms.items():
+            histogram.update(found[value])
+    return histograms
+
+
+def _blocked(graph: Graph, values: Sequence[str]) -> list[str]:
+    """Returns the values that depend on an Opaque node."""
+    tainted: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Opaque) or tainted.intersection(node.inputs):
+            tainted.update(node.outputs)
+    return [value for value in values if value in tainted]
+
+
+def _checked(graph: Graph, histograms: Mapping[str, Histogram], values: Sequence[str]) -> Mapping[str, Histogram]:
+    problems = []
+    for value in values:
+        readers = ", ".join(f"'{node.name}'" for node in graph.consumers[value])
+        histogram = histograms.get(value)
+        if histogram is None or histogram.count + histogram.nonfinite == 0:
+            problems.append(f"blob '{graph.storage_name(value)}', input of {readers}: no data was seen")
+        elif histogram.nonfinite:
+            problems.append(f"blob '{graph.storage_name(value)}', input of {readers}: {histogram.nonfinite} values are NaN or infinite")
+    if problems:
+        raise CalibrationError("calibration failed; check the batches and the model's inputs (scale, layout)", problems)
+    return histograms

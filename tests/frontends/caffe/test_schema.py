@@ -1,0 +1,66 @@
+"""The schema: the compiled form is that of the source, and it is wire-compatible with Caffe's own."""
+
+import json
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nuqconv.frontends.caffe import schema
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_compiled_schema_is_current(tmp_path):
+    pytest.importorskip("grpc_tools")
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        from build_caffe_schema import build  # noqa: PLC0415
+    finally:
+        sys.path.pop(0)
+    build(tmp_path / "caffe.desc")
+    assert (tmp_path / "caffe.desc").read_bytes() == resources.files(schema).joinpath("caffe.desc").read_bytes()
+
+
+_DUMP = """
+import json
+from caffe.proto import caffe_pb2
+found = {}
+for name, message in caffe_pb2.DESCRIPTOR.message_types_by_name.items():
+    found[name] = {f.name: [f.number, f.label, f.type] for f in message.fields}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.caffe
+def test_numbers_are_those_of_real_caffe(caffe_python):
+    """Every field that both sides have carries the same number, label and wire type."""
+    run = subprocess.run([str(caffe_python), "-c", _DUMP], capture_output=True, text=True, check=True, timeout=120)
+    theirs = json.loads(run.stdout.splitlines()[-1])
+    compared = 0
+    for name, fields in theirs.items():
+        try:
+            ours = schema.message_class(name).DESCRIPTOR
+        except KeyError:
+            continue
+        for field in ours.fields:
+            if field.name not in fields or (name, field.name) == ("NetParameter", "layers"):
+                continue
+            number, label, kind = fields[field.name]
+            assert field.number == number, (name, field.name)
+            # BlobProto's number arrays are bytes here and packed arrays there: both length-delimited.
+            if (name, field.name) not in {("BlobProto", n) for n in ("data", "diff", "double_data", "double_diff")}:
+                assert (field.is_repeated, field.type) == (label == 3, kind), (name, field.name)
+            compared += 1
+    assert compared > 200
+
+
+def test_packed_floats_arrive_as_bytes():
+    values = np.arange(6, dtype="<f4")
+    blob = schema.BlobProto()
+    # Field 5, length-delimited: what any writer of a packed repeated float puts on the wire.
+    blob.ParseFromString(b"\x2a" + bytes([values.nbytes]) + values.tobytes())
+    assert blob.data[0] == values.tobytes()
