@@ -110,12 +110,11 @@ def build(module: Any, requirements: list[str]) -> int:
         shutil.rmtree(ENVIRONMENT)
     python = str(ENVIRONMENT / "bin" / "python")
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install"]
-    steps = [
-        [chosen.python, "-m", "venv", str(ENVIRONMENT)],
-        # The pip that comes with Python 3.6 does not know the tags of today's wheels.
-        [*pip, "--quiet", "pip>=20.3"],
-        [*pip, "--quiet", *requirements],
-    ]
+    steps = [[chosen.python, "-m", "venv", str(ENVIRONMENT)]]
+    if chosen.version < (3, 8):
+        # The pip that comes with these may not know today's wheel tags; newer ones than this no longer run on 3.6.
+        steps.append([*pip, "--quiet", "pip>=20.3,<22"])
+    steps.append([*pip, "--quiet", *requirements])
     for step in steps:
         if not run(step):
             print(f"The step above failed, so {ENVIRONMENT} has no Caffe.", file=sys.stderr)

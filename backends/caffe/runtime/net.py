@@ -7,6 +7,7 @@ net by itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,7 +223,9 @@ class Net:
         if self._own_process:
             self.process.close()
         elif self._id is not None and self.process.alive:
-            self.process.request("close", {"net": self._id}, subject=self._subject)
+            # A process that has died meanwhile has freed the net as well, and tells its next user.
+            with contextlib.suppress(CaffeProcessError):
+                self.process.request("close", {"net": self._id}, subject=self._subject)
         self._id = None
 
     def request(

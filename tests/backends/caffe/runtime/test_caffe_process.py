@@ -81,6 +81,14 @@ def test_crash_takes_all_nets_of_the_process(caffe_python: str, tmp_path: Path) 
         second.close()
 
 
+def test_close_of_a_net_whose_process_has_died(caffe_python: str, tmp_path: Path) -> None:
+    with CaffeProcess(caffe_python) as process:
+        net = Net(write(tmp_path, CONV_NET), process=process)
+        os.kill(process.pid, signal.SIGKILL)
+        net.close()
+        assert not process.alive
+
+
 def test_timeout_kills_the_group(caffe_python: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     body = "c = subprocess.Popen(['sleep', '100']); open(self.param_str, 'w').write('%d ' % c.pid); time.sleep(100)"
