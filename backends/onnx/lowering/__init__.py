@@ -1,1 +1,25 @@
-"""TODO."""
+"""How each operator is written in ONNX, one module for each family."""
+
+from __future__ import annotations
+
+from nuqconv.backends.onnx.lowering import (
+    activation,
+    convolution,
+    merge,
+    normalization,
+    pooling,
+    quantization,
+    shape,
+)
+from nuqconv.backends.onnx.lowering.registry import lowering_for
+
+__all__ = [
+    "activation",
+    "convolution",
+    "lowering_for",
+    "merge",
+    "normalization",
+    "pooling",
+    "quantization",
+    "shape",
+]

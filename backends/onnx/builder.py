@@ -1,0 +1,190 @@
+"""An ONNX graph under construction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from nuqconv.errors import UnsupportedError
+from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.ops import Quantize, Shape
+
+__all__ = ["BATCH", "Attribute", "Builder"]
+
+BATCH = "N"
+
+Attribute: TypeAlias = int | float | str | Sequence[int]
+
+
+class Builder:
+    """Collects the ONNX nodes and tensors of one graph and keeps their names apart.
+
+    Names of the graph's values are kept; tensors have their parameter's name; everything else gets a name derived from its layer's
+    that no value, parameter or other helper has.
+
+    Args:
+        graph: The graph that is lowered.
+        opset: The opset that is aimed at.
+        integer: Whether quantized layers compute on integers.
+        batched: Values whose axis 0 is the batch and stays open; empty when all sizes are fixed.
+    """
+
+    def __init__(self, graph: Graph, *, opset: int, integer: bool, batched: Iterable[str]) -> None:
+        self.graph = graph
+        self.opset = opset
+        self.integer = integer
+        self.batched = frozenset(batched)
+        self.nodes: list[NodeProto] = []
+        self.tensors: dict[str, TensorProto] = {}
+        self._values = {*graph.consumers, *graph.params}
+        self._node_names = set(graph.node)
+        self._cached: dict[tuple[str, Shape, str], str] = {}
+        self._types: dict[str, int] = {}
+
+    def shape(self, value: str) -> Shape:
+        """Returns the shape of a value of the graph.
+
+        Raises:
+            UnsupportedError: The shape is unknown.
+        """
+        shape = self.graph.shapes[value]
+        if shape is None:
+            raise UnsupportedError(f"network '{self.graph.name}': the shape of '{value}' is not known; ONNX needs it")
+        return shape
+
+    def dims(self, value: str) -> tuple[int, ...]:
+        """Returns the shape of a value as the target of a Reshape: -1 where the batch stays open."""
+        shape = self.shape(value)
+        return (-1, *shape[1:]) if value in self.batched else shape
+
+    def zero_point(self, value: str) -> int | None:
+        """Returns the uint8 zero point of a value that a Quantize made, or None when it is computed on floats."""
+        maker = self.graph.producer.get(value)
+        if not self.integer or maker is None or not isinstance(maker.op, Quantize):
+            return None
+        return maker.op.offset + 128
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        layer: Node,
+        *,
+        output: str | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> str:
+        """Adds a node.
+
+        Args:
+            op_type: ONNX operator.
+            inputs: Names of its inputs.
+            layer: The layer that it belongs to, for its name.
+            output: Name of its output; without it a name is derived.
+            attributes: Its attributes.
+
+        Returns:
+            The name of its output.
+        """
+        if output is None:
+            output = self._fresh(f"{layer.name}/{op_type}", self._values)
+        is_last = output in layer.outputs
+        name = layer.name if is_last else self._fresh(f"{layer.name}/{op_type}", self._node_names)
+        added = helper.make_node(op_type, list(inputs), [output], name)
+        added.attribute.extend(helper.make_attribute(key, value) for key, value in (attributes or {}).items())
+        self.nodes.append(added)
+        return output
+
+    def param(self, name: str, shape: Shape | None = None) -> str:
+        """Adds a parameter as a float32 tensor.
+
+        Integers are stored as they are and converted by a Cast.
+
+        Args:
+            name: Name of the parameter.
+            shape: Another shape of as many elements, or None to keep its own.
+
+        Returns:
+            The name of the float32 tensor.
+        """
+        array = self.graph.params[name]
+        stored = self.tensor(array if shape is None else array.reshape(shape), name)
+        if array.dtype == np.float32:
+            return stored
+        key = (stored, self.graph.params[name].shape, "Cast")
+        if key not in self._cached:
+            self._cached[key] = self._fresh(f"{stored}/Cast", self._values)
+            node_name = self._fresh(f"{stored}/Cast", self._node_names)
+            self.nodes.append(
+                helper.make_node("Cast", [stored], [self._cached[key]], node_name, to=int(TensorProto.FLOAT))
+            )
+        return self._cached[key]
+
+    def tensor(self, array: Array, name: str) -> str:
+        """Adds a tensor derived from the parameter ``name``.
+
+        Args:
+            array: The numbers, of any dtype that ONNX has.
+            name: Name of the parameter; the first tensor of a parameter gets that very name.
+
+        Returns:
+            The tensor's name; the same for the same parameter, shape and dtype.
+        """
+        key = (name, array.shape, array.dtype.str)
+        if key not in self._cached:
+            free = name not in self.tensors and name not in self.graph.consumers
+            self._cached[key] = self._store(array, name if free else self._fresh(name, self._values))
+        return self._cached[key]
+
+    def constant(self, array: Array, layer: Node, purpose: str) -> str:
+        """Adds a tensor of a layer that is no parameter and returns its name."""
+        return self._store(array, self._fresh(f"{layer.name}/{purpose}", self._values))
+
+    def number(self, value: float, layer: Node, purpose: str) -> str:
+        """Adds a float32 scalar and returns its name."""
+        return self.constant(np.array(value, np.float32), layer, purpose)
+
+    def set_type(self, value: str, elem_type: int) -> None:
+        """Notes that a value of the graph is not float32."""
+        self._types[value] = elem_type
+
+    def elem_type(self, value: str) -> int:
+        """Returns the ONNX element type of a value of the graph."""
+        return self._types.get(value, int(TensorProto.FLOAT))
+
+    def finish(self) -> GraphProto:
+        """Returns the ONNX graph."""
+        made = {name for node in self.nodes for name in node.output}
+        ends = {*self.graph.outputs, *(item.name for item in self.graph.inputs)}
+        return helper.make_graph(
+            self.nodes,
+            self.graph.name or "network",
+            [self._info(item.name) for item in self.graph.inputs],
+            [self._info(name) for name in dict.fromkeys(self.graph.outputs)],
+            list(self.tensors.values()),
+            value_info=[self._info(name) for name in self.graph.consumers if name in made and name not in ends],
+        )
+
+    def _info(self, value: str) -> ValueInfoProto:
+        shape: list[int | str] = list(self.shape(value))
+        if value in self.batched:
+            shape[0] = BATCH
+        return helper.make_tensor_value_info(value, self.elem_type(value), shape)
+
+    def _store(self, array: Array, name: str) -> str:
+        # from_array swaps bytes itself on a big-endian machine; a view of a file may have another byte order or be unaligned.
+        native = np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+        self.tensors[name] = numpy_helper.from_array(native, name)
+        self._values.add(name)
+        return name
+
+    @staticmethod
+    def _fresh(name: str, taken: set[str]) -> str:
+        found, number = name, 1
+        while found in taken:
+            number += 1
+            found = f"{name}_{number}"
+        taken.add(found)
+        return found

@@ -1,0 +1,97 @@
+"""ONNX files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import ModelProto
+
+from nuqconv.backends.onnx.lower import to_onnx
+from nuqconv.errors import FormatError, ModelError, OutputError, UnsupportedError
+from nuqconv.ir import Graph
+from nuqconv.staging import move_into_place, staging_folder
+
+__all__ = ["MAX_BYTES", "read_onnx", "serialize", "write_onnx"]
+
+MAX_BYTES = 2**31 - 1
+
+
+def write_onnx(
+    graph: Graph,
+    path: str | os.PathLike[str],
+    *,
+    opset: int | None = None,
+    integer: bool = False,
+    dynamic_batch: bool = False,
+) -> None:
+    """Writes a graph to an .onnx file, checked by ONNX's own checker first.
+
+    The file appears whole or not at all; what stood there before stays if anything fails.
+
+    Args:
+        graph: The graph, float or quantized.
+        path: The file; its folder is made if need be.
+        opset: See `to_onnx`.
+        integer: See `to_onnx`.
+        dynamic_batch: See `to_onnx`.
+
+    Raises:
+        UnsupportedError: The graph has no form in ONNX, or takes more than the 2 GB that one ONNX file can hold.
+        ModelError: The graph is wrong.
+        OutputError: The file cannot be written.
+    """
+    target = Path(path)
+    model = to_onnx(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch)
+    content = serialize(model, f"network '{graph.name}'")
+    try:
+        onnx.checker.check_model(content, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"network '{graph.name}': its ONNX form is not valid: {error}") from error
+    with staging_folder(target) as folder:
+        staged = folder / "model.onnx"
+        try:
+            staged.write_bytes(content)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+        move_into_place({target: staged})
+
+
+def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
+    """Reads an .onnx file with its external data.
+
+    Raises:
+        FormatError: There is no such file, or it is no ONNX model.
+    """
+    source = Path(path)
+    try:
+        model = onnx.load(source)
+    except OSError as error:
+        raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise FormatError(f"{source}: is no ONNX model, or cut off: {error}") from error
+    if not model.graph.output:
+        raise FormatError(f"{source}: is no ONNX model: it has no outputs")
+    return model
+
+
+def serialize(model: ModelProto, subject: str) -> bytes:
+    """Returns a model's bytes, the same for the same model.
+
+    Args:
+        model: The model.
+        subject: What it is, for the message.
+
+    Raises:
+        UnsupportedError: It takes more than the 2 GB that one ONNX file can hold.
+    """
+    message = f"{subject}: exceeds the {MAX_BYTES} bytes that one ONNX file can hold; quantize it or split the network"
+    try:
+        content: bytes = model.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError) as error:
+        raise UnsupportedError(message) from error
+    if len(content) > MAX_BYTES:
+        raise UnsupportedError(message)
+    return content

@@ -1,0 +1,97 @@
+"""Graph -> ONNX model."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from onnx import ModelProto, helper
+
+from nuqconv.backends.onnx.batch import batched_values
+from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
+from nuqconv.backends.onnx.lowering import lowering_for
+from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
+from nuqconv.errors import UnsupportedError
+from nuqconv.ir import Graph
+from nuqconv.ir.ops import Opaque
+
+__all__ = ["to_onnx"]
+
+
+def to_onnx(
+    graph: Graph, *, opset: int | None = None, integer: bool = False, dynamic_batch: bool = False
+) -> ModelProto:
+    """Writes a graph as an ONNX model; the same graph gives the same bytes.
+
+    Names of values, layers and parameters stay. A quantized graph computes on integers held in float32, as fake_quant models do:
+    a Quantize's value is ``u = q - offset``. With ``integer`` it is uint8 ``q + 128`` instead, and the layers that read it are
+    ConvInteger and MatMulInteger with int32 results.
+
+    Args:
+        graph: The graph, float or quantized.
+        opset: ONNX opset, at least 13; by default the newest that the installed onnxruntime runs and that is tested.
+        integer: Whether quantized layers compute on integers.
+        dynamic_batch: Whether axis 0 of the inputs stays open (named ``N``).
+
+    Returns:
+        The model.
+
+    Raises:
+        UnsupportedError: The opset is not supported, or layers have no form in ONNX (all of them are listed).
+        ModelError: The graph is wrong, or ``dynamic_batch`` is asked for and the batch size is fixed.
+    """
+    opset = _checked(opset)
+    _refuse(graph, integer=integer)
+    batched = batched_values(graph) if dynamic_batch else frozenset()
+    build = Builder(graph, opset=opset, integer=integer, batched=batched)
+    problems = []
+    for node in graph.nodes:
+        lower = lowering_for(node.op)
+        try:
+            if lower is not None:
+                lower(build, node, node.op)
+        except UnsupportedError as error:
+            problems.append(str(error))
+    if problems:
+        raise UnsupportedError(f"network '{graph.name}' cannot be written as ONNX", problems)
+    imports = [helper.make_opsetid("", opset)]
+    return helper.make_model(
+        build.finish(),
+        opset_imports=imports,
+        ir_version=helper.find_min_ir_version_for(imports),
+        producer_name="nuqconv",
+        producer_version=_version(),
+    )
+
+
+def _checked(opset: int | None) -> int:
+    newest = newest_opset()
+    if opset is None:
+        return newest
+    if not MIN_OPSET <= opset <= newest:
+        raise UnsupportedError(f"opset {opset} is not supported: choose one from {MIN_OPSET} to {newest}")
+    return opset
+
+
+def _refuse(graph: Graph, *, integer: bool) -> None:
+    """Raises for everything that can be told before lowering, all at once."""
+    problems = []
+    for node in graph.nodes:
+        if isinstance(node.op, Opaque):
+            problems.append(f"{node.place}: type '{node.op.layer_type}' has no form in ONNX: {node.op.reason}")
+        elif lowering_for(node.op) is None:
+            problems.append(f"{node.place}: operator {node.op.kind} has no form in ONNX")
+    if integer:
+        problems += integer_arithmetic.problems(graph)
+    if problems:
+        raise UnsupportedError(
+            f"network '{graph.name}' cannot be written as ONNX; cut it before these layers (Graph.up_to) or replace them",
+            problems,
+        )
+
+
+def _version() -> str:
+    try:
+        return version("nuqconv")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,218 @@
+"""Runs graphs and ONNX models in onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import ModelProto, ValueInfoProto
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from nuqconv.backends.onnx.batch import batch_problems
+from nuqconv.backends.onnx.export import read_onnx, serialize
+from nuqconv.backends.onnx.lower import to_onnx
+from nuqconv.backends.onnx.opset import ORT_ERRORS, quiet_options
+from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.ir import Array, Graph
+
+__all__ = ["INEXACT_OPTIMIZERS", "OnnxSession"]
+
+# These multiply or add constants into weights and biases beforehand. That rounds differently: a quantized layer's integer weights would
+# become floats, and its sums would no longer be exact.
+INEXACT_OPTIMIZERS = (
+    "ConvAddFusion",
+    "ConvBNFusion",
+    "ConvMulFusion",
+    "MatMulAddFusion",
+    "MatMulBNFusion",
+    "MatMulIntegerToFloatFusion",
+    "MatMulScaleFusion",
+    "DynamicQuantizeMatMulFusion",
+)
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OnnxSession:
+    """A network ready to run on the CPU.
+
+    A graph's batch size is left open where all layers allow it, so that any number of images runs in one call; otherwise the session
+    takes the graph's own batch size, and an input of another size is refused with the layers that fix it. (`rebatch` gives a graph of
+    another fixed size.) Weights are never multiplied out beforehand, so a quantized graph's integer sums are exact.
+
+    Args:
+        model: A graph, an ONNX model, or the path of an .onnx file.
+        outputs: The values to compute; by default the network's outputs. A graph is cut behind them first, so layers that have no form
+            in ONNX do not matter there. Of an ONNX model any value by name.
+        threads: Number of threads, or None for onnxruntime's choice.
+        integer: Whether a quantized graph computes on integers; only for graphs.
+
+    Attributes:
+        inputs: Shape of each input that is needed; None stands for an open size.
+        outputs: Names of the outputs.
+
+    Raises:
+        ModelError: The model is wrong, or a value in ``outputs`` does not exist.
+        UnsupportedError: Layers have no form in ONNX, or onnxruntime cannot run the model.
+        FormatError: The file cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: Graph | ModelProto | str | os.PathLike[str],
+        *,
+        outputs: Sequence[str] | None = None,
+        threads: int | None = None,
+        integer: bool = False,
+    ) -> None:
+        self._fixed: Sequence[str] = ()
+        self._not_needed: frozenset[str] = frozenset()
+        if isinstance(model, Graph):
+            self._subject = f"network '{model.name}'"
+            proto = self._from_graph(model, outputs, integer=integer)
+        else:
+            if integer:
+                raise ValueError("integer=True goes with a Graph only; an ONNX model says itself how it computes")
+            self._subject = (
+                str(Path(model)) if not isinstance(model, ModelProto) else f"ONNX model '{model.graph.name}'"
+            )
+            proto = model if isinstance(model, ModelProto) else read_onnx(model)
+            proto = _with_outputs(proto, outputs, self._subject)
+        self._session = _create(serialize(proto, self._subject), threads, self._subject)
+        self.inputs: Mapping[str, tuple[int | None, ...]] = {
+            item.name: tuple(dim if isinstance(dim, int) else None for dim in item.shape)
+            for item in self._session.get_inputs()
+        }
+        self.outputs: tuple[str, ...] = tuple(item.name for item in self._session.get_outputs())
+        self._dtypes = {item.name: item.type for item in self._session.get_inputs()}
+
+    @property
+    def batch_size(self) -> int | None:
+        """The one batch size that runs, or None when it is open (or there is no input)."""
+        return next((shape[0] for shape in self.inputs.values() if shape), None)
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Runs the network once.
+
+        Args:
+            inputs: An array for each input, in the network's dtype (float32 for graphs). Inputs that the asked outputs do not need may be left out.
+            outputs: Names of the outputs wanted, by default all; only those given to the constructor exist.
+
+        Returns:
+            New arrays by name, in the order of ``outputs``.
+
+        Raises:
+            ModelError: Inputs or outputs do not fit the network (all faults are listed), or onnxruntime fails.
+        """
+        wanted = list(dict.fromkeys(self.outputs if outputs is None else outputs))
+        problems = [
+            f"output '{name}': the session computes only {', '.join(self.outputs)}; name it when making the session"
+            for name in wanted
+            if name not in self.outputs
+        ]
+        problems += self._input_problems(inputs)
+        if problems:
+            raise ModelError(f"{self._subject} cannot run", problems)
+        feeds = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
+        try:
+            results = self._session.run(wanted, feeds)
+        except ORT_ERRORS as error:
+            raise ModelError(f"{self._subject}: onnxruntime failed: {error}") from error
+        return dict(zip(wanted, results, strict=True))
+
+    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
+        if outputs is not None:
+            whole, graph = graph, graph.up_to(tuple(dict.fromkeys(outputs)))
+            kept = {item.name for item in graph.inputs}
+            self._not_needed = frozenset(item.name for item in whole.inputs if item.name not in kept)
+        self._fixed = batch_problems(graph)
+        return to_onnx(graph, integer=integer, dynamic_batch=not self._fixed)
+
+    def _input_problems(self, inputs: Mapping[str, Array]) -> list[str]:
+        problems = []
+        for name, shape in self.inputs.items():
+            if name not in inputs:
+                problems.append(f"input '{name}' {_text(shape)} is missing")
+                continue
+            array, dtype = np.asarray(inputs[name]), _DTYPES.get(self._dtypes[name])
+            if dtype is not None and array.dtype != dtype:
+                wanted = np.dtype(dtype)
+                problems.append(
+                    f"input '{name}' is {array.dtype}, expected {wanted}; convert it with .astype('{wanted}')"
+                )
+            if not _fits(array.shape, shape):
+                problems.append(f"input '{name}' has shape {_text(array.shape)}, expected {_text(shape)}")
+                if array.shape[1:] == shape[1:]:
+                    problems += [f"the batch size is fixed: {reason}" for reason in self._fixed]
+        unknown = [name for name in inputs if name not in self.inputs and name not in self._not_needed]
+        if unknown:
+            known = ", ".join(self.inputs) or "no inputs"
+            problems.append(f"{', '.join(map(repr, unknown))}: no such input; the network has {known}")
+        return problems or self._symbol_problems(inputs)
+
+    def _symbol_problems(self, inputs: Mapping[str, Array]) -> list[str]:
+        """An open size that several inputs share must be the same in all of them."""
+        sizes: dict[str, dict[str, int]] = {}
+        for item in self._session.get_inputs():
+            for size, dim in zip(np.shape(inputs[item.name]), item.shape, strict=True):
+                if isinstance(dim, str):
+                    sizes.setdefault(dim, {})[item.name] = size
+        return [
+            f"the inputs differ in size {symbol}: " + ", ".join(f"'{name}' {size}" for name, size in found.items())
+            for symbol, found in sizes.items()
+            if len(set(found.values())) > 1
+        ]
+
+
+def _create(model: bytes, threads: int | None, subject: str) -> onnxruntime.InferenceSession:
+    options = quiet_options()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(INEXACT_OPTIMIZERS)
+        )
+    except state.NotImplemented as error:
+        raise UnsupportedError(f"{subject}: the installed onnxruntime cannot run it: {error}") from error
+    except ORT_ERRORS as error:
+        raise ModelError(f"{subject}: onnxruntime refuses it: {error}") from error
+
+
+def _with_outputs(model: ModelProto, outputs: Sequence[str] | None, subject: str) -> ModelProto:
+    """Returns the model, or a copy whose outputs are ``outputs``."""
+    if outputs is None:
+        return model
+    present = {item.name: item for item in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
+    made = {name for node in model.graph.node for name in node.output if name} | set(present)
+    missing = [name for name in outputs if name not in made]
+    if missing:
+        raise ModelError(f"{subject} has no value {', '.join(map(repr, missing))}")
+    chosen: list[Any] = [present.get(name) or ValueInfoProto(name=name) for name in dict.fromkeys(outputs)]
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(chosen)
+    return copy
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size == dim or (dim is None and size > 0) for size, dim in zip(shape, wanted, strict=True)
+    )
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    return "x".join("N" if dim is None else str(dim) for dim in shape) or "scalar"
