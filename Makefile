@@ -1,0 +1,62 @@
+# make demo    search the bundled LeNet in onnxruntime and show the result (no Caffe needed)
+# make test    all tests; builds an environment with real Caffe where a Python 3.6 to 3.9 is found
+# make lint    ruff, mypy, import rules
+# make bench   the benchmarks           make results   the table of docs/results.md
+PYTHON ?= python3
+PIP_FLAGS ?= --quiet --disable-pip-version-check
+VENV := .venv
+BIN := $(VENV)/bin
+# nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
+TREE := build/tree
+
+.PHONY: demo test lint bench results caffe models format clean
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,lint,schema]'
+	@touch $@ $(VENV)/demo.stamp
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python examples/lenet/demo.py
+
+# Exit code 3: no Python that Caffe runs on. The tests that need Caffe are then skipped, unless NUQCONV_REQUIRE_CAFFE=1.
+caffe: $(VENV)/demo.stamp
+	@$(BIN)/python tools/setup_caffe.py || [ $$? -eq 3 ]
+
+test: $(VENV)/test.stamp caffe
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/test.stamp $(TREE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(TREE) $(BIN)/mypy -p nuqconv
+	PYTHONPATH=$(TREE) $(BIN)/lint-imports --no-cache
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(TREE): nuqconv frontends backends
+	@rm -rf $(TREE) && mkdir -p $(TREE)/nuqconv
+	@for part in nuqconv/*; do ln -s $(CURDIR)/$$part $(TREE)/nuqconv/; done
+	@ln -s $(CURDIR)/frontends $(CURDIR)/backends $(TREE)/nuqconv/
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,bench]'
+	$(BIN)/python benchmarks/run.py
+
+results: $(VENV)/test.stamp caffe
+	$(BIN)/python benchmarks/results.py
+
+models: $(VENV)/test.stamp
+	$(BIN)/python tools/real_models.py
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
