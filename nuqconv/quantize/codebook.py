@@ -25,6 +25,7 @@ LEVELS = 256
 """Number of int8 levels; bin ``b`` of a histogram is level ``b - 128``."""
 
 _BLOCK = 1 << 16
+_ROWS = 32
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,7 +98,7 @@ def histogram(q: NDArray[np.int8], importance: NDArray[np.floating] | None = Non
 
 def _run_costs(
     levels: NDArray[np.int64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
     """Cost and best integer centroid of every run of levels.
 
     The cost is the error below the centroid plus the error above it, both running sums of terms >= 0. So nothing cancels however
@@ -108,32 +109,47 @@ def _run_costs(
         weights: Their weights > 0, shape (n,).
 
     Returns:
-        ``cost[last, first]`` (infinite where first > last) and ``centroid[last, first]``, both of shape (n, n). Of two equally
+        ``cost[first, last]`` (infinite where first > last) and ``centroid[first, last]``, both of shape (n, n). Of two equally
         good centroids the lower is taken.
     """
-    distance = (levels[:, None] - levels[None, :]).astype(np.float64)
-    inside = distance >= 0
-    mass = np.where(inside, weights[:, None], 0.0)
-    mean = np.zeros_like(mass)
-    np.divide(np.cumsum(mass * distance, axis=0), np.cumsum(mass, axis=0), out=mean, where=inside)
-    centroid = np.ceil(mean - 0.5).astype(np.int64) + levels
+    n, value = levels.size, levels.astype(np.float64)
+    # One row for each centroid: running sums upwards from it, and downwards in reversed columns.
+    above = value - np.arange(INT8_MIN, INT8_MAX + 1.0)[:, None]
+    below = np.minimum(above, 0.0)[:, ::-1]
+    np.maximum(above, 0.0, out=above)
+    for error, weight in ((above, weights), (below, weights[::-1])):
+        error *= error
+        error *= weight
+        np.cumsum(error, axis=1, out=error)
 
-    above = np.arange(INT8_MIN, INT8_MAX + 1)[:, None] - levels
-    error = weights * np.square(above, dtype=np.float64)
-    over = np.cumsum(np.where(above < 0, error, 0.0), axis=1)
-    under = np.cumsum(np.where(above > 0, error, 0.0)[:, ::-1], axis=1)[:, ::-1]
-    rank = np.arange(levels.size)
-    cost = over[centroid - INT8_MIN, rank[:, None]] + under[centroid - INT8_MIN, rank]
-    cost[~inside] = np.inf
+    cost = np.empty((n, n))
+    centroid = np.empty((n, n), dtype=np.int16)
+    rank = np.arange(n)
+    # In blocks of rows, since fresh pages of memory for whole matrices take longer than the arithmetic.
+    for start in range(0, n, _ROWS):
+        first = rank[start : start + _ROWS, None]
+        outside = first > rank
+        mass = np.where(outside, 0.0, weights)
+        mean = np.cumsum(mass * (value - value[first]), axis=1)
+        mass = np.cumsum(mass, axis=1)
+        mass[outside] = 1.0
+        mean /= mass
+        row = np.ceil(mean - 0.5).astype(np.intp) + levels[first]
+        centroid[start : start + _ROWS] = row
+        row -= INT8_MIN
+        block = above[row, rank]
+        block += below[row, n - 1 - first]
+        block[outside] = np.inf
+        cost[start : start + _ROWS] = block
     return cost, centroid
 
 
 def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> CodebookCurve:
     """Find the best codebook of every size up to ``max_steps``, exactly.
 
-    The least cost of covering the levels up to ``last`` with ``k`` runs is
-    ``best[k, last] = min over first of best[k - 1, first - 1] + cost[last, first]``. Of equally good partitions the one whose last
-    run starts lowest is taken, so the result depends on nothing but the histogram. Time: ``max_steps * n**2`` additions for ``n`` levels.
+    The least cost of covering the levels from ``first`` on with ``k`` runs is
+    ``best[k, first] = min over last of cost[first, last] + best[k - 1, last + 1]``. Of equally good partitions the one whose first
+    run ends lowest is taken, so the result depends on nothing but the histogram. Time: ``max_steps * n**2`` additions for ``n`` levels.
 
     Args:
         hist: Weight of each level, from `histogram`: shape (256,), finite and >= 0, not all 0. Levels of weight 0 play no part.
@@ -157,35 +173,35 @@ def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> Codebo
 
     steps = min(max_steps, count)
     distortion = np.zeros(max_steps, dtype=np.float64)
-    first_of_last = np.zeros((steps, count), dtype=np.intp)
-    best = cost[:, 0]
-    distortion[0] = best[-1]
-    before = np.full(count, np.inf)
+    last_of_first = np.full((steps, count), count - 1, dtype=np.intp)
+    best = cost[:, -1]
+    distortion[0] = best[0]
+    after = np.full(count, np.inf)
     total = np.empty_like(cost)
     for k in range(1, steps):
-        before[1:] = best[:-1]
-        np.add(cost, before, out=total)
-        total.argmin(axis=1, out=first_of_last[k])
-        best = np.take_along_axis(total, first_of_last[k][:, None], axis=1)[:, 0]
-        distortion[k] = best[-1]
+        after[:-1] = best[1:]
+        np.add(cost, after, out=total)
+        total.argmin(axis=1, out=last_of_first[k])
+        best = np.take_along_axis(total, last_of_first[k][:, None], axis=1)[:, 0]
+        distortion[k] = best[0]
     distortion[count - 1 :] = 0.0
     distortion.flags.writeable = False
 
-    books = [_trace(k, first_of_last, centroid) for k in range(1, steps)]
-    books += [tuple(levels.tolist())] if count == steps else [_trace(steps, first_of_last, centroid)]
+    books = [_trace(k, last_of_first, centroid) for k in range(1, steps)]
+    books += [tuple(levels.tolist())] if count == steps else [_trace(steps, last_of_first, centroid)]
     books += [books[-1]] * (max_steps - steps)
     return CodebookCurve(distortion=distortion, codebooks=tuple(books), levels=count)
 
 
-def _trace(k: int, first_of_last: NDArray[np.intp], centroid: NDArray[np.int64]) -> tuple[int, ...]:
-    """Walk back through the choices of the dynamic programme and collect the ``k`` centroids, ascending."""
+def _trace(k: int, last_of_first: NDArray[np.intp], centroid: NDArray[np.int16]) -> tuple[int, ...]:
+    """Follow the choices of the dynamic programme and collect the ``k`` centroids, ascending."""
     book: list[int] = []
-    last = len(centroid) - 1
-    for size in range(k - 1, -1, -1):
-        first = int(first_of_last[size, last])
-        book.append(int(centroid[last, first]))
-        last = first - 1
-    return tuple(reversed(book))
+    first = 0
+    for runs in range(k - 1, -1, -1):
+        last = int(last_of_first[runs, first])
+        book.append(int(centroid[first, last]))
+        first = last + 1
+    return tuple(book)
 
 
 def assign(q: NDArray[np.int8], codebook: tuple[int, ...]) -> NDArray[np.int8]:
