@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.backends.caffe.sinks import write_calibration_model
-from nuqconv.backends.onnx.runtime import OnnxSession, rebatch
+from nuqconv.backends.onnx.batch import rebatch
+from nuqconv.backends.onnx.runtime import OnnxSession
 from nuqconv.errors import CalibrationError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
@@ -75,7 +76,9 @@ def calibrate(
     if batches is not None and not blocked:
         return Calibration(Source.ONNXRUNTIME, _checked(graph, measure_in_onnxruntime(graph, values, batches), values))
     if batches is not None:
-        reasons.append(f"onnxruntime cannot run what leads to the inputs of {len(blocked)} layers ({', '.join(blocked[:5])})")
+        reasons.append(
+            f"onnxruntime cannot run what leads to the inputs of {len(blocked)} layers ({', '.join(blocked[:5])})"
+        )
     _LOG.info("calibration: running the evaluator on a model with sink layers")
     model = write_calibration_model(graph, values, folder)
     try:
@@ -140,7 +143,9 @@ def _checked(graph: Graph, histograms: Mapping[str, Histogram], values: Sequence
         if histogram is None or histogram.count + histogram.nonfinite == 0:
             problems.append(f"blob '{graph.storage_name(value)}', input of {readers}: no data was seen")
         elif histogram.nonfinite:
-            problems.append(f"blob '{graph.storage_name(value)}', input of {readers}: {histogram.nonfinite} values are NaN or infinite")
+            problems.append(
+                f"blob '{graph.storage_name(value)}', input of {readers}: {histogram.nonfinite} values are NaN or infinite"
+            )
     if problems:
         raise CalibrationError("calibration failed; check the batches and the model's inputs (scale, layout)", problems)
     return histograms

@@ -12,7 +12,8 @@ from typing_extensions import Self
 
 from nuqconv.backends.caffe.runtime.net import Net
 from nuqconv.backends.caffe.runtime.process import CaffeProcess
-from nuqconv.backends.onnx.runtime import OnnxSession, rebatch
+from nuqconv.backends.onnx.batch import rebatch
+from nuqconv.backends.onnx.runtime import OnnxSession
 from nuqconv.errors import EvaluatorError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array
@@ -79,7 +80,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         self.max_drop, self.max_error, self.satisfied = max_drop, max_error, satisfied
         self.outputs = outputs
         self.batch_size = batch_size
-        self.calibration = self.inputs if calibration is None else {k: np.asarray(v, np.float32) for k, v in calibration.items()}
+        self.calibration = (
+            self.inputs if calibration is None else {k: np.asarray(v, np.float32) for k, v in calibration.items()}
+        )
         self.evaluate_batch_num = -(-self.samples // batch_size)
         self._reference: dict[int, dict[str, Array]] = {}
 
@@ -158,5 +161,7 @@ class CaffeEvaluator(BatchEvaluator):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

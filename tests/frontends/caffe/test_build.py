@@ -15,7 +15,12 @@ INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { di
 def test_in_place_layers_get_one_value_each(tmp_path):
     files = conv_net(tmp_path)
     graph = load_graph(files.model, files.weights)
-    assert [node.outputs for node in graph.nodes[:4]] == [("conv1@conv1",), ("conv1@bn1",), ("conv1@scale1",), ("conv1",)]
+    assert [node.outputs for node in graph.nodes[:4]] == [
+        ("conv1@conv1",),
+        ("conv1@bn1",),
+        ("conv1@scale1",),
+        ("conv1",),
+    ]
     assert graph.storage_name("conv1@bn1") == "conv1"
     assert graph.outputs == ("prob",)
     assert graph.node["conv1"].origin.line == 4
@@ -47,7 +52,8 @@ def test_input_overwritten_in_place(tmp_path):
 
 
 def test_shared_weights(tmp_path):
-    layer = 'layer { name: "%s" type: "InnerProduct" bottom: "data" top: "%s" param { name: "w" } param { name: "b" } inner_product_param { num_output: 3 } }\n'
+    layer = 'layer { name: "%s" type: "InnerProduct" bottom: "data" top: "%s" '
+    layer += 'param { name: "w" } param { name: "b" } inner_product_param { num_output: 3 } }\n'
     first, second = [np.ones((3, 32)), np.zeros(3)], [np.full((3, 32), 2.0), np.ones(3)]
     files = write_net(tmp_path, INPUT + layer % ("a", "a") + layer % ("b", "b"), {"a": first, "b": second})
     graph = load_graph(files.model, files.weights)
@@ -97,12 +103,22 @@ def test_all_faults_of_a_model_at_once(tmp_path):
     )
     error = _error(tmp_path, text)
     told = "\n".join(error.problems)
-    for expected in ("bottom 'nothing'", "called 'a' (lines 2, 3)", "top 'a' is made by an earlier layer", ":5:", "kernal_size", "needs 2 blobs"):
+    for expected in (
+        "bottom 'nothing'",
+        "called 'a' (lines 2, 3)",
+        "top 'a' is made by an earlier layer",
+        ":5:",
+        "kernal_size",
+        "needs 2 blobs",
+    ):
         assert expected in told
 
 
 def test_wrong_weights(tmp_path):
-    text = INPUT + 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3 } }\n'
+    text = (
+        INPUT
+        + 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3 } }\n'
+    )
     good = [np.zeros((3, 32)), np.zeros(3)]
     assert "has 1 blobs" in str(_error(tmp_path, text, {"fc": good[:1]}))
     assert "has no entry" in str(_error(tmp_path, text, {"other": good}))

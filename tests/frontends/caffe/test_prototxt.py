@@ -20,7 +20,7 @@ def write(tmp_path: Path):
 
 def test_layers_keep_line_and_text(write):
     first = 'layer {\n  name: "a" # a comment with { in it\n  type: "X"\n}'
-    second = 'layer: < name: "b}" type: \'Y\' >'
+    second = "layer: < name: \"b}\" type: 'Y' >"
     net = read_prototxt(write(f'# head\nname: "net"\n\n{first}\n{second}\n'))
     assert net.header.name == "net"
     assert [(layer.message.name, layer.message.type, layer.line, layer.text) for layer in net.layers] == [
@@ -30,7 +30,9 @@ def test_layers_keep_line_and_text(write):
 
 
 def test_unknown_fields_are_kept_and_reported(write):
-    text = 'layer {\n  name: "p"\n  type: "PriorBox"\n  bottom: "x"\n  prior_box_param { min_size: 60.0 clip: false }\n}'
+    text = (
+        'layer {\n  name: "p"\n  type: "PriorBox"\n  bottom: "x"\n  prior_box_param { min_size: 60.0 clip: false }\n}'
+    )
     (layer,) = read_prototxt(write(text)).layers
     assert layer.text == text
     assert layer.message.bottom == ["x"]
@@ -39,7 +41,9 @@ def test_unknown_fields_are_kept_and_reported(write):
 
 
 def test_legacy_header(write):
-    net = read_prototxt(write('input: "data"\ninput_dim: 1\ninput_dim: 3\ninput_dim: 4\ninput_dim: 5\nlayer { name: "a" type: "X" }'))
+    net = read_prototxt(
+        write('input: "data"\ninput_dim: 1\ninput_dim: 3\ninput_dim: 4\ninput_dim: 5\nlayer { name: "a" type: "X" }')
+    )
     assert list(net.header.input) == ["data"]
     assert list(net.header.input_dim) == [1, 3, 4, 5]
 
@@ -69,7 +73,7 @@ def test_all_faults_at_once(write):
     ],
 )
 def test_each_fault_has_its_message(write, text, expected):
-    with pytest.raises(FormatError, match="net.prototxt") as caught:
+    with pytest.raises(FormatError, match=r"net\.prototxt") as caught:
         read_prototxt(write(text))
     assert expected in str(caught.value)
 

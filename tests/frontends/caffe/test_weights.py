@@ -31,10 +31,18 @@ def test_data_in_several_pieces():
 
 
 @pytest.mark.parametrize(
-    ("dims", "rank", "expected"), [((1, 1, 2, 3), 2, (2, 3)), ((1, 1, 1, 6), 1, (6,)), ((2, 3, 1, 1), 4, (2, 3, 1, 1)), ((1, 1, 1, 6), 4, (1, 1, 1, 6))]
+    ("dims", "rank", "expected"),
+    [
+        ((1, 1, 2, 3), 2, (2, 3)),
+        ((1, 1, 1, 6), 1, (6,)),
+        ((2, 3, 1, 1), 4, (2, 3, 1, 1)),
+        ((1, 1, 1, 6), 4, (1, 1, 1, 6)),
+    ],
 )
 def test_legacy_shapes(dims, rank, expected):
-    blob = BlobProto(data=[np.zeros(6, "<f4").tobytes()], **dict(zip(("num", "channels", "height", "width"), dims, strict=True)))
+    blob = BlobProto(
+        data=[np.zeros(6, "<f4").tobytes()], **dict(zip(("num", "channels", "height", "width"), dims, strict=True))
+    )
     assert blob_array(blob, rank).shape == expected
 
 
@@ -81,7 +89,7 @@ def test_wrong_count_and_ragged_bytes():
 def test_bad_files(tmp_path, data, error, expected):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(data)
-    with pytest.raises(error, match="net.caffemodel") as caught:
+    with pytest.raises(error, match=r"net\.caffemodel") as caught:
         read_weights(path)
     assert expected in str(caught.value)
 
