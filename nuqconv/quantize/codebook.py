@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from nuqconv.errors import QuantizationError
@@ -26,6 +27,8 @@ LEVELS = 256
 
 _BLOCK = 1 << 16
 _ROWS = 32
+_LOG_TOTAL = 36
+_TOTAL = 2.0**_LOG_TOTAL
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,63 +99,70 @@ def histogram(q: NDArray[np.int8], importance: NDArray[np.floating] | None = Non
     return np.roll(bins, -INT8_MIN)
 
 
-def _run_costs(
-    levels: NDArray[np.int64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-    """Cost and best integer centroid of every run of levels.
+def _whole_weights(hist: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Turn weights > 0 into whole numbers with a sum of about 2**36 at most, and give their unit.
 
-    The cost is the error below the centroid plus the error above it, both running sums of terms >= 0. So nothing cancels however
-    much the weights differ, and with integer weights all of it is exact.
+    Sums of such weights times squared levels stay below 2**53, where floats are exact, so the search decides nothing by rounding
+    errors. Counts of weights stay as they are.
+    """
+    total = hist.sum()
+    if total <= _TOTAL and (hist == np.floor(hist)).all():
+        return hist, 1.0
+    unit = 2.0 ** (int(np.frexp(total)[1]) - _LOG_TOTAL)
+    return np.maximum(np.rint(hist / unit), 1.0), unit
+
+
+def _prefix_sums(levels: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums of weight, weight * level and weight * level**2 before each level; shape (3, n + 1)."""
+    moments = weights * np.power(levels.astype(np.float64), np.arange(3)[:, None])
+    return np.concatenate([np.zeros((3, 1)), np.cumsum(moments, axis=1)], axis=1)
+
+
+def _centroids(mass: NDArray[np.float64], moment: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Best integer centroid of runs with these sums; the lower of two equally good ones."""
+    center = moment / mass
+    center -= 0.5
+    return np.ceil(center, out=center)
+
+
+def _run_costs(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the squared error of every run of levels at its best integer centroid.
 
     Args:
-        levels: Ascending levels, shape (n,).
-        weights: Their weights > 0, shape (n,).
+        sums: From `_prefix_sums`, shape (3, n + 1).
 
     Returns:
-        ``cost[first, last]`` (infinite where first > last) and ``centroid[first, last]``, both of shape (n, n). Of two equally
-        good centroids the lower is taken.
+        Float64, shape (n, n): ``[first, length - 1]`` for the run of ``length`` levels from ``first`` on. Runs that would go past
+        the last level hold some finite number.
     """
-    n, value = levels.size, levels.astype(np.float64)
-    # One row for each centroid: running sums upwards from it, and downwards in reversed columns.
-    above = value - np.arange(INT8_MIN, INT8_MAX + 1.0)[:, None]
-    below = np.minimum(above, 0.0)[:, ::-1]
-    np.maximum(above, 0.0, out=above)
-    for error, weight in ((above, weights), (below, weights[::-1])):
-        error *= error
-        error *= weight
-        np.cumsum(error, axis=1, out=error)
-
-    cost = np.empty((n, n))
-    centroid = np.empty((n, n), dtype=np.int16)
-    rank = np.arange(n)
+    n = sums.shape[1] - 1
+    padded = np.concatenate([sums[:, 1:], np.repeat(sums[:, -1:], n - 1, axis=1)], axis=1)
+    ends = sliding_window_view(padded, n, axis=1)
+    cost = np.zeros((n, n))
     # In blocks of rows, since fresh pages of memory for whole matrices take longer than the arithmetic.
     for start in range(0, n, _ROWS):
-        first = rank[start : start + _ROWS, None]
-        outside = first > rank
-        mass = np.where(outside, 0.0, weights)
-        mean = np.cumsum(mass * (value - value[first]), axis=1)
-        mass = np.cumsum(mass, axis=1)
-        mass[outside] = 1.0
-        mean /= mass
-        row = np.ceil(mean - 0.5).astype(np.intp) + levels[first]
-        centroid[start : start + _ROWS] = row
-        row -= INT8_MIN
-        block = above[row, rank]
-        block += below[row, n - 1 - first]
-        block[outside] = np.inf
-        cost[start : start + _ROWS] = block
-    return cost, centroid
+        rows, width = slice(start, min(start + _ROWS, n)), n - start
+        mass, moment, square = ends[:, rows, :width] - sums[:, rows, None]
+        center = _centroids(mass, moment)
+        mass *= center
+        moment *= 2.0
+        moment -= mass
+        moment *= center
+        np.subtract(square, moment, out=cost[rows, :width])
+    return cost
 
 
 def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> CodebookCurve:
     """Find the best codebook of every size up to ``max_steps``, exactly.
 
-    The least cost of covering the levels from ``first`` on with ``k`` runs is
+    The least cost of covering the levels from ``first`` on with at most ``k`` runs is
     ``best[k, first] = min over last of cost[first, last] + best[k - 1, last + 1]``. Of equally good partitions the one whose first
-    run ends lowest is taken, so the result depends on nothing but the histogram. Time: ``max_steps * n**2`` additions for ``n`` levels.
+    run ends lowest is taken, so the result depends on nothing but the histogram. The cost satisfies the quadrangle inequality, hence the
+    first run of ``k`` never ends after that of ``k - 1`` (the bound behind Knuth's and Yao's speed-up), which keeps the search narrow.
 
     Args:
-        hist: Weight of each level, from `histogram`: shape (256,), finite and >= 0, not all 0. Levels of weight 0 play no part.
+        hist: Weight of each level, from `histogram`: shape (256,), finite and >= 0, not all 0. Levels of weight 0 play no part. Counts
+            are used as they are; other weights are rounded to 2**-36 of their sum, but never to 0.
         max_steps: Largest codebook, 1 to 256.
 
     Returns:
@@ -168,40 +178,56 @@ def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> Codebo
     present = np.flatnonzero(hist)
     if not present.size:
         raise QuantizationError("no weight has importance, so no codebook is better than another; skip the layer")
-    levels, count = present + INT8_MIN, int(present.size)
-    cost, centroid = _run_costs(levels, hist[present].astype(np.float64))
+    levels, n = present + INT8_MIN, int(present.size)
+    weights, unit = _whole_weights(hist[present].astype(np.float64))
+    sums = _prefix_sums(levels, weights)
+    cost = _run_costs(sums)
 
-    steps = min(max_steps, count)
+    steps, rank = min(max_steps, n), np.arange(n)
     distortion = np.zeros(max_steps, dtype=np.float64)
-    last_of_first = np.full((steps, count), count - 1, dtype=np.intp)
-    best = cost[:, -1]
+    ends = [np.full(n, n)]
+    best = cost[rank, n - 1 - rank]
     distortion[0] = best[0]
-    after = np.full(count, np.inf)
-    total = np.empty_like(cost)
+    after = np.full(2 * n, np.inf)
+    after[n - 1] = 0.0
+    windows, scratch, width = sliding_window_view(after, n), np.empty(n * n), n
     for k in range(1, steps):
-        after[:-1] = best[1:]
-        np.add(cost, after, out=total)
-        total.argmin(axis=1, out=last_of_first[k])
-        best = np.take_along_axis(total, last_of_first[k][:, None], axis=1)[:, 0]
+        after[: n - 1] = best[1:]
+        total = scratch[: n * width].reshape(n, width)
+        np.add(cost[:, :width], windows[:n, :width], out=total)
+        length = total.argmin(axis=1)
+        best = total[rank, length]
         distortion[k] = best[0]
-    distortion[count - 1 :] = 0.0
+        ends.append(rank + length + 1)
+        width = int(length.max()) + 1
+    distortion *= unit
     distortion.flags.writeable = False
-
-    books = [_trace(k, last_of_first, centroid) for k in range(1, steps)]
-    books += [tuple(levels.tolist())] if count == steps else [_trace(steps, last_of_first, centroid)]
-    books += [books[-1]] * (max_steps - steps)
-    return CodebookCurve(distortion=distortion, codebooks=tuple(books), levels=count)
+    return CodebookCurve(distortion=distortion, codebooks=_trace(ends, sums, max_steps), levels=n)
 
 
-def _trace(k: int, last_of_first: NDArray[np.intp], centroid: NDArray[np.int16]) -> tuple[int, ...]:
-    """Follow the choices of the dynamic programme and collect the ``k`` centroids, ascending."""
-    book: list[int] = []
-    first = 0
-    for runs in range(k - 1, -1, -1):
-        last = int(last_of_first[runs, first])
-        book.append(int(centroid[first, last]))
-        first = last + 1
-    return tuple(book)
+def _trace(ends: list[NDArray[np.intp]], sums: NDArray[np.float64], max_steps: int) -> tuple[tuple[int, ...], ...]:
+    """Follow the choices of the dynamic programme from the first level on, for each number of runs.
+
+    Args:
+        ends: For each number of runs less one, where the first run ends (exclusive) for each first level.
+        sums: From `_prefix_sums`.
+        max_steps: Number of codebooks to return; sizes beyond those of ``ends`` repeat the last.
+
+    Returns:
+        The codebooks of sizes 1 to ``max_steps``.
+    """
+    table = [row.tolist() for row in ends]
+    bounds: list[int] = []
+    for k in range(len(ends)):
+        bounds.append(0)
+        for runs in range(k, -1, -1):
+            bounds.append(table[runs][bounds[-1]])
+    # Between the end of one codebook and the start of the next lies a step back to 0, which is no run.
+    parts = np.diff(sums[:, bounds], axis=1)
+    valid = np.diff(bounds) > 0
+    flat = _centroids(parts[0, valid], parts[1, valid]).astype(np.int64).tolist()
+    books = [tuple(flat[k * (k + 1) // 2 : (k + 1) * (k + 2) // 2]) for k in range(len(ends))]
+    return tuple(books + [books[-1]] * (max_steps - len(books)))
 
 
 def assign(q: NDArray[np.int8], codebook: tuple[int, ...]) -> NDArray[np.int8]:
