@@ -1,1 +1,34 @@
-"""TODO."""
+"""Finds the strongest quantization that the user's evaluator accepts. Knows plans and numbers; no files, no Caffe, no ONNX."""
+
+from __future__ import annotations
+
+from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
+from nuqconv.search.metrics import output_error, sqnr_db, top1, topk
+from nuqconv.search.space import FLOAT_LEVEL, LayerSpace, Levels, Move, Option, SearchSpace
+from nuqconv.search.strategy import PathStrategy, Proposal, Strategy, Verdict
+from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, Progress, SearchOutcome, StopReason, Trial, run_search
+
+__all__ = [
+    "DEFAULT_MAX_EVALUATIONS",
+    "FLOAT_LEVEL",
+    "AutoNuqEvaluatorBase",
+    "CheckedEvaluator",
+    "LayerSpace",
+    "Levels",
+    "Move",
+    "Option",
+    "PathStrategy",
+    "Progress",
+    "Proposal",
+    "SearchOutcome",
+    "SearchSpace",
+    "StopReason",
+    "Strategy",
+    "Trial",
+    "Verdict",
+    "output_error",
+    "run_search",
+    "sqnr_db",
+    "top1",
+    "topk",
+]

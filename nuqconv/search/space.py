@@ -1,0 +1,287 @@
+"""What the search may choose from: the options of each layer, and the path through them.
+
+A state of the search is one level for each layer: `FLOAT_LEVEL`, or the index of one of the layer's options. Everything that is
+predicted here (losses, the order of the path) only decides what is tried first; whether a plan is accepted is the evaluator's to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nuqconv.errors import QuantizationError
+from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+
+__all__ = ["FLOAT_LEVEL", "LayerSpace", "Levels", "Move", "Option", "SearchSpace"]
+
+Levels = tuple[int, ...]
+"""One level for each layer of a space, in its order."""
+
+FLOAT_LEVEL = -1
+"""The level of a layer that stays in float."""
+
+_INT8_LEVEL = 0
+_GRID = 4096
+"""Steps that the predicted loss is divided into when plans are chosen by it."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One form that a layer can take.
+
+    Attributes:
+        layer_plan: The form.
+        bytes: Size of the layer in that form.
+        loss: Predicted loss of the network through that form, relative to the layer in float; 0 is lossless. Losses of
+            different layers are comparable and are added up.
+    """
+
+    layer_plan: LayerPlan
+    bytes: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class LayerSpace:
+    """The options of one layer.
+
+    Attributes:
+        name: The layer.
+        options: First int8, then its NUQ forms from the weakest to the strongest. A layer that can only be int8, or has only
+            activations to quantize, has one option.
+        float_bytes: Size of the layer in float.
+
+    Raises:
+        QuantizationError: The options are not of that kind, or a number is negative or not finite; all faults are listed.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+    float_bytes: float
+
+    def __post_init__(self) -> None:
+        precisions = [option.layer_plan.precision for option in self.options]
+        problems = []
+        if precisions[:1] != [Precision.INT8] or any(item is not Precision.NUQ for item in precisions[1:]):
+            found = ", ".join(item.value for item in precisions) or "none"
+            problems.append(f"options: expected int8, then nuq options if there are any; found {found}")
+        if len({option.layer_plan for option in self.options}) != len(self.options):
+            problems.append("options: one layer plan comes twice")
+        numbers = [("float_bytes", self.float_bytes)]
+        for index, option in enumerate(self.options):
+            numbers += [(f"options[{index}].bytes", option.bytes), (f"options[{index}].loss", option.loss)]
+        problems += [
+            f"{where}: expected a finite number that is not negative, found {number!r}"
+            for where, number in numbers
+            if not (math.isfinite(number) and number >= 0)
+        ]
+        if problems:
+            raise QuantizationError(f"the options of layer {self.name!r} are wrong", problems)
+
+    @cached_property
+    def losses(self) -> tuple[float, ...]:
+        """Predicted losses by level, where a stronger option counts as no better than a weaker one."""
+        losses = np.maximum.accumulate([option.loss for option in self.options])
+        return tuple(float(loss) for loss in losses)
+
+    def size(self, level: int) -> float:
+        """Return the layer's size in bytes at a level."""
+        return self.float_bytes if level == FLOAT_LEVEL else self.options[level].bytes
+
+    def loss(self, level: int) -> float:
+        """Return the layer's predicted loss at a level."""
+        return 0.0 if level == FLOAT_LEVEL else self.losses[level]
+
+    def plan(self, level: int) -> LayerPlan:
+        """Return what happens to the layer at a level."""
+        return LayerPlan(Precision.FLOAT) if level == FLOAT_LEVEL else self.options[level].layer_plan
+
+    def label(self, level: int) -> str:
+        """Return a short name of a level for messages: ``float``, ``int8`` or the number of steps."""
+        plan = self.plan(level)
+        return plan.precision.value if plan.num_steps is None else str(plan.num_steps)
+
+
+@dataclass(frozen=True)
+class Move:
+    """One layer goes from a level to a stronger one.
+
+    Attributes:
+        layer: Index of the layer in the space.
+        start: Its level before.
+        stop: Its level after.
+        saved: Bytes that are saved.
+        loss: Predicted loss that is added.
+        rate: Predicted loss for each saved byte; the path is ordered by it.
+        label: The move for messages.
+    """
+
+    layer: int
+    start: int
+    stop: int
+    saved: float
+    loss: float
+    rate: float
+    label: str
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All quantizable layers of a model with their options.
+
+    Attributes:
+        layers: The layers in the model's order.
+
+    Raises:
+        QuantizationError: There is no layer, or a name comes twice.
+    """
+
+    layers: tuple[LayerSpace, ...]
+
+    def __post_init__(self) -> None:
+        names = [layer.name for layer in self.layers]
+        if not names:
+            raise QuantizationError("there is no layer that can be quantized; enable at least one in the configuration")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise QuantizationError("layers come twice in the search space; give each once", map(repr, twice))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def float_bytes(self) -> float:
+        """Size of all layers in float."""
+        return self.size(self.uniform(FLOAT_LEVEL))
+
+    def uniform(self, level: int = _INT8_LEVEL) -> Levels:
+        """Return the state in which all layers are at one level: `FLOAT_LEVEL`, or 0 for int8."""
+        return (level,) * len(self.layers)
+
+    def plan(self, levels: Levels) -> Plan:
+        """Return the plan of a state."""
+        return Plan(tuple((layer.name, layer.plan(level)) for layer, level in zip(self.layers, levels, strict=True)))
+
+    def size(self, levels: Levels) -> float:
+        """Return the size of a state in bytes."""
+        return math.fsum(layer.size(level) for layer, level in zip(self.layers, levels, strict=True))
+
+    def loss(self, levels: Levels) -> float:
+        """Return the predicted loss of a state: the sum of its layers' losses."""
+        return math.fsum(layer.loss(level) for layer, level in zip(self.layers, levels, strict=True))
+
+    def floats(self, levels: Levels) -> tuple[str, ...]:
+        """Return the names of the layers that a state leaves in float."""
+        return tuple(layer.name for layer, level in zip(self.layers, levels, strict=True) if level == FLOAT_LEVEL)
+
+    def apply(self, levels: Levels, moves: Iterable[Move]) -> Levels:
+        """Return the state after some moves."""
+        result = list(levels)
+        for move in moves:
+            result[move.layer] = move.stop
+        return tuple(result)
+
+    def by_harm(self) -> tuple[int, ...]:
+        """Return the indices of the layers, first the one with the largest predicted loss in int8."""
+        return tuple(sorted(range(len(self.layers)), key=lambda index: (-self.layers[index].losses[0], index)))
+
+    def path(self, levels: Levels | None = None, ceilings: Mapping[int, int] | None = None) -> tuple[Move, ...]:
+        """Return the moves from a state towards the strongest options, those that cost the least loss for each saved byte first.
+
+        For each layer the moves follow the lower convex hull of its (bytes, loss) points, so that no option is stopped at which is
+        dearer than a mixture of its neighbours, and a layer's moves are in order. Layers in float have no moves.
+
+        Args:
+            levels: The state to start from; None is int8 throughout.
+            ceilings: Strongest level that a layer may take, by its index; the others may take all.
+        """
+        start = self.uniform() if levels is None else levels
+        limits = ceilings or {}
+        moves: list[Move] = []
+        for index, level in enumerate(start):
+            if level != FLOAT_LEVEL:
+                moves += self._hull(index, level, limits.get(index, len(self.layers[index].options) - 1))
+        return tuple(sorted(moves, key=lambda move: (move.rate, move.layer, move.stop)))
+
+    def win_back(self, levels: Levels, ceilings: Mapping[int, int] | None = None) -> tuple[Move, ...]:
+        """Return the moves from float to int8 of a state's float layers, cheapest in loss for each saved byte first.
+
+        Args:
+            levels: The state to start from.
+            ceilings: As in `path`; a layer with the ceiling `FLOAT_LEVEL` stays in float.
+        """
+        limits = ceilings or {}
+        moves = [
+            self._move(index, FLOAT_LEVEL, _INT8_LEVEL, 0.0)
+            for index, level in enumerate(levels)
+            if level == FLOAT_LEVEL and limits.get(index, _INT8_LEVEL) >= _INT8_LEVEL
+        ]
+        return tuple(sorted(moves, key=lambda move: (move.rate, move.layer)))
+
+    def cheapest(self, loss: float, levels: Levels) -> Levels:
+        """Return about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
+
+        Args:
+            loss: The predicted loss that may be spent.
+            levels: A state; layers that it leaves in float stay in float, all others may take any option.
+        """
+        free = [index for index, level in enumerate(levels) if level != FLOAT_LEVEL]
+        spend = loss - math.fsum(self.layers[index].losses[_INT8_LEVEL] for index in free)
+        unit = spend / _GRID
+        result = list(levels)
+        if not unit > 0:
+            return self.apply(levels, [move for move in self.path(self._int8_where(levels)) if move.loss == 0])
+        table = np.zeros(_GRID + 1)
+        choices = np.zeros((len(free), _GRID + 1), np.int16)
+        costs = [self._grid_costs(index, unit) for index in free]
+        for row, index in enumerate(free):
+            best = np.full(_GRID + 1, np.inf)
+            for level, (option, cost) in enumerate(zip(self.layers[index].options, costs[row], strict=True)):
+                if cost > _GRID:
+                    continue
+                size = np.full(_GRID + 1, np.inf)
+                size[cost:] = table[: _GRID + 1 - cost] + option.bytes
+                better = size < best
+                best[better] = size[better]
+                choices[row, better] = level
+            table = best
+        left = _GRID
+        for row in reversed(range(len(free))):
+            level = int(choices[row, left])
+            result[free[row]] = level
+            left -= costs[row][level]
+        return tuple(result)
+
+    def _int8_where(self, levels: Levels) -> Levels:
+        return tuple(FLOAT_LEVEL if level == FLOAT_LEVEL else _INT8_LEVEL for level in levels)
+
+    def _grid_costs(self, index: int, unit: float) -> Sequence[int]:
+        losses = self.layers[index].losses
+        return [round(min((loss - losses[0]) / unit, _GRID + 1.0)) for loss in losses]
+
+    def _hull(self, index: int, level: int, ceiling: int) -> list[Move]:
+        layer = self.layers[index]
+        moves: list[Move] = []
+        floor = 0.0
+        while True:
+            smaller = [stop for stop in range(level + 1, ceiling + 1) if layer.size(stop) < layer.size(level)]
+            if not smaller:
+                return moves
+            # The floor keeps rounding from giving a later move of a layer the smaller rate, which would turn their order round.
+            move = min(
+                (self._move(index, level, stop, floor) for stop in smaller), key=lambda item: (item.rate, item.stop)
+            )
+            moves.append(move)
+            level, floor = move.stop, move.rate
+
+    def _move(self, index: int, start: int, stop: int, floor: float) -> Move:
+        layer = self.layers[index]
+        saved = layer.size(start) - layer.size(stop)
+        loss = layer.loss(stop) - layer.loss(start)
+        rate = max(loss / saved, floor) if saved > 0 else math.inf
+        label = f"{layer.name} {layer.label(start)}->{layer.label(stop)}"
+        return Move(index, start, stop, saved, loss, rate, label)
