@@ -99,17 +99,17 @@ def histogram(q: NDArray[np.int8], importance: NDArray[np.floating] | None = Non
     return np.roll(bins, -INT8_MIN)
 
 
-def _whole_weights(hist: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Turn weights > 0 into whole numbers with a sum of about 2**36 at most, and give their unit.
+def _whole_weights(hist: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Turn weights > 0 into whole numbers with a sum of about 2**36 at most, and give the power of two they count.
 
     Sums of such weights times squared levels stay below 2**53, where floats are exact, so the search decides nothing by rounding
     errors. Counts of weights stay as they are.
     """
     total = hist.sum()
     if total <= _TOTAL and (hist == np.floor(hist)).all():
-        return hist, 1.0
-    unit = 2.0 ** (int(np.frexp(total)[1]) - _LOG_TOTAL)
-    return np.maximum(np.rint(hist / unit), 1.0), unit
+        return hist, 0
+    exponent = int(np.frexp(total)[1]) - _LOG_TOTAL
+    return np.maximum(np.rint(np.ldexp(hist, -exponent)), 1.0), exponent
 
 
 def _prefix_sums(levels: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -171,15 +171,19 @@ def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> Codebo
     Raises:
         QuantizationError: ``hist`` or ``max_steps`` is out of range, or no level has weight.
     """
-    if hist.shape != (LEVELS,) or not np.isfinite(hist).all() or (hist < 0).any():
-        raise QuantizationError(f"a histogram of levels must be {LEVELS} finite numbers >= 0, found shape {hist.shape}")
+    with np.errstate(over="ignore"):
+        total = hist.sum(dtype=np.float64)
+    if hist.shape != (LEVELS,) or not np.isfinite(total) or (hist < 0).any():
+        raise QuantizationError(
+            f"a histogram of levels must be {LEVELS} numbers >= 0 of finite sum, found shape {hist.shape}"
+        )
     if not 1 <= max_steps <= LEVELS:
         raise QuantizationError(f"a codebook holds 1 to {LEVELS} levels, found max_steps {max_steps}")
     present = np.flatnonzero(hist)
     if not present.size:
         raise QuantizationError("no weight has importance, so no codebook is better than another; skip the layer")
     levels, n = present + INT8_MIN, int(present.size)
-    weights, unit = _whole_weights(hist[present].astype(np.float64))
+    weights, exponent = _whole_weights(hist[present].astype(np.float64))
     sums = _prefix_sums(levels, weights)
     cost = _run_costs(sums)
 
@@ -193,14 +197,14 @@ def optimal_codebooks(hist: NDArray[np.floating], max_steps: int = 32) -> Codebo
     windows, scratch, width = sliding_window_view(after, n), np.empty(n * n), n
     for k in range(1, steps):
         after[: n - 1] = best[1:]
-        total = scratch[: n * width].reshape(n, width)
-        np.add(cost[:, :width], windows[:n, :width], out=total)
-        length = total.argmin(axis=1)
-        best = total[rank, length]
+        reached = scratch[: n * width].reshape(n, width)
+        np.add(cost[:, :width], windows[:n, :width], out=reached)
+        length = reached.argmin(axis=1)
+        best = reached[rank, length]
         distortion[k] = best[0]
         ends.append(rank + length + 1)
         width = int(length.max()) + 1
-    distortion *= unit
+    distortion = np.ldexp(distortion, exponent)
     distortion.flags.writeable = False
     return CodebookCurve(distortion=distortion, codebooks=_trace(ends, sums, max_steps), levels=n)
 
