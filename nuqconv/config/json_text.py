@@ -1,0 +1,135 @@
+"""JSON with the line of each key, and without what JSON itself leaves to chance: duplicate keys, NaN and infinities."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nuqconv.errors import ConfigError
+
+__all__ = ["JsonDocument", "KeyPath", "Problem", "key_path", "listed", "parse_json"]
+
+KeyPath = tuple[str | int, ...]
+# The line, and the text without it.
+Problem = tuple[int, str]
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+
+
+def key_path(path: KeyPath) -> str:
+    """Returns ``conv1.activation_quant_params.search_range[0]`` for the path of that value."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class JsonDocument:
+    """A parsed text.
+
+    Attributes:
+        value: The top value.
+        lines: Line of each key and list item, from 1.
+        problems: Duplicate keys and numbers that JSON does not have.
+    """
+
+    value: object
+    lines: Mapping[KeyPath, int]
+    problems: tuple[Problem, ...]
+
+    def line(self, path: KeyPath) -> int:
+        """Returns the line of a key, or of the nearest key around it that exists."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        """Returns a problem at a key."""
+        return self.line(path), f"{key_path(path)}: {text}"
+
+
+def listed(problems: Iterable[Problem]) -> list[str]:
+    """Returns the problems as text, in the order of their lines."""
+    return [f"line {line}: {text}" for line, text in sorted(problems, key=lambda problem: problem[0])]
+
+
+def parse_json(text: str, source: str) -> JsonDocument:
+    """Parses a JSON text.
+
+    Args:
+        text: The text.
+        source: Its file, for messages.
+
+    Raises:
+        ConfigError: It is no JSON.
+    """
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{source}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: the JSON is nested too deeply; check that it is the right file") from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: a number in the JSON cannot be read: {error}") from error
+    scan = _Scan(text)
+    return JsonDocument(value, scan.lines, tuple(scan.problems))
+
+
+class _Scan:
+    """One walk over the tokens of a text that is known to be JSON."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[KeyPath, int] = {}
+        self.problems: list[Problem] = []
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+        # One entry for each open bracket: the key or index that comes next, None where an object waits for a key.
+        self._open: list[str | int | None] = []
+        key = ""
+        for match in _TOKEN.finditer(text):
+            part = match[0]
+            if part in {"{", "["}:
+                self._value(match)
+                self._open.append(None if part == "{" else 0)
+            elif part in {"}", "]"}:
+                self._open.pop()
+            elif part == ":":
+                self._open[-1] = key
+            elif part == ",":
+                last = self._open[-1]
+                self._open[-1] = last + 1 if isinstance(last, int) else None
+            elif self._open and self._open[-1] is None:
+                key = json.loads(part)
+                self._key(key, match)
+            else:
+                self._value(match)
+                if not part.startswith('"'):
+                    self._number(part, match)
+
+    def _path(self) -> KeyPath:
+        return tuple(part for part in self._open if part is not None)
+
+    def _line(self, match: re.Match[str]) -> int:
+        return bisect_right(self._starts, match.start())
+
+    def _key(self, key: str, match: re.Match[str]) -> None:
+        path = (*self._path(), key)
+        line = self._line(match)
+        if path in self.lines:
+            first = self.lines[path]
+            self.problems.append((line, f"{key_path(path)}: the key is already in line {first}; keep one of them"))
+        self.lines.setdefault(path, line)
+
+    def _value(self, match: re.Match[str]) -> None:
+        self.lines.setdefault(self._path(), self._line(match))  # a key has set it already, a list item has not
+
+    def _number(self, token: str, match: re.Match[str]) -> None:
+        if token in {"true", "false", "null"}:
+            return
+        if not math.isfinite(float(token)):
+            path = key_path(self._path())
+            self.problems.append((self._line(match), f"{path}: found {token}; expected a finite number"))
