@@ -222,46 +222,30 @@ class SearchSpace:
         ]
         return tuple(sorted(moves, key=lambda move: (move.rate, move.layer)))
 
-    def cheapest(self, loss: float, levels: Levels) -> Levels:
+    def cheapest(self, loss: float, levels: Levels, *, refloat: bool = False) -> Levels:
         """Return about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
 
         Args:
             loss: The predicted loss that may be spent.
             levels: A state; layers that it leaves in float stay in float, all others may take any option.
+            refloat: Whether instead all layers may take any option and float.
         """
-        free = [index for index, level in enumerate(levels) if level != FLOAT_LEVEL]
-        spend = loss - math.fsum(self.layers[index].losses[_INT8_LEVEL] for index in free)
-        unit = spend / _GRID
+        free = [index for index, level in enumerate(levels) if refloat or level != FLOAT_LEVEL]
+        choices = [range(FLOAT_LEVEL if refloat else _INT8_LEVEL, len(self.layers[index].options)) for index in free]
+        least = [self.layers[index].loss(choice[0]) for index, choice in zip(free, choices, strict=True)]
+        unit = max(loss - math.fsum(least), 0.0) / _GRID
+        sizes = [
+            [self.layers[index].size(level) for level in choice] for index, choice in zip(free, choices, strict=True)
+        ]
+        costs = [
+            [_grid_cost(self.layers[index].loss(level) - base, unit) for level in choice]
+            for index, choice, base in zip(free, choices, least, strict=True)
+        ]
+        chosen = _knapsack(sizes, costs)
         result = list(levels)
-        if not unit > 0:
-            return self.apply(levels, [move for move in self.path(self._int8_where(levels)) if move.loss == 0])
-        table = np.zeros(_GRID + 1)
-        choices = np.zeros((len(free), _GRID + 1), np.int16)
-        costs = [self._grid_costs(index, unit) for index in free]
-        for row, index in enumerate(free):
-            best = np.full(_GRID + 1, np.inf)
-            for level, (option, cost) in enumerate(zip(self.layers[index].options, costs[row], strict=True)):
-                if cost > _GRID:
-                    continue
-                size = np.full(_GRID + 1, np.inf)
-                size[cost:] = table[: _GRID + 1 - cost] + option.bytes
-                better = size < best
-                best[better] = size[better]
-                choices[row, better] = level
-            table = best
-        left = _GRID
-        for row in reversed(range(len(free))):
-            level = int(choices[row, left])
-            result[free[row]] = level
-            left -= costs[row][level]
+        for index, choice, position in zip(free, choices, chosen, strict=True):
+            result[index] = choice[position]
         return tuple(result)
-
-    def _int8_where(self, levels: Levels) -> Levels:
-        return tuple(FLOAT_LEVEL if level == FLOAT_LEVEL else _INT8_LEVEL for level in levels)
-
-    def _grid_costs(self, index: int, unit: float) -> Sequence[int]:
-        losses = self.layers[index].losses
-        return [round(min((loss - losses[0]) / unit, _GRID + 1.0)) for loss in losses]
 
     def _hull(self, index: int, level: int, ceiling: int) -> list[Move]:
         layer = self.layers[index]
@@ -285,3 +269,37 @@ class SearchSpace:
         rate = max(loss / saved, floor) if saved > 0 else math.inf
         label = f"{layer.name} {layer.label(start)}->{layer.label(stop)}"
         return Move(index, start, stop, saved, loss, rate, label)
+
+
+def _grid_cost(loss: float, unit: float) -> int:
+    """Return a loss in units of the grid, rounded; more than the whole grid if it cannot be afforded."""
+    if loss <= 0:
+        return 0
+    return round(min(loss / unit, _GRID + 1.0)) if unit > 0 else _GRID + 1
+
+
+def _knapsack(sizes: Sequence[Sequence[float]], costs: Sequence[Sequence[int]]) -> list[int]:
+    """Return for each item the choice that makes the sum of the sizes least while the costs add up to at most the grid's length.
+
+    Args:
+        sizes: For each item the sizes of its choices.
+        costs: The costs of the same choices; each item has one that costs nothing.
+    """
+    table = np.zeros(_GRID + 1)
+    choices = np.zeros((len(sizes), _GRID + 1), np.int16)
+    for row, (item_sizes, item_costs) in enumerate(zip(sizes, costs, strict=True)):
+        best = np.full(_GRID + 1, np.inf)
+        for position, (size, cost) in enumerate(zip(item_sizes, item_costs, strict=True)):
+            if cost <= _GRID:
+                total = np.full(_GRID + 1, np.inf)
+                total[cost:] = table[: _GRID + 1 - cost] + size
+                better = total < best
+                best[better] = total[better]
+                choices[row, better] = position
+        table = best
+    left = _GRID
+    chosen: list[int] = []
+    for row in reversed(range(len(sizes))):
+        chosen.append(int(choices[row, left]))
+        left -= costs[row][chosen[-1]]
+    return chosen[::-1]

@@ -86,7 +86,7 @@ class PathStrategy:
         knapsack_trials: How many trials step 4 may take.
     """
 
-    def __init__(self, space: SearchSpace, knapsack_trials: int = 4) -> None:
+    def __init__(self, space: SearchSpace, knapsack_trials: int = 5) -> None:
         self._space = space
         self._knapsack_trials = knapsack_trials
         moves = len(space.path())
@@ -150,8 +150,11 @@ class PathStrategy:
             else:
                 low, stride = count, stride * 2
         kept_float[order[high - 1]] = FLOAT_LEVEL
-        self._expect(2 * _bisections(high) + self._path_trials(self._with_floats(order[:high])))
-        return self._with_floats(order[:high])
+        levels = self._with_floats(order[:high])
+        self._expect(self._knapsack_trials + _EARLY_PATIENCE + self._path_trials(levels))
+        if high == len(order):
+            return levels
+        return (yield from self._knapsack(levels, space.loss(self._with_floats(order[: high - 1])), refloat=True))
 
     def _descend(self, levels: Levels, ceilings: dict[int, int]) -> _Result:
         space = self._space
@@ -172,25 +175,37 @@ class PathStrategy:
         self._expect(len(space.path(levels, ceilings)))
         return (yield from self._grow(levels, space.path, ceilings, whole=False))
 
-    def _knapsack(self, levels: Levels, most: float) -> _Result:
-        """Look for smaller plans with a predicted loss between that of a state and `most`."""
+    def _knapsack(self, levels: Levels, most: float, *, refloat: bool = False) -> _Result:
+        """Look for smaller plans whose predicted loss is at most `most`.
+
+        Args:
+            levels: An accepted state.
+            most: A predicted loss that failed.
+            refloat: Whether layers may go back to float too.
+        """
         space = self._space
-        low, high = space.loss(levels), most
+        loss = space.loss(levels)
+        # Plans of another make-up may need a smaller predicted loss than the state: the predictions are not exact.
+        low, high = 0.0 if refloat else loss, most
+        rejected: set[Levels] = set()
         trials = 0
         # A round without a trial halves the range too, so the rounds are few even where nothing is to be tried.
-        for _ in range(3 * self._knapsack_trials):
+        for _ in range(4 * self._knapsack_trials):
             if trials == self._knapsack_trials:
                 break
-            middle = (low + high) / 2
-            state = space.cheapest(middle, levels)
+            state = space.cheapest(loss, levels, refloat=refloat)
             if space.size(state) >= space.size(levels):
-                low = middle
-                continue
-            trials += 1
-            if (yield Proposal(state, f"smallest plan for a predicted loss of {middle:.4g}")).accepted:
-                levels, low = state, middle
+                low = loss
+            elif state in rejected:
+                high = loss
             else:
-                high = middle
+                trials += 1
+                if (yield Proposal(state, f"smallest plan for a predicted loss of {loss:.4g}")).accepted:
+                    levels, low = state, loss
+                else:
+                    high = loss
+                    rejected.add(state)
+            loss = (low + high) / 2
         return levels
 
     def _grow(
@@ -232,10 +247,8 @@ class PathStrategy:
         """
         low, high, stride = 0, len(moves) + 1, 1
         while high - low > 1:
-            if whole:
-                count = len(moves)
-            else:
-                count = min(low + stride, high - 1) if galloping else (low + high) // 2
+            part = min(low + stride, high - 1) if galloping else (low + high) // 2
+            count = len(moves) if whole else part
             named = moves[0].label if count == 1 else f"{moves[0].label} to {moves[count - 1].label}"
             step = f"{count} of {_counted(len(moves), 'move')}: {named}"
             if (yield Proposal(self._space.apply(levels, moves[:count]), step)).accepted:

@@ -1,0 +1,81 @@
+"""Simulated networks: spaces with predicted losses, and evaluators whose real damage is hidden from the search."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.search import FLOAT_LEVEL, LayerSpace, Option, SearchSpace
+
+INT8 = LayerPlan(Precision.INT8)
+NUQ32 = LayerPlan(Precision.NUQ, tuple(range(32)), 32)
+NUQ16 = LayerPlan(Precision.NUQ, tuple(range(16)), 16)
+
+
+def layer(name, weights, losses):
+    forms = (
+        Option(INT8, float(weights), losses[0]),
+        Option(NUQ32, math.ceil(weights * 5 / 8) + 32.0, losses[1]),
+        Option(NUQ16, math.ceil(weights / 2) + 16.0, losses[2]),
+    )
+    return LayerSpace(name, forms, 4.0 * weights)
+
+
+def random_space(rng, count):
+    layers = []
+    for index in range(count):
+        int8 = 10 ** rng.uniform(-5, -3)
+        nuq32 = int8 * rng.uniform(1, 8)
+        losses = (int8, nuq32, nuq32 * rng.uniform(2, 5))
+        layers.append(layer(f"l{index}", int(10 ** rng.uniform(2.5, 6)), losses))
+    return SearchSpace(tuple(layers))
+
+
+def levels_of(space: SearchSpace, plan: Plan):
+    return tuple(
+        FLOAT_LEVEL
+        if plan[item.name].precision is Precision.FLOAT
+        else [option.layer_plan for option in item.options].index(plan[item.name])
+        for item in space.layers
+    )
+
+
+def hidden_damage(rng, space, spread=0.0, outliers=0.0):
+    """Return each layer's real damage by level: the prediction, off by a random factor."""
+    return [
+        np.array(item.losses)
+        * np.exp(rng.normal(0, spread, len(item.options)))
+        * (50 if rng.random() < outliers else 1)
+        for item in space.layers
+    ]
+
+
+class Evaluator:
+    """Adds up hidden damage; refuses to be asked twice about one plan."""
+
+    def __init__(self, space, damage, limit, twist=None):
+        self.space, self.damage, self.limit, self.twist = space, damage, limit, twist
+        self.seen = {}
+
+    def true(self, levels):
+        total = sum(self.damage[i][level] for i, level in enumerate(levels) if level != FLOAT_LEVEL)
+        return float(total if self.twist is None else self.twist(levels, total))
+
+    def evaluate(self, plan):
+        assert plan not in self.seen
+        self.seen[plan] = self.true(levels_of(self.space, plan))
+        return self.seen[plan]
+
+    def satisfied(self, metric):
+        return metric <= self.limit
+
+
+def smallest(evaluator, lowest=0):
+    """Return the size of the smallest state that the evaluator accepts, by trying all; infinite if there is none."""
+    space = evaluator.space
+    states = itertools.product(*(range(lowest, len(item.options)) for item in space.layers))
+    sizes = (space.size(s) for s in states if set(s) != {FLOAT_LEVEL} and evaluator.true(s) <= evaluator.limit)
+    return min(sizes, default=math.inf)
