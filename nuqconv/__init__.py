@@ -1,1 +1,26 @@
-"""nuqconv."""
+"""Non-uniform weight quantization of trained Caffe models, searched against your own accuracy evaluator.
+
+See `auto_nuq` for the main job, `create_quant_config` for its configuration, and the ready-made evaluators. `nuqconv.auto_nuq` is a function and
+also the module that holds `AutoNuqEvaluatorBase`.
+"""
+
+from __future__ import annotations
+
+from nuqconv import auto_nuq, errors
+from nuqconv.api import create_quant_config, load, save
+from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
+from nuqconv.result import NuqResult
+from nuqconv.search.evaluator import AutoNuqEvaluatorBase
+
+__all__ = [
+    "AutoNuqEvaluatorBase",
+    "BatchEvaluator",
+    "CaffeEvaluator",
+    "NuqResult",
+    "OnnxRuntimeEvaluator",
+    "auto_nuq",
+    "create_quant_config",
+    "errors",
+    "load",
+    "save",
+]

@@ -16,7 +16,6 @@ __all__ = [
     "FormatError",
     "ModelError",
     "NuqconvError",
-    "NuqconvWarning",
     "OutputError",
     "QuantizationError",
     "RuntimeMissingError",
@@ -37,10 +36,6 @@ class NuqconvError(Exception):
         self.problems: Sequence[str] = tuple(problems)
         lines = [message, *(f"  - {problem}" for problem in self.problems)]
         super().__init__("\n".join(lines))
-
-
-class NuqconvWarning(UserWarning):
-    """Something worth knowing that does not stop the work."""
 
 
 class FormatError(NuqconvError):

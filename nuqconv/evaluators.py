@@ -18,7 +18,7 @@ from nuqconv.errors import EvaluatorError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
-from nuqconv.search.metrics import metric_by_name, output_error
+from nuqconv.search.metrics import output_error, topk
 
 __all__ = ["BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"]
 
@@ -45,7 +45,8 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     Attributes:
         evaluate_batch_num: Number of batches that one evaluation runs: all.
 
-    ``"output_error"`` is the squared difference to the outputs of the first model evaluated (the original), relative to their square.
+    ``"output_error"`` is the relative L2 error of the outputs against those of the first model evaluated, the original; of several outputs
+    the one with the largest error counts.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             raise EvaluatorError(f"batch_size must be at least 1, found {batch_size}")
         self.inputs = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
         self.samples = next(iter(sizes.values()))
-        if labels is None and isinstance(metric, str) and metric != "output_error":
-            raise EvaluatorError(f"metric '{metric}' needs labels")
+        if isinstance(metric, str) and metric != "output_error":
+            _top(metric)
+            if labels is None:
+                raise EvaluatorError(f"metric '{metric}' needs labels")
         if labels is not None and len(labels) != self.samples:
             raise EvaluatorError(f"there are {len(labels)} labels for {self.samples} samples")
         self.labels = np.zeros(0, np.int64) if labels is None else np.asarray(labels)
@@ -94,9 +97,10 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         if self.metric == "output_error":
             # The search evaluates the original first; its outputs are what all others are held against.
             reference = self._reference.setdefault(batch_num, {name: np.array(array) for name, array in found.items()})
-            return output_error(found, reference)
-        metric = metric_by_name(self.metric) if isinstance(self.metric, str) else self.metric
-        return float(metric(found, self.labels[:seen]))
+            return max(output_error(array, reference[name]) for name, array in found.items())
+        if isinstance(self.metric, str):
+            return _top(self.metric)(_only(found), self.labels[:seen])
+        return float(self.metric(found, self.labels[:seen]))
 
     def is_satisfied(self, original_metric: float, new_metric: float) -> bool:
         """Applies ``max_drop``, ``max_error`` or ``satisfied``."""
@@ -115,10 +119,38 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
 
+    def close(self) -> None:
+        """Ends what the evaluator has running."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _batches(self, data: Mapping[str, Array], batch_num: int) -> Iterator[Mapping[str, Array]]:
         size = len(next(iter(data.values())))
         for start in range(0, min(size, batch_num * self.batch_size), self.batch_size):
             yield {name: array[start : start + self.batch_size] for name, array in data.items()}
+
+
+def _top(name: str) -> Callable[[Array, Array], float]:
+    count = name.removeprefix("top")
+    if count == name or not count.isdecimal() or int(count) < 1:
+        raise EvaluatorError(
+            f"metric '{name}' is not known; top1, top5 (any number) and output_error are, or give a function"
+        )
+    return topk(int(count))
+
+
+def _only(outputs: Outputs) -> Array:
+    if len(outputs) != 1:
+        raise EvaluatorError(
+            f"a top-k metric needs one output, the net has {', '.join(outputs)}; choose one with outputs="
+        )
+    return next(iter(outputs.values()))
 
 
 class OnnxRuntimeEvaluator(BatchEvaluator):
@@ -157,11 +189,3 @@ class CaffeEvaluator(BatchEvaluator):
         if self._process is not None:
             self._process.close()
             self._process = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

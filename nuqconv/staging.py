@@ -5,13 +5,41 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nuqconv.errors import OutputError
 
-__all__ = ["move_into_place", "staging_folder"]
+__all__ = ["check_targets", "move_into_place", "staging_folder"]
+
+
+def check_targets(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Checks before long work that the outputs can be written and overwrite no input.
+
+    Raises:
+        OutputError: A target is an input, is a folder, or its folder cannot be written to; all faults are listed.
+    """
+    sources = {path.resolve() for path in inputs}
+    problems = []
+    for target in targets:
+        home = _existing(target.absolute().parent)
+        if target.resolve() in sources:
+            problems.append(f"{target}: is an input of this run")
+        elif target.is_dir():
+            problems.append(f"{target}: is a folder; a file of this name has to be written")
+        elif not home.is_dir():
+            problems.append(f"{target}: {home} is no folder")
+        elif not os.access(home, os.W_OK | os.X_OK):
+            problems.append(f"{target}: {home} cannot be written to")
+    if problems:
+        raise OutputError("the outputs cannot be written; choose another place", problems)
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
 
 
 @contextmanager
@@ -27,13 +55,13 @@ def staging_folder(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: No folder can be made there.
     """
-    home = target.absolute().parent
-    while not home.exists():
-        home = home.parent
+    home = _existing(target.absolute().parent)
     try:
         folder = Path(tempfile.mkdtemp(prefix=".nuqconv-", dir=home))
     except OSError as error:
-        raise OutputError(f"{home}: cannot be written to: {error.strerror}; choose another place for the outputs") from error
+        raise OutputError(
+            f"{home}: cannot be written to: {error.strerror}; choose another place for the outputs"
+        ) from error
     try:
         yield folder
     finally:
@@ -66,7 +94,9 @@ def move_into_place(files: Mapping[Path, Path]) -> None:
                 _second_name(target, before[target])
         _rename_all(ready, before)
     except OSError as error:
-        raise OutputError(f"{error.filename}: cannot be written: {error.strerror}; the earlier outputs are as they were") from error
+        raise OutputError(
+            f"{error.filename}: cannot be written: {error.strerror}; the earlier outputs are as they were"
+        ) from error
     finally:
         for leftover in (*ready.values(), *before.values()):
             with suppress(OSError):

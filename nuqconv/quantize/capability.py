@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nuqconv.ir import Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct, Op, Pooling
+from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Pooling, Quantize
 
-__all__ = ["Capability", "capabilities"]
+__all__ = ["Capability", "capabilities", "quantized_parts"]
+
+# Layers of a quantized model that have no operator here.
+_QUANTIZED_TYPES = frozenset({"Quant", "DeQuant", "AntiQuant"})
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,16 @@ def _capability(graph: Graph, node: Node) -> Capability:
     if any(len(graph.users(name)) > 1 for name in node.params):
         no_int8 = no_nuq = "its weights are shared with another layer"
     return Capability(node.name, node.op.kind, not no_int8, not no_nuq, bool(node.params), no_int8 or no_nuq)
+
+
+def quantized_parts(graph: Graph) -> list[str]:
+    """Returns what shows that a graph is quantized already: its places, one line each; nothing for a float graph."""
+    found = []
+    for node in graph.nodes:
+        opaque = node.op.layer_type if isinstance(node.op, Opaque) else ""
+        if isinstance(node.op, Quantize | Dequantize) or opaque in _QUANTIZED_TYPES:
+            found.append(node.place)
+        kinds = sorted({str(graph.params[name].dtype) for name in node.params if graph.params[name].dtype.kind in "iu"})
+        if kinds:
+            found.append(f"{node.place}: has {' and '.join(kinds)} weights")
+    return found

@@ -1,0 +1,5 @@
+"""``python -m nuqconv``."""
+
+from nuqconv.cli import main
+
+main()

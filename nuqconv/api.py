@@ -1,0 +1,102 @@
+"""The library's functions besides `auto_nuq`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.onnx import write_onnx
+from nuqconv.config import make_config, write_config
+from nuqconv.errors import OutputError, UnsupportedError
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.ir import Graph
+from nuqconv.layer_facts import layer_facts
+from nuqconv.quantize.capability import quantized_parts
+
+__all__ = ["create_quant_config", "load", "save"]
+
+StrPath = str | os.PathLike[str]
+
+
+def load(model_file: StrPath, weights_file: StrPath) -> Graph:
+    """Reads a Caffe model.
+
+    Args:
+        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too.
+        weights_file: The .caffemodel.
+
+    Returns:
+        The graph, verified. Layers that are not known are Opaque nodes in it.
+
+    Raises:
+        FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
+    """
+    return load_graph(Path(model_file), Path(weights_file))
+
+
+def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None) -> None:
+    """Writes a graph; the ending of ``model_file`` chooses the format.
+
+    Args:
+        graph: The graph.
+        model_file: ``.onnx``, or ``.prototxt`` together with ``weights_file``.
+        weights_file: The .caffemodel of a Caffe model.
+
+    Raises:
+        UnsupportedError: The graph has layers that the format cannot express; all are named.
+        OutputError: The ending is none of the two, or a file cannot be written.
+    """
+    target = Path(model_file)
+    if target.suffix == ".onnx" and weights_file is None:
+        write_onnx(graph, target)
+    elif target.suffix == ".prototxt" and weights_file is not None:
+        write_caffe(graph, target, Path(weights_file))
+    else:
+        raise OutputError(f"{target}: expected one file that ends in .onnx, or a .prototxt together with a .caffemodel")
+
+
+def create_quant_config(
+    config_file: StrPath,
+    model_file: StrPath,
+    weights_file: StrPath,
+    skip_layers: Sequence[str] | None = None,
+    batch_num: int = 1,
+    activation_offset: bool = True,
+    config_defination: StrPath | None = None,
+    *,
+    device_rule: float | None = None,
+) -> None:
+    """Writes a quantization configuration for a model.
+
+    Without ``config_defination`` every layer that NUQ can compress is a candidate, and all else that can be int8 is.
+
+    Args:
+        config_file: The JSON file to write.
+        model_file: The .prototxt.
+        weights_file: The .caffemodel.
+        skip_layers: Layers to leave in float.
+        batch_num: Batches to calibrate on.
+        activation_offset: Whether activations may have an offset.
+        config_defination: A simplified configuration (protobuf text); what it sets goes before the arguments.
+        device_rule: Memory rate for the device's own rule of which layers are worth compressing; None applies no rule.
+
+    Raises:
+        FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
+        ConfigError: A name or value is wrong; all faults are listed.
+        OutputError: The file cannot be written.
+    """
+    graph = load(model_file, weights_file)
+    parts = quantized_parts(graph)
+    if parts:
+        raise UnsupportedError(f"{os.fspath(model_file)} is quantized already; give the float model", parts)
+    config = make_config(
+        layer_facts(graph),
+        skip_layers=skip_layers,
+        batch_num=batch_num,
+        activation_offset=activation_offset,
+        definition=None if config_defination is None else Path(config_defination),
+        device_rule=device_rule,
+    )
+    write_config(config, Path(config_file))

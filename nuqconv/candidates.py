@@ -1,0 +1,196 @@
+"""What each layer may become: the search space of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nuqconv.errors import ConfigError
+from nuqconv.ir import Node
+from nuqconv.ir.ops import InnerProduct
+from nuqconv.quantize.activation import ActivationQuant, ifmr
+from nuqconv.quantize.apply import QuantizedWeights, Quantizer
+from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
+from nuqconv.quantize.histogram import Histogram
+from nuqconv.quantize.plan import LayerPlan, Precision
+from nuqconv.quantize.rate import layer_bytes
+from nuqconv.quantize.weights import weight_importance
+from nuqconv.search.space import LayerSpace, Option, SearchSpace
+
+__all__ = ["STEPS", "ActivationRule", "Candidates", "LayerRequest", "activation_quants", "find_candidates"]
+
+STEPS = (32, 16)
+"""Codebook sizes that the device knows, from the weakest to the strongest."""
+
+
+@dataclass(frozen=True)
+class ActivationRule:
+    """How the range of a layer's input is found; the fields are those of `ifmr`."""
+
+    max_percentile: float = 0.999999
+    min_percentile: float = 0.999999
+    search_range: tuple[float, float] = (0.7, 1.3)
+    search_step: float = 0.01
+
+
+@dataclass(frozen=True)
+class LayerRequest:
+    """What the configuration allows for one layer.
+
+    Attributes:
+        name: The layer.
+        steps: Codebook sizes that may be tried, from the weakest to the strongest; empty for int8 only.
+        channel_wise: Whether weights have one step size for each output channel (InnerProduct never has).
+        activation: How the range of its input is found.
+    """
+
+    name: str
+    steps: tuple[int, ...] = ()
+    channel_wise: bool = True
+    activation: ActivationRule = ActivationRule()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The search space and what the report tells about it.
+
+    Attributes:
+        space: The options of each layer.
+        lossless: NUQ layers for which a codebook loses nothing, with the number of levels that their weights have.
+    """
+
+    space: SearchSpace
+    lossless: Mapping[str, int]
+
+
+def activation_quants(
+    quantizer: Quantizer, requests: Sequence[LayerRequest], histograms: Mapping[str, Histogram], *, with_offset: bool
+) -> dict[str, ActivationQuant]:
+    """Chooses step size and offset of every layer's input.
+
+    Args:
+        quantizer: Holds the float graph.
+        requests: The layers to quantize.
+        histograms: For each value that they read, its histogram.
+        with_offset: Whether offsets other than 0 are allowed.
+
+    Returns:
+        The quantizer of each layer's input. Layers that read one value by one rule get the same.
+
+    Raises:
+        ConfigError: A rule is out of range.
+    """
+    graph = quantizer.graph
+    chosen: dict[tuple[str, ActivationRule], ActivationQuant] = {}
+    result = {}
+    for request in requests:
+        value, rule = graph.node[request.name].inputs[0], request.activation
+        if (value, rule) not in chosen:
+            chosen[value, rule] = ifmr(
+                histograms[value],
+                max_percentile=rule.max_percentile,
+                min_percentile=rule.min_percentile,
+                search_range=rule.search_range,
+                search_step=rule.search_step,
+                with_offset=with_offset,
+                name=graph.storage_name(value),
+            )
+        result[request.name] = chosen[value, rule]
+    return result
+
+
+def find_candidates(
+    quantizer: Quantizer,
+    requests: Sequence[LayerRequest],
+    activations: Mapping[str, ActivationQuant],
+    histograms: Mapping[str, Histogram],
+) -> Candidates:
+    """Builds the options of every layer with their sizes and predicted losses.
+
+    The predicted loss of an option is noise power over signal power at the layer's own output, for inputs without correlation: the relative
+    squared error of the weights plus that of the input.
+
+    Args:
+        quantizer: Holds the float graph and the integers.
+        requests: The layers to quantize, in the order of the graph.
+        activations: Quantizer of each layer's input; a layer that is missing gets its weights quantized only.
+        histograms: Histograms of the values read.
+
+    Returns:
+        The candidates.
+
+    Raises:
+        ConfigError: Not one layer can be quantized.
+    """
+    layers: list[LayerSpace] = []
+    lossless: dict[str, int] = {}
+    noise_of: dict[tuple[str, ActivationQuant], float] = {}
+    for request in requests:
+        node = quantizer.graph.node[request.name]
+        activation = activations.get(request.name)
+        noise = 0.0
+        if activation is not None:
+            key = (node.inputs[0], activation)
+            if key not in noise_of:
+                noise_of[key] = _input_noise(histograms[node.inputs[0]], activation)
+            noise = noise_of[key]
+        if node.params:
+            space, levels = _weighted(quantizer, node, request, activation, noise)
+            layers.append(space)
+            if levels is not None:
+                lossless[request.name] = levels
+        elif activation is not None:
+            option = Option(LayerPlan(Precision.INT8, activation=activation), 0, noise)
+            layers.append(LayerSpace(request.name, (option,), 0))
+    if not layers:
+        raise ConfigError("the configuration quantizes no layer that can be quantized; enable at least one")
+    return Candidates(SearchSpace(tuple(layers)), lossless)
+
+
+def _weighted(
+    quantizer: Quantizer, node: Node, request: LayerRequest, activation: ActivationQuant | None, noise: float
+) -> tuple[LayerSpace, int | None]:
+    """Returns a layer's options, and the number of its levels if a codebook holds them all."""
+    integers = quantizer.integers(node.name, activation, channel_wise=request.channel_wise)
+    weights = quantizer.graph.params[node.params[0]]
+    biases = quantizer.graph.params[node.params[1]].size if len(node.params) > 1 else 0
+    axis = None if integers.scales.size == 1 else getattr(node.op, "weight_output_axis", 0)
+    per_channel = request.channel_wise and not isinstance(node.op, InnerProduct)
+    energy = float(np.square(weights, dtype=np.float64).sum()) or 1.0
+    rounding = _rounding_error(weights, integers, axis)
+    counts = {"n_scales": integers.scales.size, "n_bias": biases}
+    plan = LayerPlan(Precision.INT8, activation=activation, channel_wise=per_channel)
+    options = [Option(plan, layer_bytes(weights.size, Precision.INT8, **counts), noise + rounding / energy)]
+    curve: CodebookCurve | None = None
+    for steps in request.steps:
+        if curve is None:
+            importance = weight_importance(integers.scales, axis, weights.shape)
+            curve = optimal_codebooks(histogram(integers.weights, importance))
+        book = curve.codebook(steps)
+        if options[-1].layer_plan.codebook == book:
+            # Fewer steps change nothing: the layer's levels fit already.
+            options.pop()
+        plan = LayerPlan(Precision.NUQ, codebook=book, num_steps=steps, activation=activation, channel_wise=per_channel)
+        size = layer_bytes(weights.size, Precision.NUQ, levels=len(book), **counts)
+        options.append(Option(plan, size, noise + (rounding + float(curve.distortion[steps - 1])) / energy))
+    space = LayerSpace(node.name, tuple(options), layer_bytes(weights.size, Precision.FLOAT, n_bias=biases))
+    return space, curve.lossless_at if curve is not None else None
+
+
+def _rounding_error(weights: np.ndarray, integers: QuantizedWeights, axis: int | None) -> float:
+    shape = [1] * weights.ndim
+    if axis is not None:
+        shape[axis] = -1
+    difference = integers.weights * integers.scales.reshape(shape) - weights
+    return float(np.square(difference, dtype=np.float64).sum())
+
+
+def _input_noise(hist: Histogram, quant: ActivationQuant) -> float:
+    """Squared error of a quantized input relative to its square, over the bins' centres."""
+    counts = hist.counts.astype(np.float64)
+    centres = (np.arange(counts.size) + hist.origin + 0.5) * 2.0**hist.exponent
+    integers = np.clip(np.rint(centres / quant.scale) + quant.offset, -128, 127) - quant.offset
+    signal = float(counts @ np.square(centres))
+    return float(counts @ np.square(integers * quant.scale - centres)) / signal if signal else 0.0

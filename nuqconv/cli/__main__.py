@@ -1,0 +1,5 @@
+"""``python -m nuqconv.cli``."""
+
+from nuqconv.cli import main
+
+main()

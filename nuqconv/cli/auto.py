@@ -1,0 +1,117 @@
+"""``nuqconv auto``."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from nuqconv.api import create_quant_config
+from nuqconv.auto_nuq import auto_nuq
+from nuqconv.cli.report import print_result
+from nuqconv.datafile import read_data
+from nuqconv.errors import ConfigError
+from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
+
+__all__ = ["auto"]
+
+
+class Runtime(str, Enum):
+    """Where the models are evaluated."""
+
+    ONNXRUNTIME = "onnxruntime"
+    CAFFE = "caffe"
+
+
+def auto(
+    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt.")],
+    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Data to evaluate on: .npz with one array for each input blob, 'label' and 'scale' if needed."
+        ),
+    ],
+    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    metric: Annotated[str, typer.Option(help="top1, top5 (any number) or output_error.")] = "top1",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="For top-k: how much accuracy may be lost; 0.01 is one percentage point."),
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option(min=0, help="For output_error: the largest relative error of the outputs.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Quantization configuration; by default all that can be compressed may be.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Quantization factor record to write; PREFIX_scale_offset_record.txt by default."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Data to calibrate on, .npz like --data; by default --data itself.")
+    ] = None,
+    batch_num: Annotated[int, typer.Option(min=1, help="Batches to calibrate on, when no --config says it.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(help="A blob to evaluate instead of the net's outputs; may be given several times."),
+    ] = None,
+    runtime: Annotated[Runtime, typer.Option(help="Where to evaluate.")] = Runtime.ONNXRUNTIME,
+    max_evaluations: Annotated[
+        int, typer.Option(min=1, help="Most quantized models to evaluate.")
+    ] = DEFAULT_MAX_EVALUATIONS,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which no further model is evaluated.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the whole result as JSON to this file.")] = None,
+) -> None:
+    """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
+
+    Example: nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
+    """
+    graph = load_graph(model, weights)
+    names = [graph.storage_name(item.name) for item in graph.inputs]
+    samples = read_data(data, names)
+    if (max_drop is None) == (max_error is None):
+        raise ConfigError("give --max-drop (for top-k metrics) or --max-error (for output_error)")
+    evaluators: dict[Runtime, type[BatchEvaluator]] = {
+        Runtime.ONNXRUNTIME: OnnxRuntimeEvaluator,
+        Runtime.CAFFE: CaffeEvaluator,
+    }
+    with ExitStack() as stack:
+        evaluator = stack.enter_context(
+            evaluators[runtime](
+                samples.inputs,
+                labels=samples.labels,
+                metric=metric,
+                max_drop=max_drop,
+                max_error=max_error,
+                outputs=tuple(outputs) if outputs else None,
+                batch_size=batch_size,
+                calibration=read_data(calibration, names).inputs if calibration else None,
+            )
+        )
+        if config is None:
+            config = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "config.json"
+            create_quant_config(config, model, weights, batch_num=batch_num)
+        result = auto_nuq(
+            model,
+            weights,
+            evaluator,
+            config,
+            record or save.with_name(f"{save.name}_scale_offset_record.txt"),
+            save,
+            max_evaluations=max_evaluations,
+            timeout=timeout,
+        )
+    print_result(result, Console(), metric)
+    if report is not None:
+        report.write_text(result.to_json(), encoding="utf-8")

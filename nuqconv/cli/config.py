@@ -1,0 +1,56 @@
+"""``nuqconv config``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from nuqconv.api import create_quant_config
+from nuqconv.cli.report import config_table
+from nuqconv.config import load_config
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.layer_facts import layer_facts
+
+__all__ = ["config"]
+
+
+def config(
+    model: Annotated[Path, typer.Argument(help="The net, .prototxt.")],
+    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write, JSON.")],
+    definition: Annotated[
+        Path | None, typer.Option(help="A simplified configuration (protobuf text) to follow.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A layer to leave in float; may be given several times.")
+    ] = None,
+    batch_num: Annotated[int, typer.Option(min=1, help="Batches to calibrate on.")] = 1,
+    offset: Annotated[bool, typer.Option(help="Allow activations an offset (asymmetric) or not.")] = True,
+    ddr_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate."
+        ),
+    ] = None,
+) -> None:
+    """Write a quantization configuration for a model, ready to be edited.
+
+    Example: nuqconv config deploy.prototxt weights.caffemodel -o config.json
+    """
+    create_quant_config(
+        output,
+        model,
+        weights,
+        skip_layers=skip,
+        batch_num=batch_num,
+        activation_offset=offset,
+        config_defination=definition,
+        device_rule=ddr_rate,
+    )
+    graph = load_graph(model, weights)
+    console = Console()
+    console.print(config_table(load_config(output, layer_facts(graph)), graph))
+    console.print(f"written to {output}", soft_wrap=True, highlight=False)

@@ -1,0 +1,130 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nuqconv.config import ArqParams, NuqParams, QuantConfig
+from nuqconv.ir import Graph
+from nuqconv.quantize.plan import Precision
+from nuqconv.result import LayerResult, NuqResult
+
+__all__ = ["config_table", "new_table", "print_result"]
+
+
+def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """Returns an empty table; the columns named in ``right`` hold numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return table
+
+
+def print_result(result: NuqResult, console: Console, metric: str = "metric") -> None:
+    """Prints what a search found: layers, trials, before and after, files."""
+    console.print(_layers(result))
+    console.print()
+    console.print(_trials(result))
+    console.print()
+    console.print(_summary(result, metric))
+    for note in result.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    console.print("\n[bold]files")
+    for path in result.files.present().values():
+        console.print(f"  {escape(_shown(path))}", soft_wrap=True, highlight=False)
+
+
+def config_table(config: QuantConfig, graph: Graph) -> Table:
+    """Returns a table of what a configuration says of each layer that it names."""
+    table = new_table("layer", "type", "input", "weights")
+    for name, layer in config.layers.items():
+        weights = layer.weight_quant_params
+        form = "float"
+        if layer.quant_enable and isinstance(weights, NuqParams):
+            form = f"nuq, down to {weights.num_steps} steps"
+        elif layer.quant_enable and isinstance(weights, ArqParams):
+            form = "int8 by channel" if weights.channel_wise else "int8"
+        elif layer.quant_enable:
+            form = "none"
+        table.add_row(escape(name), graph.node[name].op.kind, "int8" if layer.quant_enable else "float", form)
+    return table
+
+
+def _layers(result: NuqResult) -> Table:
+    table = new_table(
+        "layer", "type", "weights", "levels", "bits", "bytes", right=("weights", "levels", "bits", "bytes")
+    )
+    for layer in result.layers:
+        style = {Precision.NUQ: "green", Precision.FLOAT: "yellow"}.get(layer.precision)
+        table.add_row(
+            escape(layer.name),
+            layer.kind,
+            f"{layer.weights:,}",
+            _levels(layer),
+            str(layer.bits),
+            f"{layer.bytes:,}",
+            style=style,
+        )
+    return table
+
+
+def _levels(layer: LayerResult) -> str:
+    if layer.precision is not Precision.NUQ:
+        return layer.precision.value
+    return f"{layer.levels} of {layer.num_steps}" + (" lossless" if layer.lossless else "")
+
+
+def _trials(result: NuqResult) -> Table:
+    table = new_table("trial", "tried", "metric", "bytes", "seconds", "", right=("trial", "metric", "bytes", "seconds"))
+    for trial in result.trials:
+        verdict = "[green]accepted" if trial.accepted else "[red]rejected"
+        table.add_row(
+            str(trial.number),
+            escape(trial.step),
+            f"{trial.metric:.5g}",
+            f"{trial.bytes:,.0f}",
+            f"{trial.seconds:.2f}",
+            verdict,
+        )
+    return table
+
+
+def _summary(result: NuqResult, metric: str) -> Table:
+    sizes = result.sizes
+    table = new_table("", "original", "int8", "result", right=("original", "int8", "result"))
+    table.add_row(metric, f"{result.original_metric:.5g}", _int8_metric(result), f"[bold]{result.metric:.5g}")
+    table.add_row("parameters, bytes", f"{sizes.float_bytes:,}", f"{sizes.int8_bytes:,}", f"[bold]{sizes.bytes:,}")
+    table.add_row(
+        "share of the float size",
+        "100 %",
+        _share(sizes.int8_bytes, sizes.float_bytes),
+        _share(sizes.bytes, sizes.float_bytes),
+    )
+    table.add_row("bits per weight", "32", "8", f"[bold]{sizes.bits_per_weight:.2f}")
+    counts = {kind: sum(layer.precision is kind for layer in result.layers) for kind in Precision}
+    told = f"{counts[Precision.NUQ]} NUQ, {counts[Precision.INT8]} int8, {counts[Precision.FLOAT]} float"
+    table.add_row("layers with weights", str(len(result.layers)), "", told)
+    table.add_row("evaluations", "1", "", f"{result.evaluations} ({result.stopped_by})")
+    table.add_row("seconds", "", "", f"{result.seconds[0]:.1f}, {result.seconds[1]:.1f} of them in the evaluator")
+    table.add_row("calibrated in", "", "", result.calibration.value)
+    return table
+
+
+def _int8_metric(result: NuqResult) -> str:
+    first = result.trials[0]
+    uniform = all(layer.precision is Precision.INT8 for layer in first.plan.values())
+    return f"{first.metric:.5g}" if uniform else ""
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %"
+
+
+def _shown(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
