@@ -72,18 +72,18 @@ _EARLY_PATIENCE = 3
 class PathStrategy:
     """The default: binary search along the path of moves, then local repair.
 
-    1. Int8 everywhere. If that fails, the most harmful layers go back to float, as many as it takes, and those of them that need not
-       have gone are won back.
+    1. Int8 everywhere. If that fails, the most harmful layers go back to float, as many as it takes; then plans are tried that keep
+       other layers in float but are smaller (as in step 4), and layers that need not have gone are won back.
     2. The whole path of NUQ moves; if it fails, binary search for an accepted prefix of it.
     3. The move that blocks the prefix is left out and all others are tried.
     4. Plans that spend the predicted loss between the prefix and the blocking move better: a knapsack, by binary search on its capacity.
     5. The moves that are left, in order and in growing groups; each that blocks is left out.
 
-    It ends when no move is left. Every state that it builds upon is one that was accepted, whatever the metric does.
+    It ends when no move is left. Every state that it builds upon is one that was accepted, whatever the metric does, or the original.
 
     Args:
         space: What to choose from.
-        knapsack_trials: How many trials step 4 may take.
+        knapsack_trials: How many trials each knapsack may take.
     """
 
     def __init__(self, space: SearchSpace, knapsack_trials: int = 5) -> None:
