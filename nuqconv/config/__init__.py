@@ -1,7 +1,10 @@
 """The quantization configuration: what is to happen to each layer, as JSON and in its simplified form."""
 
+from nuqconv.config.create import make_config
+from nuqconv.config.device import DEFAULT_DDR_RATE, DeviceRule
 from nuqconv.config.layers import LayerFacts
 from nuqconv.config.load import load_config, parse_config
+from nuqconv.config.mapping import read_mapping
 from nuqconv.config.model import (
     ActivationParams,
     ArqParams,
@@ -11,11 +14,14 @@ from nuqconv.config.model import (
     NuqParams,
     QuantConfig,
     WeightParams,
+    write_config,
 )
 
 __all__ = [
+    "DEFAULT_DDR_RATE",
     "ActivationParams",
     "ArqParams",
+    "DeviceRule",
     "HfmgParams",
     "IfmrParams",
     "LayerConfig",
@@ -24,5 +30,8 @@ __all__ = [
     "QuantConfig",
     "WeightParams",
     "load_config",
+    "make_config",
     "parse_config",
+    "read_mapping",
+    "write_config",
 ]

@@ -122,7 +122,9 @@ class _Scan:
         if path in self.lines:
             first = self.lines[path]
             self.problems.append((line, f"{key_path(path)}: the key is already in line {first}; keep one of them"))
-        self.lines.setdefault(path, line)
+            # Only the last value counts, so what is in it is not there twice.
+            self.lines = {known: place for known, place in self.lines.items() if known[: len(path)] != path}
+        self.lines[path] = line
 
     def _value(self, match: re.Match[str]) -> None:
         self.lines.setdefault(self._path(), self._line(match))  # a key has set it already, a list item has not

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -33,6 +32,7 @@ __all__ = [
     "NuqParams",
     "QuantConfig",
     "WeightParams",
+    "write_config",
 ]
 
 
@@ -185,6 +185,30 @@ class LayerConfig(_Model):
         return found if self.quant_enable and isinstance(found, NuqParams) else None
 
 
+class _LayerMap(Mapping[str, LayerConfig]):
+    """A mapping that cannot be changed; unlike a mappingproxy it can be hashed, copied and pickled."""
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, layers: Mapping[str, LayerConfig]) -> None:
+        self._layers = dict(layers)
+
+    def __getitem__(self, name: str) -> LayerConfig:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._layers.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._layers)
+
+
 class QuantConfig(_Model):
     """A whole configuration. Layers that it does not name stay float.
 
@@ -204,7 +228,9 @@ class QuantConfig(_Model):
     do_fusion: Annotated[bool, Field(description="true or false")] = True
     skip_fusion_layers: Annotated[tuple[str, ...], Field(strict=False, description="a list of layer names")] = ()
     joint_quant: Annotated[bool, Field(description="true or false")] = False
-    layers: Annotated[Mapping[str, LayerConfig], AfterValidator(MappingProxyType)] = MappingProxyType({})
+    layers: Annotated[Mapping[str, LayerConfig], AfterValidator(_LayerMap)] = Field(
+        default_factory=dict, validate_default=True
+    )
 
     @model_validator(mode="after")
     def _check_names(self) -> QuantConfig:
@@ -248,16 +274,18 @@ class QuantConfig(_Model):
             tree[name] = layer.model_dump(mode="json", exclude_none=True)
         return json.dumps(tree, indent=2, allow_nan=False) + "\n"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the configuration as JSON, whole or not at all.
 
-        Args:
-            path: The file.
+def write_config(config: QuantConfig, path: str | os.PathLike[str]) -> None:
+    """Writes a configuration as JSON, whole or not at all.
 
-        Raises:
-            OutputError: It cannot be written; what stood there before is as it was.
-        """
-        write_atomically(path, self.to_json())
+    Args:
+        config: The configuration.
+        path: The file.
+
+    Raises:
+        OutputError: It cannot be written; what stood there before is as it was.
+    """
+    write_atomically(path, config.to_json())
 
 
 # A layer of such a name cannot have an entry of its own, since the entries are keyed beside these.
