@@ -37,7 +37,7 @@ lint: $(VENV)/test.stamp $(TREE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(TREE) $(BIN)/mypy -p nuqconv
-	PYTHONPATH=$(TREE) $(BIN)/lint-imports --no-cache
+	cd $(TREE) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports $(CURDIR)/pyproject.toml --no-cache
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .

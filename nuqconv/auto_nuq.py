@@ -84,7 +84,7 @@ def auto_nuq(
     """
     start = time.monotonic()
     evaluator = _TimedEvaluator(CheckedEvaluator(nuq_evaluator))
-    files = OutputFiles.for_prefix(_prefix(save_dir), scale_offset_record_file)
+    files = OutputFiles.for_prefix(_prefix(save_dir), Path(scale_offset_record_file))
     check_targets(files.present().values(), inputs=[Path(path) for path in (model_file, weights_file, config_file)])
     job = _prepare(Path(model_file), Path(weights_file), Path(config_file))
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nuqconv.candidates import STEPS, ActivationRule, LayerRequest
-from nuqconv.config import ActivationParams, LayerFacts, NuqParams, QuantConfig
+from nuqconv.config import IfmrParams, LayerFacts, NuqParams, QuantConfig
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.capability import Capability, capabilities
@@ -24,10 +24,12 @@ def layer_requests(config: QuantConfig, graph: Graph) -> tuple[LayerRequest, ...
         layer = config.layers.get(node.name)
         if layer is None or not layer.quant_enable:
             continue
-        activation = layer.activation_quant_params or ActivationParams()
-        rule = ActivationRule(
-            activation.max_percentile, activation.min_percentile, activation.search_range, activation.search_step
-        )
+        activation = layer.activation_quant_params
+        rule = ActivationRule()
+        if isinstance(activation, IfmrParams):
+            rule = ActivationRule(
+                activation.max_percentile, activation.min_percentile, activation.search_range, activation.search_step
+            )
         weights = layer.weight_quant_params
         steps: tuple[int, ...] = ()
         if isinstance(weights, NuqParams):

@@ -126,5 +126,5 @@ def _share(part: int, whole: int) -> str:
 
 
 def _shown(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    relative = Path(os.path.relpath(path))
+    return str(path) if relative.parts[0] == ".." else str(relative)

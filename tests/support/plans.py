@@ -13,12 +13,17 @@ from nuqconv.quantize.codebook import histogram, optimal_codebooks
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 
 
-def strongest_plan(quantizer: Quantizer, batch: dict[str, np.ndarray], steps: int = 16, *, with_offset: bool = True) -> Plan:
+def strongest_plan(
+    quantizer: Quantizer, batch: dict[str, np.ndarray], steps: int = 16, *, with_offset: bool = True
+) -> Plan:
     """NUQ where possible, int8 elsewhere."""
     graph: Graph = quantizer.graph
     can = [item for item in capabilities(graph) if item.int8]
     values = list(dict.fromkeys(graph.node[item.name].inputs[0] for item in can))
-    ranges = {value: ifmr(found, with_offset=with_offset) for value, found in measure_in_onnxruntime(graph, values, [batch]).items()}
+    ranges = {
+        value: ifmr(found, with_offset=with_offset)
+        for value, found in measure_in_onnxruntime(graph, values, [batch]).items()
+    }
     layers = {}
     for item in can:
         activation = ranges[graph.node[item.name].inputs[0]]

@@ -43,7 +43,9 @@ def _one_layer(tmp_path, name):
     weights = {}
     if shape:
         weights["x"] = [rng.normal(size=shape)] + ([rng.normal(size=biases) * 3] if biases else [])
-    files = write_net(tmp_path, INPUT + f'layer {{ name: "x" type: "{layer_type}" bottom: "data" top: "x" {param} }}\n', weights)
+    files = write_net(
+        tmp_path, INPUT + f'layer {{ name: "x" type: "{layer_type}" bottom: "data" top: "x" {param} }}\n', weights
+    )
     return load_graph(files.model, files.weights)
 
 
@@ -54,7 +56,11 @@ def _reference(name, node, quantized, plan, data):
     steps = quantized.params["x_dequant_layer/0"]
     if name == "pool":
         return None
-    w, b = (quantized.params[p] for p in (*node.params, None)[:2]) if len(node.params) == 2 else (quantized.params[node.params[0]], None)
+    w, b = (
+        (quantized.params[p] for p in (*node.params, None)[:2])
+        if len(node.params) == 2
+        else (quantized.params[node.params[0]], None)
+    )
     sums = {
         "conv": lambda: reference.conv2d(u, w, 2, 1),
         "grouped": lambda: reference.conv2d(u, w, 1, 2, 2),
@@ -138,13 +144,20 @@ def test_a_net_with_shared_inputs(tmp_path, process):
 
 def test_layers_of_one_input_share_its_quant_layer(tmp_path):
     text = INPUT + "".join(
-        f'layer {{ name: "{name}" type: "InnerProduct" bottom: "data" top: "{name}" inner_product_param {{ num_output: 2 }} }}\n' for name in "ab"
+        f'layer {{ name: "{name}" type: "InnerProduct" bottom: "data" top: "{name}" inner_product_param {{ num_output: 2 }} }}\n'
+        for name in "ab"
     )
     files = write_net(tmp_path, text, {name: [np.ones((2, 168)), np.zeros(2)] for name in "ab"})
     graph = load_graph(files.model, files.weights)
     plan = strongest_plan(Quantizer(graph), {"data": np.ones((2, 4, 7, 6), np.float32)})
     quantized = Quantizer(graph).apply(plan)
-    assert [node.name for node in quantized.nodes] == ["a_0_quant_layer", "a", "a_dequant_layer", "b", "b_dequant_layer"]
+    assert [node.name for node in quantized.nodes] == [
+        "a_0_quant_layer",
+        "a",
+        "a_dequant_layer",
+        "b",
+        "b_dequant_layer",
+    ]
 
 
 def test_a_deploy_model_reads_back_to_the_same_graph(tmp_path):
