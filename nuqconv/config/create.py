@@ -237,10 +237,11 @@ class _Maker:
         activation = next(
             (item.activation for item in sources if item is not None and item.activation is not None), None
         )
-        entry = LayerConfig(
-            quant_enable=layer.name not in self._skipped, activation_quant_params=activation or IfmrParams()
+        return LayerConfig(
+            quant_enable=layer.name not in self._skipped,
+            activation_quant_params=activation or IfmrParams(),
+            weight_quant_params=self._weights(layer) if layer.has_weights else None,
         )
-        return entry.model_copy(update={"weight_quant_params": self._weights(layer)}) if layer.has_weights else entry
 
     def _weights(self, layer: LayerFacts) -> WeightParams:
         said = self._said

@@ -88,6 +88,14 @@ class _Draft:
         if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
             self.add((ascii(name),), "the name holds half of a surrogate pair and is no text")
             return
+        # None means "by the layer's type" to the models, which JSON says by leaving the key out.
+        weights = entry.get("weight_quant_params", {})
+        if weights is None:
+            self.add((name, "weight_quant_params"), "found null; expected an object, or no such key")
+        elif isinstance(weights, dict) and weights.get("channel_wise", False) is None:
+            self.add(
+                (name, "weight_quant_params", "channel_wise"), "found null; expected true or false, or no such key"
+            )
         try:
             self.layers[name] = LayerConfig.model_validate(entry)
         except ValidationError as error:

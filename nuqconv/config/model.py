@@ -47,12 +47,6 @@ def _exact_integer(value: object) -> object:
     return value
 
 
-def _not_null(value: object) -> object:
-    if value is None:
-        raise PydanticCustomError("null", "null is no value here; leave the key out for the default")
-    return value
-
-
 Percentile = Annotated[float, Field(gt=0.5, le=1.0, description="a number above 0.5 and up to 1")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -123,7 +117,7 @@ class ArqParams(_Model):
     """
 
     wts_algo: Annotated[Literal["arq_quantize"], Field(description="'arq_quantize' or 'nuq_quantize'")] = "arq_quantize"
-    channel_wise: Annotated[bool | None, BeforeValidator(_not_null), Field(description="true or false")] = None
+    channel_wise: Annotated[bool | None, Field(description="true or false")] = None
 
 
 class NuqParams(_Model):
@@ -174,9 +168,7 @@ class LayerConfig(_Model):
 
     quant_enable: Annotated[bool, Field(description="true or false")] = True
     activation_quant_params: Annotated[ActivationParams, Field(description="an object")] = IfmrParams()
-    weight_quant_params: Annotated[WeightParams | None, BeforeValidator(_not_null), Field(description="an object")] = (
-        None
-    )
+    weight_quant_params: Annotated[WeightParams | None, Field(description="an object")] = None
 
     @property
     def nuq(self) -> NuqParams | None:
