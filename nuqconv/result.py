@@ -149,7 +149,7 @@ class NuqResult:
                     "accepted": trial.accepted,
                     "bytes": trial.bytes,
                     "seconds": trial.seconds,
-                    "plan": trial.plan.digest,
+                    "plan": trial.plan.digest(),
                 }
                 for trial in self.trials
             ],
