@@ -147,9 +147,9 @@ class _Maker:
             self._known(f"skip_layers: {name!r}", name)
         for key, names in (("skip_layers", said.skip_layers), ("skip_fusion_layers", self._fusion())):
             for name in names:
-                self._known(said.place(f"{key}: {name!r}", name), name)
+                self._known(said.place(f"{key}: {name!r}", key, name), name)
         for name in said.skip_layer_types:
-            self._known_type(said.place(f"skip_layer_types: {name!r}", name), name)
+            self._known_type(said.place(f"skip_layer_types: {name!r}", "skip_layer_types", name), name)
         for name, settings in said.types.items():
             self._check_type(name, settings)
         for name, settings in said.layers.items():
@@ -177,7 +177,7 @@ class _Maker:
         return name in LAYER_TYPES
 
     def _check_type(self, name: str, settings: Settings) -> None:
-        place = self._said.place(settings.where, name)
+        place = self._said.place(settings.where, "layer_type", name)
         if not self._known_type(place, name):
             return
         if name in self._said.skip_layer_types:
@@ -187,7 +187,7 @@ class _Maker:
         self._check_weights(place, LayerFacts(name, name, quantizable=True, nuq_capable=able), settings.weights)
 
     def _check_layer(self, name: str, settings: Settings) -> None:
-        place = self._said.place(settings.where, name)
+        place = self._said.place(settings.where, "layer_name", name)
         if not self._known(f"{place}: {name!r}", name):
             return
         layer = self._facts[name]
@@ -200,7 +200,7 @@ class _Maker:
         self._check_weights(place, layer, settings.weights)
 
     def _check_weights(self, place: str, layer: LayerFacts, weights: WeightParams | None) -> None:
-        what = f"a {layer.type} layer" if layer.name == layer.type else f"{layer.type} layer {layer.name!r}"
+        what = f"type {layer.type}" if layer.name == layer.type else f"{layer.type} layer {layer.name!r}"
         if weights is None:
             return
         if not layer.has_weights:

@@ -7,6 +7,7 @@ protobuf versions.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -84,12 +85,11 @@ class Definition:
     layers: Mapping[str, Settings] = field(default_factory=dict)
     text: str = ""
 
-    def place(self, path: str, name: str) -> str:
-        """Returns a key path for a message, with the line where ``name`` is first written, if it is found."""
-        for number, line in enumerate(self.text.splitlines(), 1):
-            if f'"{name}"' in line or f"'{name}'" in line:
-                return f"line {number}: {path}"
-        return path
+    def place(self, path: str, key: str, name: str) -> str:
+        """Returns a key path for a message, with the line where ``key`` is ``name`` or else ``name`` is first written, if there is one."""
+        quoted = f"[\"']{re.escape(name)}[\"']"
+        found = re.search(rf"\b{key}\s*:\s*{quoted}", self.text) or re.search(quoted, self.text)
+        return path if found is None else f"line {self.text.count(chr(10), 0, found.end()) + 1}: {path}"
 
 
 def read_definition(path: str | os.PathLike[str], problems: list[str]) -> Definition:
