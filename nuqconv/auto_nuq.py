@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -88,7 +89,7 @@ def auto_nuq(
     check_targets(files.present().values(), inputs=[Path(path) for path in (model_file, weights_file, config_file)])
     job = _prepare(Path(model_file), Path(weights_file), Path(config_file))
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
-    original = evaluator.checked.baseline(model_file, weights_file, batch_num)
+    original = evaluator.baseline(model_file, weights_file, batch_num)
     _LOG.info("original model: metric %.6g", original)
     with staging_folder(files.fake_quant_model) as staging:
         calibration = _calibrate(job, evaluator, calibration_data, staging)
@@ -119,10 +120,19 @@ class _TimedEvaluator:
         self.checked = checked
         self.seconds = 0.0
 
-    def measure(self, model_file: str | Path, weights_file: str | Path, batch_num: int) -> float:
+    def baseline(self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int) -> float:
+        with self._timed():
+            return self.checked.baseline(model_file, weights_file, batch_num)
+
+    def measure(self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int) -> float:
+        with self._timed():
+            return self.checked.measure(model_file, weights_file, batch_num)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         start = time.monotonic()
         try:
-            return self.checked.measure(model_file, weights_file, batch_num)
+            yield
         finally:
             self.seconds += time.monotonic() - start
 
