@@ -74,8 +74,8 @@ class IfmrParams(_Model):
     # JSON has no tuples, so the list is taken for one; its items stay strict.
     search_range: Annotated[
         tuple[Finite, Finite],
-        AfterValidator(_ascending),
         Field(strict=False, description="a list [a, b] of numbers with 0 < a < b"),
+        AfterValidator(_ascending),
     ] = (0.7, 1.3)
     search_step: Annotated[Finite, Field(gt=0, description="a number above 0 and up to b - a of search_range")] = 0.01
 

@@ -115,7 +115,7 @@ def test_dump_can_be_validated_again() -> None:
 def test_nothing_can_be_changed() -> None:
     config = QuantConfig(layers={"a": LayerConfig()})
     with pytest.raises(ValidationError):
-        config.batch_num = 3  # type: ignore[misc]
+        config.batch_num = 3
     with pytest.raises(TypeError):
         config.layers["b"] = LayerConfig()  # type: ignore[index]
     assert repr(config.layers) == repr({"a": LayerConfig()})
