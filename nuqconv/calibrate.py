@@ -13,7 +13,7 @@ import numpy as np
 from nuqconv.backends.caffe.sinks import write_calibration_model
 from nuqconv.backends.onnx.batch import rebatch
 from nuqconv.backends.onnx.runtime import OnnxSession
-from nuqconv.errors import CalibrationError
+from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.histogram import Histogram
@@ -107,23 +107,57 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
 
     Returns:
         A histogram for each value.
+
+    Raises:
+        CalibrationError: A batch does not fit the net; its number is named.
     """
     histograms = {value: Histogram() for value in values}
     inputs = {item.name for item in graph.inputs}
     inner = [value for value in values if value not in inputs]
     sessions: dict[int, OnnxSession] = {}
-    for batch in batches:
-        arrays = {name: np.asarray(array, np.float32) for name, array in batch.items()}
+    for number, batch in enumerate(batches):
+        arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
         found = dict(arrays)
         if inner:
             size = len(next(iter(arrays.values())))
-            if size not in sessions:
-                sessions[size] = OnnxSession(rebatch(graph, size), outputs=inner)
-            session = sessions[size]
-            found.update(session.run({name: array for name, array in arrays.items() if name in session.inputs}))
+            try:
+                if size not in sessions:
+                    sessions[size] = OnnxSession(rebatch(graph, size), outputs=inner)
+                session = sessions[size]
+                found.update(session.run({name: array for name, array in arrays.items() if name in session.inputs}))
+            except ModelError as error:
+                raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
         for value, histogram in histograms.items():
             histogram.update(found[value])
     return histograms
+
+
+def _checked_batch(graph: Graph, batch: object, number: int, needed: Sequence[str]) -> dict[str, Array]:
+    """Returns a batch as float32 after a check of its form; what else the net needs, its session checks."""
+    place = f"calibration batch {number}"
+    if not isinstance(batch, Mapping) or not batch:
+        raise CalibrationError(
+            f"{place}: found {type(batch).__name__} {batch!r:.60}; expected a mapping from input blobs to arrays"
+        )
+    shapes = {item.name: item.shape for item in graph.inputs}
+    arrays: dict[str, Array] = {}
+    problems = [f"input '{name}' is missing" for name in needed if name not in batch]
+    for name, value in batch.items():
+        try:
+            arrays[name] = np.asarray(value, np.float32)
+        except (TypeError, ValueError) as error:
+            problems.append(f"'{name}' is no array of numbers: {error}")
+            continue
+        if name not in shapes:
+            problems.append(f"'{name}' is no input; the net has {', '.join(shapes)}")
+        elif not arrays[name].size or arrays[name].shape[1:] != shapes[name][1:]:
+            found, wanted = (
+                "x".join(map(str, shape)) or "a number" for shape in (arrays[name].shape, ("N", *shapes[name][1:]))
+            )
+            problems.append(f"input '{name}' has shape {found}, expected {wanted}")
+    if problems:
+        raise CalibrationError(f"{place} does not fit the net", problems)
+    return arrays
 
 
 def _blocked(graph: Graph, values: Sequence[str]) -> list[str]:
