@@ -9,14 +9,13 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
 
+from nuqconv.backends.onnx import size
 from nuqconv.backends.onnx.lower import to_onnx
-from nuqconv.errors import FormatError, ModelError, OutputError, UnsupportedError
+from nuqconv.errors import FormatError, ModelError, OutputError
 from nuqconv.ir import Graph
 from nuqconv.staging import move_into_place, staging_folder
 
-__all__ = ["MAX_BYTES", "read_onnx", "serialize", "write_onnx"]
-
-MAX_BYTES = 2**31 - 1
+__all__ = ["read_onnx", "serialize", "write_onnx"]
 
 
 def write_onnx(
@@ -87,11 +86,10 @@ def serialize(model: ModelProto, subject: str) -> bytes:
     Raises:
         UnsupportedError: It takes more than the 2 GB that one ONNX file can hold.
     """
-    message = f"{subject}: exceeds the {MAX_BYTES} bytes that one ONNX file can hold; quantize it or split the network"
     try:
         content: bytes = model.SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:
-        raise UnsupportedError(message) from error
-    if len(content) > MAX_BYTES:
-        raise UnsupportedError(message)
+        raise size.too_large(subject) from error
+    if len(content) > size.MAX_BYTES:
+        raise size.too_large(subject)
     return content

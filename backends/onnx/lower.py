@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from onnx import ModelProto, helper
+from google.protobuf.message import EncodeError
+from onnx import GraphProto, ModelProto, helper
 
 from nuqconv.backends.onnx.batch import batched_values
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
+from nuqconv.backends.onnx.size import check_size, too_large
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque
@@ -37,11 +39,12 @@ def to_onnx(
         The model.
 
     Raises:
-        UnsupportedError: The opset is not supported, or layers have no form in ONNX (all of them are listed).
+        UnsupportedError: The opset is not supported, layers have no form in ONNX (all of them are listed), or the model would exceed 2 GB.
         ModelError: The graph is wrong, or ``dynamic_batch`` is asked for and the batch size is fixed.
     """
     opset = _checked(opset)
     _refuse(graph, integer=integer)
+    check_size(graph)
     batched = batched_values(graph) if dynamic_batch else frozenset()
     build = Builder(graph, opset=opset, integer=integer, batched=batched)
     problems = []
@@ -56,7 +59,7 @@ def to_onnx(
         raise UnsupportedError(f"network '{graph.name}' cannot be written as ONNX", problems)
     imports = [helper.make_opsetid("", opset)]
     return helper.make_model(
-        build.finish(),
+        _finished(build),
         opset_imports=imports,
         ir_version=helper.find_min_ir_version_for(imports),
         producer_name="nuqconv",
@@ -88,6 +91,13 @@ def _refuse(graph: Graph, *, integer: bool) -> None:
             f"network '{graph.name}' cannot be written as ONNX; cut it before these layers (Graph.up_to) or replace them",
             problems,
         )
+
+
+def _finished(build: Builder) -> GraphProto:
+    try:
+        return build.finish()
+    except EncodeError as error:
+        raise too_large(f"network '{build.graph.name}'") from error
 
 
 def _version() -> str:

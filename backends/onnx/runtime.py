@@ -28,10 +28,9 @@ INEXACT_OPTIMIZERS = (
     "ConvBNFusion",
     "ConvMulFusion",
     "MatMulAddFusion",
-    "MatMulBNFusion",
     "MatMulIntegerToFloatFusion",
     "MatMulScaleFusion",
-    "DynamicQuantizeMatMulFusion",
+    "MatMul_BatchNormalization_Fusion",
 )
 
 _DTYPES = {

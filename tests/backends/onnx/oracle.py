@@ -88,9 +88,9 @@ class Oracle:
             theirs = net.run(inputs, values)
             ours = OnnxSession(graph, outputs=values, threads=1).run(inputs)
             for name in values:
-                assert ours[name].dtype == np.float32
+                assert (ours[name].dtype, ours[name].shape) == (np.float32, theirs[name].shape)
                 np.testing.assert_allclose(
-                    ours[name], theirs[name], rtol=rtol, atol=atol, err_msg=f"blob {name}\n{text}", strict=True
+                    ours[name], theirs[name], rtol=rtol, atol=atol, err_msg=f"blob {name}\n{text}"
                 )
                 if batch is None:
                     assert ours[name].shape == graph.shapes[name]

@@ -62,7 +62,8 @@ def test_every_opset_gives_the_same_numbers(opset, integer):
         assert [item.version for item in model.opset_import] == [opset]
         found = OnnxSession(model).run({"data": data})
         for name, array in expected.items():
-            np.testing.assert_allclose(found[name], array, rtol=1e-6, atol=1e-6, err_msg=name)
+            # Kernels of different opsets sum in different orders, and some values here are small differences of large ones.
+            np.testing.assert_allclose(found[name], array, rtol=1e-6, atol=1e-6 * np.abs(array).max(), err_msg=name)
 
 
 def test_fake_quant_and_integers_agree_where_sums_are_small():
@@ -73,6 +74,22 @@ def test_fake_quant_and_integers_agree_where_sums_are_small():
         np.testing.assert_array_equal(fake[name], exact[name])
 
 
+@pytest.mark.parametrize("opset", [13, 17, 18, 21])
+@pytest.mark.parametrize(
+    "op",
+    [Pooling("AVE", (3, 3), (2, 2), (1, 1)), Pooling("AVE", (4, 2), (3, 1), (1, 0)), Pooling("MAX", (1, 2), (3, 2))],
+)
+def test_explicit_padding_survives_the_optimizer_at_every_opset(op, opset):
+    """Real Caffe judges the default opset; onnxruntime merges Pad into pooling for some others only."""
+    graph = single(op, (2, 3, 6, 6))
+    data = np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    model = to_onnx(graph, opset=opset)
+    assert "Pad" in {node.op_type for node in model.graph.node}
+    expected, found = (OnnxSession(item).run({"data": data})["out"] for item in (graph, model))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_second_implementation_agrees():
     graph = everything().up_to(["fc", "fct", "part", "gap", "gmp", "dconv", "dfc", "dup"])
     data = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)

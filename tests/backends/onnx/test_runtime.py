@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from nuqconv.backends.onnx import OnnxSession, export, to_onnx, write_onnx
+from nuqconv.backends.onnx import OnnxSession, size, to_onnx, write_onnx
 from nuqconv.errors import FormatError, ModelError, NuqconvError, OutputError, UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Eltwise, Opaque, ReLU
@@ -197,9 +197,11 @@ def test_files_that_are_no_models(tmp_path):
 def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"before")
-    monkeypatch.setattr(export, "MAX_BYTES", 1000)
-    with pytest.raises(UnsupportedError, match=r"exceeds the 1000 bytes.*quantize it or split"):
-        write_onnx(everything(), path)
+    params = sum(array.nbytes for array in everything().params.values())
+    for limit in (1000, params):
+        monkeypatch.setattr(size, "MAX_BYTES", limit)
+        with pytest.raises(UnsupportedError, match=rf"exceeds the {limit} bytes.*quantize it, or split"):
+            write_onnx(everything(), path)
     monkeypatch.undo()
     with pytest.raises(UnsupportedError):
         write_onnx(two_branches(), path)
