@@ -120,11 +120,15 @@ class _TimedEvaluator:
         self.checked = checked
         self.seconds = 0.0
 
-    def baseline(self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int) -> float:
+    def baseline(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> float:
         with self._timed():
             return self.checked.baseline(model_file, weights_file, batch_num)
 
-    def measure(self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int) -> float:
+    def measure(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> float:
         with self._timed():
             return self.checked.measure(model_file, weights_file, batch_num)
 
@@ -272,9 +276,7 @@ def _result(
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in candidates.space.layers)
     notes = [calibration.note] if calibration.note else []
     if outcome.reverted:
-        notes.append(
-            f"int8 was too coarse for {len(outcome.reverted)} layers, which stay float: {', '.join(outcome.reverted)}"
-        )
+        notes.append(f"int8 was too coarse for these layers, which stay float: {', '.join(outcome.reverted)}")
     if not any(layer.precision is Precision.NUQ for layer in layers):
         notes.append("no layer could be compressed further than int8 at the accuracy demanded")
     return NuqResult(

@@ -76,9 +76,8 @@ def calibrate(
     if batches is not None and not blocked:
         return Calibration(Source.ONNXRUNTIME, _checked(graph, measure_in_onnxruntime(graph, values, batches), values))
     if batches is not None:
-        reasons.append(
-            f"onnxruntime cannot run what leads to the inputs of {len(blocked)} layers ({', '.join(blocked[:5])})"
-        )
+        more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
+        reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
     _LOG.info("calibration: running the evaluator on a model with sink layers")
     model = write_calibration_model(graph, values, folder)
     try:
