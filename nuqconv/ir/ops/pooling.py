@@ -15,8 +15,8 @@ __all__ = ["Pooling"]
 class Pooling(Op):
     """Maximum or average over windows of an (N, C, H, W) input.
 
-    The output size is rounded up (or down if not ``round_up``); a last window that would start in the padding is dropped. AVE divides by the
-    size of the window clipped to the padded input.
+    The output size is rounded up (or down if not ``round_up``); if there is any padding, a last window that would start behind the input is
+    dropped. AVE divides by the size of the window clipped to the padded input.
     """
 
     method: Literal["MAX", "AVE"]
@@ -46,6 +46,7 @@ class Pooling(Op):
             raise OpError(f"pad {pad} is not smaller than kernel {kernel}")
         room = size + 2 * pad - kernel
         count = (-(-room // stride) if self.round_up else room // stride) + 1
-        if pad and (count - 1) * stride >= size + pad:
+        # Caffe clips both axes as soon as one of them is padded.
+        if any(self.pad) and (count - 1) * stride >= size + pad:
             count -= 1
         return count
