@@ -11,6 +11,7 @@ from nuqconv.errors import QuantizationError
 from nuqconv.ir import Array, Graph, Node, read_only
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Quantize
 from nuqconv.quantize.activation import ActivationQuant
+from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.codebook import assign
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.quantize.rounding import reciprocal
@@ -56,6 +57,7 @@ class Quantizer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._integers: dict[tuple[str, ActivationQuant | None, bool], QuantizedWeights] = {}
+        self._can = {item.name: item for item in capabilities(graph)}
 
     def integers(
         self, layer: str, activation: ActivationQuant | None, *, channel_wise: bool = True
@@ -96,6 +98,9 @@ class Quantizer:
             raise QuantizationError(
                 f"the plan names layers that network '{self.graph.name}' does not have: {', '.join(unknown)}"
             )
+        problems = [problem for name, layer in plan.items() if (problem := self._objection(name, layer))]
+        if problems:
+            raise QuantizationError("the plan asks for what cannot be; leave these layers out", problems)
         nodes: list[Node] = []
         params: dict[str, Array] = dict(self.graph.params)
         storage = dict(self.graph.storage)
@@ -109,6 +114,16 @@ class Quantizer:
             else:
                 nodes += self._quantized(node, layer, layer.activation, params, storage, quants)
         return replace(self.graph.with_nodes(nodes, params), storage=storage)
+
+    def _objection(self, name: str, layer: LayerPlan) -> str:
+        """Returns why a layer cannot become what the plan says, or an empty text."""
+        can, place = self._can.get(name), self.graph.node[name].place
+        if layer.precision is Precision.FLOAT:
+            return ""
+        if can is None:
+            return f"{place}: layers of this type are not quantized"
+        fits = can.nuq if layer.precision is Precision.NUQ else can.int8
+        return "" if fits else f"{place}: no {layer.precision.value}: {can.reason}"
 
     def _quantize(self, layer: str, activation: ActivationQuant | None, *, channel_wise: bool) -> QuantizedWeights:
         node = self.graph.node[layer]
