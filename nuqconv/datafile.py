@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 from nuqconv.errors import FormatError
 from nuqconv.ir import Array
 
-__all__ = ["DataFile", "read_data"]
+__all__ = ["DataFile", "read_arrays", "read_data"]
 
 _LABELS = ("label", "labels")
+_NUMBERS = "fiub"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,24 @@ class DataFile:
 
     inputs: Mapping[str, Array]
     labels: Array | None
+
+
+def read_arrays(path: str | Path) -> dict[str, Array]:
+    """Reads all arrays of a .npz file.
+
+    Raises:
+        FormatError: The file cannot be read, or is no such file.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise FormatError(f"{path}: is a single array; a .npz file with one array for each input blob is expected")
+        with file:
+            return {name: np.asarray(file[name]) for name in file.files}
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise FormatError(f"{path}: is no .npz file of plain arrays: {error}") from error
 
 
 def read_data(path: str | Path, names: Sequence[str]) -> DataFile:
@@ -46,32 +66,26 @@ def read_data(path: str | Path, names: Sequence[str]) -> DataFile:
     Raises:
         FormatError: The file cannot be read, or arrays are missing or do not fit; all faults are listed.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise FormatError(f"{path}: is no .npz file of plain arrays: {error}") from error
-    except TypeError as error:
-        raise FormatError(
-            f"{path}: is a single array; a .npz file with one array for each input blob is expected"
-        ) from error
+    arrays = read_arrays(path)
     problems = [f"array '{name}' for the net's input of that name is missing" for name in names if name not in arrays]
     labels = next((arrays[name] for name in _LABELS if name in arrays), None)
-    scale = arrays.get("scale", np.float32(1))
-    if np.ndim(scale) != 0:
-        problems.append(f"'scale' has shape {np.shape(scale)}, expected one number")
+    scale = arrays.get("scale", np.array(1, np.float32))
+    if scale.ndim != 0:
+        problems.append(f"'scale' has shape {scale.shape}, expected one number")
+    elif scale.dtype.kind not in _NUMBERS:
+        problems.append(f"'scale' holds {scale.dtype}, expected one number")
     sizes = {name: len(arrays[name]) for name in names if name in arrays and arrays[name].ndim}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
         problems.append(f"the arrays must have one number of samples, at least 1; found {sizes}")
-    if labels is not None and sizes and len(labels) != next(iter(sizes.values())):
+    if labels is not None and not labels.ndim:
+        problems.append("'label' is a single number, expected one for each sample")
+    elif labels is not None and sizes and len(labels) != next(iter(sizes.values())):
         problems.append(f"there are {len(labels)} labels for {next(iter(sizes.values()))} samples")
-    problems += [
-        f"array '{name}' holds {arrays[name].dtype}, expected numbers"
-        for name in sizes
-        if arrays[name].dtype.kind not in "fiub"
-    ]
+    for name in (name for name in names if name in arrays):
+        if arrays[name].dtype.kind not in _NUMBERS:
+            problems.append(f"array '{name}' holds {arrays[name].dtype}, expected numbers")
+        elif not arrays[name].ndim:
+            problems.append(f"array '{name}' is a single number, expected one entry for each sample")
     if problems:
         raise FormatError(f"{path}: does not fit the net; it holds {', '.join(arrays) or 'nothing'}", problems)
     factor = np.float32(scale)
