@@ -190,6 +190,9 @@ def _rounding_error(weights: np.ndarray, integers: QuantizedWeights, axis: int |
 def _input_noise(hist: Histogram, quant: ActivationQuant) -> float:
     """Squared error of a quantized input relative to its square, over the bins' centres."""
     counts = hist.counts.astype(np.float64)
+    if hist.zeros:
+        # They are exact, unlike what else is in their bin.
+        counts[-hist.origin] -= hist.zeros
     centres = (np.arange(counts.size) + hist.origin + 0.5) * 2.0**hist.exponent
     integers = np.clip(np.rint(centres / quant.scale) + quant.offset, -128, 127) - quant.offset
     signal = float(counts @ np.square(centres))
