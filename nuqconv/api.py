@@ -14,6 +14,7 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph
 from nuqconv.layer_facts import layer_facts
 from nuqconv.quantize.capability import quantized_parts
+from nuqconv.staging import check_targets
 
 __all__ = ["create_quant_config", "load", "save"]
 
@@ -85,8 +86,10 @@ def create_quant_config(
     Raises:
         FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
         ConfigError: A name or value is wrong; all faults are listed.
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or is one of the inputs.
     """
+    sources = [Path(path) for path in (model_file, weights_file, config_defination) if path is not None]
+    check_targets([Path(config_file)], inputs=sources)
     graph = load(model_file, weights_file)
     parts = quantized_parts(graph)
     if parts:

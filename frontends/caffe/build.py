@@ -59,7 +59,11 @@ def load_graph(model_file: str | Path, weights_file: str | Path, *, state: NetSt
     """
     definition, weights = read_prototxt(model_file), read_weights(weights_file)
     builder = _Builder(definition, weights, state or NetState())
-    return builder.build().verify()
+    graph = builder.build()
+    try:
+        return graph.verify()
+    except ModelError as error:
+        raise ModelError(f"{definition.path} with {weights.path}: the model is not valid", error.problems) from error
 
 
 class _Builder:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nuqconv.ir import Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Pooling, Quantize
+from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Pooling, Quantize, Scale
 
 __all__ = ["Capability", "capabilities", "quantized_parts"]
 
@@ -89,6 +89,9 @@ def quantized_parts(graph: Graph) -> list[str]:
     """Returns what shows that a graph is quantized already: its places, one line each; nothing for a float graph."""
     found = []
     for node in graph.nodes:
+        maker = graph.producer.get(node.inputs[0]) if node.inputs else None
+        if isinstance(node.op, Scale) and maker is not None and node.name == f"{maker.name}_dequant_layer":
+            found.append(f"{node.place}: is what a fake_quant model has behind '{maker.name}'")
         opaque = node.op.layer_type if isinstance(node.op, Opaque) else ""
         if isinstance(node.op, Quantize | Dequantize) or opaque in _QUANTIZED_TYPES:
             found.append(node.place)
