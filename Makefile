@@ -50,10 +50,10 @@ $(TREE): nuqconv frontends backends
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,bench]'
-	$(BIN)/python benchmarks/run.py
+	PYTHONPATH=tools $(BIN)/python benchmarks/run.py
 
 results: $(VENV)/test.stamp caffe
-	$(BIN)/python benchmarks/results.py
+	PYTHONPATH=tools $(BIN)/python benchmarks/results.py
 
 models: $(VENV)/test.stamp
 	$(BIN)/python tools/real_models.py

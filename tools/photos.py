@@ -31,6 +31,8 @@ def photos(names: tuple[str, ...], size: int, count: int, seed: int = 0) -> NDAr
         image = images[number % len(images)]
         side = int(rng.uniform(0.5, 1.0) * min(image.shape[:2]))
         top, left = (int(rng.integers(0, extent - side + 1)) for extent in image.shape[:2])
-        cut = transform.resize(image[top : top + side, left : left + side], (size, size), preserve_range=True, anti_aliasing=True)
+        cut = transform.resize(
+            image[top : top + side, left : left + side], (size, size), preserve_range=True, anti_aliasing=True
+        )
         cuts[number] = cut.transpose(2, 0, 1)
     return cuts
