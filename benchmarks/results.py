@@ -90,6 +90,7 @@ def in_opencv(case: Case, result: NuqResult) -> float:
 def text(rows: list[Row]) -> str:
     """Returns docs/results.md."""
     caffe = find_caffe()
+    version = caffe.caffe_version if caffe else "not there"
     lines = [
         "# Results",
         "",
@@ -129,11 +130,10 @@ def text(rows: list[Row]) -> str:
     lines += [f"- {row.case.name}: {note}" for row in rows for note in row.result.notes] or ["- none"]
     lines += [
         "",
-        "PriorBox and DetectionOutput of `mobilenet_ssd` are Opaque here and not in the Caffe that the tests use, so OpenCV's importer (with its layer",
-        "fusion switched off, which would round elsewhere) is the second runtime for it.",
+        "PriorBox and DetectionOutput of `mobilenet_ssd` are Opaque here and not in the Caffe that the tests use, so OpenCV's importer (with its",
+        "layer fusion switched off, which would round elsewhere) is the second runtime for it.",
         "",
-        f"onnxruntime {onnxruntime.__version__}, Caffe {caffe.caffe_version if caffe else 'not there'}, "
-        f"Python {platform.python_version()}; times are of a machine with two cores.",
+        f"onnxruntime {onnxruntime.__version__}, Caffe {version}, Python {platform.python_version()}; times are of a machine with two cores.",
         "",
     ]
     return "\n".join(lines)
