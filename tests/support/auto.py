@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import nuqconv
 from nuqconv.datafile import DataFile, read_data
@@ -99,3 +100,18 @@ class Job:
             options.pop("save_dir", self.out / "net"),
             **options,
         )
+
+    def refused(self, error: type[Exception], *, evaluator: object = None, **options: Any) -> list[str]:
+        """Runs the job, which must fail and write nothing at all; returns the lines of the message.
+
+        Without an evaluator of its own, the failure must come before any evaluator is asked.
+        """
+        judge = Judge()
+        before = contents(self.folder)
+        with pytest.raises(error) as caught:
+            self.run(judge if evaluator is None else evaluator, **options)
+        assert type(caught.value) is error
+        assert contents(self.folder) == before
+        assert contents(self.out) == {}
+        assert judge.seen == []
+        return str(caught.value).splitlines()

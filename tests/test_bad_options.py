@@ -1,0 +1,159 @@
+"""Bad configurations, places and calibration data: a clear error with the remedy, and an output folder that stays empty."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+import nuqconv
+from nuqconv.errors import CalibrationError, ConfigError, EvaluatorError, OutputError
+from tests.support.auto import Job, Judge, batches, contents
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "job")
+
+
+def test_a_configuration_with_all_kinds_of_faults(job, tmp_path):
+    tree = json.loads(job.config.read_text())
+    tree["batch_num"] = 0
+    tree["conv2"]["weight_quant_params"]["num_steps"] = 17
+    tree["fc"]["quant_enabled"] = True
+    tree["conv3"] = {}
+    tree["relu1"] = {"quant_enable": True}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(tree))
+    assert job.refused(ConfigError, config=config) == [
+        f"{config}: the quantization configuration is wrong",
+        "  - line 1: batch_num: found 0; expected an integer above 0",
+        "  - line 1: conv2.weight_quant_params.num_steps: found 17; expected 16 or 32",
+        (
+            "  - line 1: fc.quant_enabled: unknown key; did you mean 'quant_enable'?; known keys are quant_enable, "
+            "activation_quant_params, weight_quant_params"
+        ),
+        "  - line 1: conv3: the model has no layer of this name; did you mean 'conv2' or 'conv1'?",
+        "  - line 1: relu1: ReLU layer 'relu1' cannot be quantized (ReLU layers are not quantized); remove its entry",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ":1:1: not JSON: Expecting value"),
+        ("{\n'a': 1}", ":2:1: not JSON: Expecting property name enclosed in double quotes"),
+        (
+            "[]",
+            ": the quantization configuration is wrong\n  - line 1: found []; expected an object with the keys of a configuration",
+        ),
+        (
+            "{}",
+            (
+                ": no layer has wts_algo nuq_quantize, so there is nothing to search; set it for the layers that may be compressed, "
+                "or write a configuration with create_quant_config"
+            ),
+        ),
+    ],
+)
+def test_what_is_no_configuration(job, tmp_path, text, message):
+    config = tmp_path / "config.json"
+    config.write_text(text)
+    assert "\n".join(job.refused(ConfigError, config=config)) == f"{config}{message}"
+
+
+def test_a_configuration_that_is_not_there(job, tmp_path):
+    assert job.refused(ConfigError, config=tmp_path / "none") == [
+        f"{tmp_path / 'none'}: the quantization configuration cannot be read: No such file or directory"
+    ]
+
+
+def test_arguments_of_create_quant_config(job):
+    with pytest.raises(ConfigError) as caught:
+        nuqconv.create_quant_config(job.out / "config.json", job.files.model, job.files.weights, ["cnv1"], 0)
+    assert caught.value.problems == (
+        "skip_layers: 'cnv1': the model has no layer of this name; did you mean 'conv1' or 'conv2'?",
+        "batch_num: found 0; expected an integer above 0",
+    )
+    assert contents(job.out) == {}
+
+
+@pytest.mark.parametrize("text", ["", "out/"])
+def test_a_save_dir_without_prefix(job, text):
+    assert job.refused(ConfigError, save_dir=text) == [
+        f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
+    ]
+
+
+UNWRITABLE = "the outputs cannot be written; choose another place"
+
+
+def test_a_target_that_is_a_folder(job):
+    target = job.folder / "net_quant.json"
+    target.mkdir()
+    assert job.refused(OutputError, save_dir=job.folder / "net") == [
+        UNWRITABLE,
+        f"  - {target}: is a folder; a file of this name has to be written",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_target_without_permission(job):
+    (job.folder / "locked").mkdir(mode=0o500)
+    line, *problems = job.refused(OutputError, record=job.folder / "locked" / "record.txt")
+    assert line == UNWRITABLE
+    assert problems == [f"  - {job.folder}/locked/record.txt: {job.folder}/locked cannot be written to"]
+
+
+def test_outputs_that_would_overwrite_an_input_or_each_other(job):
+    for path in (job.files.model, job.files.weights, job.config):
+        assert job.refused(OutputError, record=path) == [UNWRITABLE, f"  - {path}: is an input of this run"]
+    twice = job.out / "net_quant.json"
+    assert job.refused(OutputError, record=twice) == [UNWRITABLE, f"  - {twice}: is the place of two of the outputs"]
+    before = contents(job.folder)
+    for path in (job.files.model, job.files.weights):
+        with pytest.raises(OutputError) as caught:
+            nuqconv.create_quant_config(path, job.files.model, job.files.weights)
+        assert caught.value.problems == (f"{path}: is an input of this run",)
+    assert contents(job.folder) == before
+
+
+class Hooked(Judge):
+    """Offers batches of which the second holds a NaN."""
+
+    def calibration_batches(self, batch_num):
+        data = batches()
+        data[1]["data"][0, 0, 0, 0] = np.nan
+        return data
+
+
+def test_calibration_batches_of_the_evaluator_with_nan(job):
+    assert job.refused(EvaluatorError, evaluator=Hooked()) == [
+        "Hooked.calibration_batches(2), batch 1: the array of blob 'data' is empty or holds NaN or infinity"
+    ]
+
+
+IMAGE = np.zeros((1, 3, 12, 12), np.float32)
+DOES_NOT_FIT = "calibration batch 0 does not fit the net"
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        ({"data": IMAGE}, ["calibration batch 0: found str 'data'; expected a mapping from input blobs to arrays"]),
+        ([{}], ["calibration batch 0: found dict {}; expected a mapping from input blobs to arrays"]),
+        ([{"date": IMAGE}], [DOES_NOT_FIT, "  - input 'data' is missing", "  - 'date' is no input; the net has data"]),
+        ([{"data": IMAGE[:, :2]}], [DOES_NOT_FIT, "  - input 'data' has shape 1x2x12x12, expected Nx3x12x12"]),
+        ([{"data": IMAGE[:0]}], [DOES_NOT_FIT, "  - input 'data' has shape 0x3x12x12, expected Nx3x12x12"]),
+        ([{"data": "x"}], [DOES_NOT_FIT, "  - 'data' is no array of numbers: could not convert string to float: 'x'"]),
+    ],
+    ids=["no list", "empty batch", "name", "shape", "no samples", "no numbers"],
+)
+def test_calibration_data_that_does_not_fit(job, data, lines):
+    assert job.refused(CalibrationError, evaluator=Judge(), calibration_data=data) == lines
+
+
+def test_no_calibration_data(job):
+    line, *problems = job.refused(CalibrationError, evaluator=Judge(), calibration_data=[])
+    assert line == "calibration failed; check the batches and the model's inputs (scale, layout)"
+    assert problems[0] == "  - blob 'data', input of 'conv1': no data was seen"
