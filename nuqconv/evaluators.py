@@ -68,6 +68,8 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             raise EvaluatorError(f"the inputs must have one number of samples, at least 1; found {sizes}")
         if sum(rule is not None for rule in (max_drop, max_error, satisfied)) != 1:
             raise EvaluatorError("give exactly one of max_drop, max_error and satisfied")
+        if isinstance(metric, str):
+            _check_limit(metric, max_drop, max_error)
         if batch_size < 1:
             raise EvaluatorError(f"batch_size must be at least 1, found {batch_size}")
         self.inputs = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
@@ -134,6 +136,13 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         size = len(next(iter(data.values())))
         for start in range(0, min(size, batch_num * self.batch_size), self.batch_size):
             yield {name: array[start : start + self.batch_size] for name, array in data.items()}
+
+
+def _check_limit(metric: str, max_drop: float | None, max_error: float | None) -> None:
+    """A drop of an error would accept every model, a limit on an accuracy only bad ones."""
+    wrong, right = ("max_drop", "max_error") if metric == "output_error" else ("max_error", "max_drop")
+    if {"max_drop": max_drop, "max_error": max_error}[wrong] is not None:
+        raise EvaluatorError(f"metric '{metric}' goes with {right}, found {wrong}")
 
 
 def _top(name: str) -> Callable[[Array, Array], float]:
