@@ -90,4 +90,11 @@ def _tried(name: str, look: Callable[[], str], *, required: bool, remedy: str) -
         return Check(name, True, required, look())
     except Exception as error:  # noqa: BLE001
         # A broken native library can raise anything while it is imported; the doctor reports it.
-        return Check(name, False, required, str(error).splitlines()[0] if str(error) else type(error).__name__, remedy)
+        return Check(name, False, required, _told(error), remedy)
+
+
+def _told(error: Exception) -> str:
+    """Says in one line what was found."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    problems = error.problems if isinstance(error, NuqconvError) else ()
+    return f"{first} ({problems[0]})" if problems else first
