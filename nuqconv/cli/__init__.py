@@ -12,6 +12,8 @@ from nuqconv.errors import NuqconvError, SearchError
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Runs the command line.
@@ -21,10 +23,12 @@ def main() -> None:
     """
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        app()
+        app(prog_name="nuqconv")
     except NuqconvError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(1 if isinstance(error, SearchError) else 2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; the outputs are as they were")
-        sys.exit(130)
+    except SystemExit as ended:
+        # The application turns an interrupt into this code, without a word.
+        if ended.code == _INTERRUPTED:
+            errors.print("interrupted; the outputs are as they were")
+        raise

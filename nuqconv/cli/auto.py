@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nuqconv.api import create_quant_config
 from nuqconv.auto_nuq import auto_nuq
-from nuqconv.cli.report import print_result
+from nuqconv.cli.report import new_console, print_result
+from nuqconv.config.files import write_atomically
 from nuqconv.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
+from nuqconv.staging import check_targets
 
 __all__ = ["auto"]
 
@@ -53,7 +54,7 @@ def auto(
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(help="Quantization factor record to write; PREFIX_scale_offset_record.txt by default."),
+        typer.Option(help="Quantization factor record to write; by default beside the other files."),
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Data to calibrate on, .npz like --data; by default --data itself.")
@@ -77,11 +78,14 @@ def auto(
 
     Example: nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
     """
+    _check_demand(metric, max_drop, max_error)
+    if report is not None:
+        check_targets(
+            [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
+        )
     graph = load_graph(model, weights)
     names = [graph.storage_name(item.name) for item in graph.inputs]
     samples = read_data(data, names)
-    if (max_drop is None) == (max_error is None):
-        raise ConfigError("give --max-drop (for top-k metrics) or --max-error (for output_error)")
     evaluators: dict[Runtime, type[BatchEvaluator]] = {
         Runtime.ONNXRUNTIME: OnnxRuntimeEvaluator,
         Runtime.CAFFE: CaffeEvaluator,
@@ -112,6 +116,13 @@ def auto(
             max_evaluations=max_evaluations,
             timeout=timeout,
         )
-    print_result(result, Console(), metric)
+    print_result(result, new_console(), metric)
     if report is not None:
-        report.write_text(result.to_json(), encoding="utf-8")
+        write_atomically(report, result.to_json())
+
+
+def _check_demand(metric: str, max_drop: float | None, max_error: float | None) -> None:
+    """A drop of an error, or a limit on an accuracy, would accept any model or none."""
+    wanted, given = ("--max-error", max_error) if metric == "output_error" else ("--max-drop", max_drop)
+    if given is None or (max_drop is not None and max_error is not None):
+        raise ConfigError(f"--metric {metric} needs {wanted}, and no other limit")

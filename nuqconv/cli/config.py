@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
 from nuqconv.api import create_quant_config
-from nuqconv.cli.report import config_table
+from nuqconv.cli.report import config_table, new_console
 from nuqconv.config import load_config
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.layer_facts import layer_facts
@@ -51,6 +51,6 @@ def config(
         device_rule=ddr_rate,
     )
     graph = load_graph(model, weights)
-    console = Console()
+    console = new_console()
     console.print(config_table(load_config(output, layer_facts(graph)), graph))
-    console.print(f"written to {output}", soft_wrap=True, highlight=False)
+    console.print(f"\nwritten to {escape(str(output))}", soft_wrap=True)

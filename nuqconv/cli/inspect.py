@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +15,15 @@ from rich.markup import escape
 
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.backends.onnx.export import read_onnx
-from nuqconv.cli.report import new_table
+from nuqconv.cli.report import new_console, new_table, sizes_text
+from nuqconv.datafile import read_arrays
 from nuqconv.errors import FormatError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
-from nuqconv.quantize.capability import capabilities
+from nuqconv.quantize.capability import capabilities, quantized_parts
 
 __all__ = ["inspect"]
 
@@ -39,7 +40,7 @@ def inspect(
 
     Examples: nuqconv inspect deploy.prototxt weights.caffemodel --layers, nuqconv inspect out/model_scale_offset_record.txt
     """
-    console = Console()
+    console = new_console()
     waiting = list(files)
     while waiting:
         path = waiting.pop(0)
@@ -57,16 +58,16 @@ def inspect(
 
 def _model(graph: Graph, console: Console, *, layers: bool) -> None:
     for item in graph.inputs:
-        console.print(f"  input  {escape(item.name)}  {'x'.join(map(str, item.shape))}")
+        _say(console, f"  input  {item.name}  {sizes_text(item.shape)}")
     for name in graph.outputs:
-        shape = graph.shapes[name]
-        console.print(f"  output {escape(name)}  {'x'.join(map(str, shape)) if shape else 'shape not known'}")
+        _say(console, f"  output {name}  {sizes_text(graph.shapes[name])}")
     total = sum(array.size for array in graph.params.values())
-    console.print(
-        f"  {len(graph.nodes)} layers, {total:,} parameters, {sum(a.nbytes for a in graph.params.values()):,} bytes\n"
-    )
+    size = sum(array.nbytes for array in graph.params.values())
+    _say(console, f"  {_count(len(graph.nodes), 'layer')}, {total:,} parameters, {size:,} bytes")
     kinds = Counter(node.op.layer_type if isinstance(node.op, Opaque) else node.op.kind for node in graph.nodes)
-    can = capabilities(graph)
+    quantized = bool(quantized_parts(graph))
+    can = () if quantized else capabilities(graph)
+    _say(console, "  quantized already\n" if quantized else "")
     table = new_table("type", "layers", "int8", "NUQ", right=("layers", "int8", "NUQ"))
     for kind, count in kinds.most_common():
         rows = [item for item in can if item.kind == kind]
@@ -75,17 +76,20 @@ def _model(graph: Graph, console: Console, *, layers: bool) -> None:
         )
     console.print(table)
     reasons = Counter(f"{item.kind}: {item.reason}" for item in can if item.reason and (item.weighted or not item.int8))
+    if reasons:
+        console.print()
     for reason, count in reasons.items():
-        console.print(f"  {count} x {escape(reason)}")
+        _say(console, f"  {count} x {reason}")
     opaque = [node for node in graph.nodes if isinstance(node.op, Opaque)]
     if opaque:
-        console.print(f"\n  {len(opaque)} layers are kept as they are, without being understood:")
+        _say(console, f"\n  {_count(len(opaque), 'layer')} kept to the letter, without being understood:")
     for node in opaque:
-        console.print(f"    {escape(str(node.place))}: {escape(node.op.describe())}", soft_wrap=True)
+        reason = node.op.reason if isinstance(node.op, Opaque) else ""
+        _say(console, f"    {node.place}: {reason}")
     _integer_layers(graph, console)
     if layers:
         console.print()
-        console.print(escape(dump(graph, places=True)), soft_wrap=True, highlight=False)
+        _say(console, dump(graph, places=True).rstrip())
 
 
 def _integer_layers(graph: Graph, console: Console) -> None:
@@ -97,6 +101,7 @@ def _integer_layers(graph: Graph, console: Console) -> None:
     ]
     if not rows:
         return
+    console.print()
     table = new_table("int8 layer", "weights", "levels", right=("weights", "levels"))
     for node, array in rows:
         table.add_row(escape(node.name), f"{array.size:,}", str(np.unique(array).size))
@@ -106,10 +111,7 @@ def _integer_layers(graph: Graph, console: Console) -> None:
 def _prototxt(path: Path, console: Console) -> None:
     found = read_prototxt(path)
     kinds = Counter(layer.message.type for layer in found.layers)
-    console.print(
-        f"  network '{escape(found.header.name)}', {len(found.layers)} layers: "
-        + ", ".join(f"{n} {k}" for k, n in kinds.most_common())
-    )
+    _say(console, f"  network '{found.header.name}', {_count(len(found.layers), 'layer')}: {_kinds(kinds)}")
 
 
 def _caffemodel(path: Path, console: Console) -> None:
@@ -124,74 +126,127 @@ def _caffemodel(path: Path, console: Console) -> None:
 
 def _onnx(path: Path, console: Console) -> None:
     model = read_onnx(path)
-    console.print(
-        f"  opset {model.opset_import[0].version}, {len(model.graph.node)} nodes, made by {model.producer_name or 'unknown'}"
-    )
+    opsets = ", ".join(f"{item.domain or 'opset'} {item.version}" for item in model.opset_import)
+    maker = model.producer_name or "unknown"
+    _say(console, f"  {opsets}, {_count(len(model.graph.node), 'node')}, made by {maker}")
     for label, values in (("input ", model.graph.input), ("output", model.graph.output)):
         for value in values:
             dims = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in value.type.tensor_type.shape.dim)
-            console.print(f"  {label} {escape(value.name)}  {dims}")
-    kinds = Counter(node.op_type for node in model.graph.node)
-    console.print("  " + ", ".join(f"{n} {k}" for k, n in kinds.most_common()))
+            _say(console, f"  {label} {value.name}  {dims}")
+    _say(console, f"  {_kinds(Counter(node.op_type for node in model.graph.node))}")
 
 
 def _text(path: Path, console: Console) -> None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: cannot be read as text: {error}") from error
+    text = _read_text(path)
     if ":" not in text and "{" not in text:
         names = [name for name in text.strip().split(";") if name]
-        console.print(f"  {len(names)} NUQ layers: {escape(', '.join(names)) or 'none'}")
+        _say(console, f"  {_count(len(names), 'NUQ layer')}: {', '.join(names) or 'none'}")
         return
     table = new_table("layer", "scale_d", "offset_d", "scale_w", "input", "cluster", right=("scale_d", "offset_d"))
     for entry in read_record(path).record:
         value = entry.value
-        scales = f"{len(value.scale_w)}: {min(value.scale_w):.4g} .. {max(value.scale_w):.4g}" if value.scale_w else ""
         table.add_row(
             escape(entry.key),
             f"{value.scale_d:.6g}",
             str(value.offset_d),
-            scales,
+            _range(value.scale_w),
             f"{value.channels}x{value.height}x{value.width}",
             f"{len(value.cluster)} levels" if value.cluster else "",
         )
     console.print(table)
 
 
+def _range(scales: Sequence[float]) -> str:
+    if len(scales) < 2:
+        return "".join(f"{scale:.4g}" for scale in scales)
+    return f"{len(scales)}: {min(scales):.4g} .. {max(scales):.4g}"
+
+
 def _json(path: Path, console: Console) -> None:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content: Any = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: is no JSON file: {error}") from error
     if not isinstance(content, dict):
         raise FormatError(f"{path}: holds {type(content).__name__}, expected an object")
-    if "graph" in content:
-        operators = [op for graph in content["graph"] for op in graph.get("op", [])]
-        kinds = Counter(op["type"] for op in operators)
-        console.print(
-            f"  quantization information, {len(operators)} layers: "
-            + ", ".join(f"{n} {k}" for k, n in kinds.most_common())
-        )
-        return
+    try:
+        if "graph" in content:
+            _information(content["graph"], console)
+        elif "trials" in content:
+            _report(content, console)
+        else:
+            _configuration(content, console)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise FormatError(
+            f"{path}: is neither a configuration, nor a quantization information file, nor a report of auto: "
+            f"{type(error).__name__} {error}"
+        ) from error
+
+
+def _information(graphs: Any, console: Console) -> None:
+    operators = [op for graph in graphs for op in graph["op"]]
+    kinds = Counter(op["type"] for op in operators)
+    _say(console, f"  quantization information, {_count(len(operators), 'layer')}: {_kinds(kinds)}")
+    for op in operators:
+        attributes = {item["key"]: item["value"] for item in op.get("attr", [])}
+        originals = attributes.get("_datadump_original_op_names", {}).get("list", {}).get("s", [])
+        if len(originals) > 1:
+            _say(console, f"  {op['name']} stands for {', '.join(originals)}")
+
+
+def _report(content: dict[str, Any], console: Console) -> None:
+    sizes = content["sizes"]
+    _say(console, f"  report of auto: metric {content['original_metric']:.5g} -> {content['metric']:.5g}")
+    _say(
+        console,
+        f"  {sizes['float_bytes']:,} -> {sizes['bytes']:,} bytes, {sizes['bits_per_weight']:.2f} bits per weight",
+    )
+    _say(console, f"  {_count(len(content['trials']), 'quantized model')} evaluated\n")
+    table = new_table("layer", "type", "precision", "steps", "bits", "bytes", right=("steps", "bits", "bytes"))
+    for layer in content["layers"]:
+        steps = "" if layer["num_steps"] is None else str(layer["num_steps"])
+        cells = (escape(layer["name"]), layer["kind"], layer["precision"], steps, str(layer["bits"]))
+        table.add_row(*cells, f"{layer['bytes']:,}")
+    console.print(table)
+
+
+def _configuration(content: dict[str, Any], console: Console) -> None:
     layers = {name: value for name, value in content.items() if isinstance(value, dict)}
+    general = (f"{name} {json.dumps(value)}" for name, value in content.items() if name not in layers)
+    _say(console, f"  quantization configuration: {', '.join(general)}\n")
     table = new_table("layer", "enabled", "weights")
     for name, value in layers.items():
         weights = value.get("weight_quant_params") or {}
-        told = ", ".join(f"{key} {item}" for key, item in weights.items()) if isinstance(weights, dict) else ""
-        table.add_row(escape(name), str(value.get("quant_enable", "")), escape(told))
-    console.print("  " + escape(", ".join(f"{name} {value}" for name, value in content.items() if name not in layers)))
+        told = ", ".join(f"{item}" if key == "wts_algo" else f"{key} {item}" for key, item in weights.items())
+        table.add_row(escape(name), "yes" if value.get("quant_enable") else "no", escape(told))
     console.print(table)
 
 
 def _npz(path: Path, console: Console) -> None:
+    for name, array in read_arrays(path).items():
+        _say(console, f"  {name}  {sizes_text(array.shape)} {array.dtype}")
+
+
+def _read_text(path: Path) -> str:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                array = arrays[name]
-                console.print(f"  {escape(name)}  {'x'.join(map(str, array.shape)) or 'one number'} {array.dtype}")
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: is no .npz file of plain arrays: {error}") from error
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: is no text: {error}") from error
+
+
+def _say(console: Console, text: str) -> None:
+    """Prints a line as it is, whatever brackets are in its names."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 _VIEWS: Mapping[str, Callable[[Path, Console], None]] = {

@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nuqconv.calibrate import Source
 from nuqconv.config import ArqParams, NuqParams, QuantConfig
 from nuqconv.ir import Graph
 from nuqconv.quantize.plan import Precision
 from nuqconv.result import LayerResult, NuqResult
 
-__all__ = ["config_table", "new_table", "print_result"]
+__all__ = ["config_table", "new_console", "new_table", "print_result", "sizes_text"]
+
+_WIDE = 400
+
+
+def new_console() -> Console:
+    """Returns a console for standard output; in a pipe or a file, lines are as long as they have to be."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_WIDE if piped else None, highlight=False)
+
+
+def sizes_text(shape: tuple[int, ...] | None) -> str:
+    """Returns a shape as text."""
+    return "shape not known" if shape is None else "x".join(map(str, shape)) or "one number"
 
 
 def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
     """Returns an empty table; the columns named in ``right`` hold numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        number = heading in right
+        table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
     return table
 
 
 def print_result(result: NuqResult, console: Console, metric: str = "metric") -> None:
     """Prints what a search found: layers, trials, before and after, files."""
-    console.print(_layers(result))
-    console.print()
-    console.print(_trials(result))
-    console.print()
-    console.print(_summary(result, metric))
+    for table in (_layers(result), _trials(result), _summary(result, metric)):
+        console.print(table)
+        console.print()
+    for label, text in _facts(result):
+        console.print(f"{label}: {escape(text)}", soft_wrap=True)
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print("\n[bold]files")
     for path in result.files.present().values():
-        console.print(f"  {escape(_shown(path))}", soft_wrap=True, highlight=False)
+        console.print(f"  {escape(_shown(path))}", soft_wrap=True)
 
 
 def config_table(config: QuantConfig, graph: Graph) -> Table:
@@ -75,12 +91,14 @@ def _layers(result: NuqResult) -> Table:
 
 def _levels(layer: LayerResult) -> str:
     if layer.precision is not Precision.NUQ:
-        return layer.precision.value
+        return str(layer.precision.value)
     return f"{layer.levels} of {layer.num_steps}" + (" lossless" if layer.lossless else "")
 
 
 def _trials(result: NuqResult) -> Table:
-    table = new_table("trial", "tried", "metric", "bytes", "seconds", "", right=("trial", "metric", "bytes", "seconds"))
+    table = new_table(
+        "trial", "tried", "metric", "bytes", "seconds", "verdict", right=("trial", "metric", "bytes", "seconds")
+    )
     for trial in result.trials:
         verdict = "[green]accepted" if trial.accepted else "[red]rejected"
         table.add_row(
@@ -106,13 +124,21 @@ def _summary(result: NuqResult, metric: str) -> Table:
         _share(sizes.bytes, sizes.float_bytes),
     )
     table.add_row("bits per weight", "32", "8", f"[bold]{sizes.bits_per_weight:.2f}")
-    counts = {kind: sum(layer.precision is kind for layer in result.layers) for kind in Precision}
-    told = f"{counts[Precision.NUQ]} NUQ, {counts[Precision.INT8]} int8, {counts[Precision.FLOAT]} float"
-    table.add_row("layers with weights", str(len(result.layers)), "", told)
-    table.add_row("evaluations", "1", "", f"{result.evaluations} ({result.stopped_by})")
-    table.add_row("seconds", "", "", f"{result.seconds[0]:.1f}, {result.seconds[1]:.1f} of them in the evaluator")
-    table.add_row("calibrated in", "", "", result.calibration.value)
     return table
+
+
+def _facts(result: NuqResult) -> list[tuple[str, str]]:
+    counts = {kind: sum(layer.precision is kind for layer in result.layers) for kind in Precision}
+    layers = f"{counts[Precision.NUQ]} NUQ, {counts[Precision.INT8]} int8, {counts[Precision.FLOAT]} float"
+    total, evaluator = result.seconds
+    ended = {"complete": "the search is complete", "max_evaluations": "no more were allowed", "timeout": "time is up"}
+    calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
+    return [
+        ("layers with weights", f"{len(result.layers)} ({layers})"),
+        ("quantized models evaluated", f"{result.evaluations} ({ended[result.stopped_by]})"),
+        ("activations calibrated", calibrated[result.calibration]),
+        ("seconds", f"{total:.1f}, {evaluator:.1f} of them in the evaluator"),
+    ]
 
 
 def _int8_metric(result: NuqResult) -> str:
