@@ -31,7 +31,7 @@ app.command()(inspect)
 app.command()(doctor)
 
 
-def _version(*, wanted: bool) -> None:
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"nuqconv {metadata.version('nuqconv')}")
         raise typer.Exit
@@ -42,10 +42,12 @@ def options(
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Say more: -v each step, -vv everything.")
     ] = 0,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
     """Options before the command."""
-    _version(wanted=version)
+    del version
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
