@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2
 
 from nuqconv.frontends.caffe import schema
 
@@ -43,17 +44,19 @@ def test_numbers_are_those_of_real_caffe(caffe_python):
     compared = 0
     for name, fields in theirs.items():
         try:
-            ours = schema.message_class(name).DESCRIPTOR
+            descriptor = schema.message_class(name).DESCRIPTOR
         except KeyError:
             continue
-        for field in ours.fields:
+        ours = descriptor_pb2.DescriptorProto()
+        descriptor.CopyToProto(ours)
+        for field in ours.field:
             if field.name not in fields or (name, field.name) == ("NetParameter", "layers"):
                 continue
             number, label, kind = fields[field.name]
             assert field.number == number, (name, field.name)
             # BlobProto's number arrays are bytes here and packed arrays there: both length-delimited.
             if (name, field.name) not in {("BlobProto", n) for n in ("data", "diff", "double_data", "double_diff")}:
-                assert (field.is_repeated, field.type) == (label == 3, kind), (name, field.name)
+                assert (field.label, field.type) == (label, kind), (name, field.name)
             compared += 1
     assert compared > 200
 
