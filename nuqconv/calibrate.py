@@ -140,8 +140,9 @@ def _checked_batch(graph: Graph, batch: object, number: int, needed: Sequence[st
         )
     shapes = {item.name: item.shape for item in graph.inputs}
     arrays: dict[str, Array] = {}
-    problems = [f"input '{name}' is missing" for name in needed if name not in batch]
-    for name, value in batch.items():
+    given = graph.feeds(batch)
+    problems = [f"input '{name}' is missing" for name in needed if name not in given]
+    for name, value in given.items():
         try:
             arrays[name] = np.asarray(value, np.float32)
         except (TypeError, ValueError) as error:

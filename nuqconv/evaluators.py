@@ -176,7 +176,7 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
             size = len(next(iter(batch.values())))
             if size not in sessions:
                 sessions[size] = OnnxSession(rebatch(graph, size), outputs=self.outputs)
-            yield sessions[size].run(batch)
+            yield sessions[size].run(graph.feeds(batch))
 
 
 class CaffeEvaluator(BatchEvaluator):

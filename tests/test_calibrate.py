@@ -12,6 +12,7 @@ from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.backends.caffe.sinks import write_calibration_model
 from nuqconv.calibrate import Source, calibrate, measure_in_onnxruntime
 from nuqconv.errors import CalibrationError
+from nuqconv.evaluators import OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.activation import ifmr
@@ -243,3 +244,20 @@ layer { name: "fc" type: "InnerProduct" bottom: "odd" top: "fc" inner_product_pa
     )
     assert len(asked) == 1
     assert "onnxruntime cannot run what leads to" in found.note
+
+
+def test_an_input_that_is_overwritten_in_place(tmp_path):
+    """Batches are keyed by the blob's name, also where the graph's input value has another."""
+    text = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
+layer { name: "half" type: "Power" bottom: "data" top: "data" power_param { scale: 0.5 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }
+"""
+    files = write_net(tmp_path, text, {"fc": [np.ones((2, 4)), np.zeros(2)]})
+    graph = load_graph(files.model, files.weights)
+    found = measure_in_onnxruntime(graph, ["data"], [{"data": np.array([[2, 4, 6, 8]], np.float32)}])
+    assert (found["data"].minimum, found["data"].maximum) == (1, 4)
+    evaluator = OnnxRuntimeEvaluator(
+        {"data": np.full((3, 4), 2, np.float32)}, metric=lambda outputs, labels: outputs["fc"].sum(), max_drop=0
+    )
+    assert evaluator.eval_model(str(files.model), str(files.weights), 1) == 3 * 2 * 4

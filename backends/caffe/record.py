@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from nuqconv.backends.caffe.emit import Style, emit
-from nuqconv.errors import FormatError, ModelError
+from nuqconv.errors import FormatError
 from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Graph
 from nuqconv.quantize.apply import Quantizer
@@ -45,9 +45,9 @@ def record_text(quantizer: Quantizer, plan: Plan, skip_fusion: frozenset[str] = 
             value.offset_w.extend([0] * scales.size)
             value.shift_bit.extend([0] * scales.size)
         shape = graph.shapes[node.inputs[0]]
-        if shape is None:
-            raise ModelError(f"{node.place}: the shape of its input is not known")
-        value.channels, value.height, value.width = (*shape[1:4], 1, 1)[:3]
+        # Behind a layer that nobody here understands the shape is not known, and the record does without it.
+        if shape is not None:
+            value.channels, value.height, value.width = (*shape[1:4], 1, 1)[:3]
         value.skip_fusion = name in skip_fusion
         value.cluster.extend(layer.codebook or ())
     return str(text_format.MessageToString(record))

@@ -148,6 +148,11 @@ class Graph:
         """Returns the name under which the source framework stores a value."""
         return self.storage.get(value, value)
 
+    def feeds(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns arrays given by the inputs' storage names under the names of the graph's inputs; other names stay."""
+        inputs = {self.storage_name(item.name): item.name for item in self.inputs}
+        return {inputs.get(name, name): array for name, array in arrays.items()}
+
     def with_nodes(self, nodes: Iterable[Node], params: Mapping[str, Array] | None = None) -> Graph:
         """Returns a graph with other nodes (and parameters); parameters that no node uses are dropped."""
         nodes = tuple(nodes)

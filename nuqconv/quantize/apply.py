@@ -195,6 +195,8 @@ class Quantizer:
         return found.scales
 
     def _channels(self, node: Node) -> int:
+        if isinstance(node.op, _Weighted):
+            return node.op.num_output
         shape = self.graph.shapes[node.outputs[0]]
         if shape is None:
             raise QuantizationError(

@@ -80,6 +80,8 @@ def capabilities(graph: Graph) -> tuple[Capability, ...]:
 
 def _capability(graph: Graph, node: Node) -> Capability:
     no_int8, no_nuq = _RULES[type(node.op)](node.op)
+    if not node.params and graph.shapes[node.outputs[0]] is None:
+        no_int8 = no_int8 or "the shape of its output is not known"
     if any(len(graph.users(name)) > 1 for name in node.params):
         no_int8 = no_nuq = "its weights are shared with another layer"
     return Capability(node.name, node.op.kind, not no_int8, not no_nuq, bool(node.params), no_int8 or no_nuq)

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from nuqconv.backends.caffe import Style, write_caffe
+from nuqconv.backends.caffe.record import record_text
 from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import dump
 from nuqconv.passes import fold_affine
+from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from tests.support import reference
 from tests.support.nets import conv_net, write_net
@@ -114,8 +117,6 @@ def test_rounding_at_ties_and_clipping_in_real_caffe(tmp_path, process):
     text += 'layer { name: "x" type: "InnerProduct" bottom: "data" top: "x" inner_product_param { num_output: 1 bias_term: false } }\n'
     files = write_net(tmp_path, text, {"x": [np.ones((1, 2048))]})
     graph = load_graph(files.model, files.weights)
-    from nuqconv.quantize.activation import ActivationQuant  # noqa: PLC0415
-
     for scale, offset in ((0.5, -128), (0.25, 0), (1.0, 127), (float(np.float32(0.1)), -3)):
         plan = Plan.of({"x": LayerPlan(Precision.INT8, activation=ActivationQuant(scale, offset))})
         write_caffe(Quantizer(graph).apply(plan), tmp_path / "q.prototxt", tmp_path / "q.caffemodel")
@@ -190,3 +191,22 @@ def test_weights_only(tmp_path, process):
     with Net(tmp_path / "q.prototxt", tmp_path / "q.caffemodel", process=process) as net:
         found = net.run({"data": data})["prob"]
     np.testing.assert_allclose(found, OnnxSession(quantized).run({"data": data})["prob"], rtol=1e-5)
+
+
+def test_a_layer_behind_an_opaque_one(tmp_path):
+    """Its input's shape is not known, and it can be quantized all the same."""
+    text = INPUT + (
+        'layer { name: "odd" type: "Odd" bottom: "data" top: "odd" odd_param { a: 1 } }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "odd" top: "fc" inner_product_param { num_output: 3 } }\n'
+        'layer { name: "p" type: "Pooling" bottom: "odd" top: "p" pooling_param { pool: AVE kernel_size: 2 } }\n'
+    )
+    files = write_net(tmp_path, text, {"fc": [np.ones((3, 10)), np.ones(3)]})
+    graph = load_graph(files.model, files.weights)
+    can = {item.name: item for item in capabilities(graph)}
+    assert can["fc"].nuq
+    assert can["p"].reason == "the shape of its output is not known"
+    plan = Plan.of({"fc": LayerPlan(Precision.NUQ, codebook=(127,), num_steps=16, activation=ActivationQuant(1.0, 0))})
+    quantizer = Quantizer(graph)
+    write_caffe(quantizer.apply(plan), tmp_path / "d.prototxt", tmp_path / "d.caffemodel", Style.DEPLOY)
+    assert load_graph(tmp_path / "d.prototxt", tmp_path / "d.caffemodel").params["fc/0"].dtype == np.int8
+    assert "channels" not in record_text(quantizer, plan)
