@@ -32,7 +32,7 @@ from nuqconv.quantize.capability import quantized_parts
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
-from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, run_search
+from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.staging import check_targets, move_into_place, staging_folder
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
@@ -84,6 +84,7 @@ def auto_nuq(
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
     start = time.monotonic()
+    check_budget(max_evaluations, timeout)
     evaluator = _TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     files = OutputFiles.for_prefix(_prefix(save_dir), Path(scale_offset_record_file))
     check_targets(files.present().values(), inputs=[Path(path) for path in (model_file, weights_file, config_file)])
@@ -98,7 +99,8 @@ def auto_nuq(
             job, evaluator, candidates, files, staging, batch_num, original, (max_evaluations, timeout), progress
         )
         if calibration.source is Source.NONE:
-            files = _without_deploy(files)
+            files, stale = _without_deploy(files)
+            calibration = replace(calibration, notes=(*calibration.notes, *stale))
         _write(job, outcome.plan, files, staging)
     return _result(job, calibration, candidates, outcome, files, (time.monotonic() - start, evaluator.seconds))
 
@@ -233,15 +235,16 @@ def _search(
         )
 
 
-def _without_deploy(files: OutputFiles) -> OutputFiles:
-    stale = [
-        str(path)
-        for path in (files.deploy_model, files.deploy_weights, files.scale_offset_record)
-        if path is not None and path.exists()
-    ]
-    if stale:
-        _LOG.warning("these files of an earlier run do not belong to this weight-only result: %s", ", ".join(stale))
-    return replace(files, deploy_model=None, deploy_weights=None, scale_offset_record=None)
+def _without_deploy(files: OutputFiles) -> tuple[OutputFiles, list[str]]:
+    """Takes away the files that a weight-only result does not have, and says which of them an earlier run has left."""
+    left = replace(files, deploy_model=None, deploy_weights=None, scale_offset_record=None)
+    stale = [str(path) for name, path in files.present().items() if name not in left.present() and path.exists()]
+    notes = (
+        [f"these files of an earlier run do not belong to this weight-only result: {', '.join(stale)}"] if stale else []
+    )
+    for note in notes:
+        _LOG.warning("%s", note)
+    return left, notes
 
 
 def _write(job: _Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
@@ -274,7 +277,7 @@ def _result(
     graph = job.fold.graph
     layers = layer_results(job.quantizer, outcome.plan, candidates.lossless)
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in candidates.space.layers)
-    notes = [calibration.note] if calibration.note else []
+    notes = list(calibration.notes)
     if outcome.reverted:
         notes.append(f"int8 was too coarse for these layers, which stay float: {', '.join(outcome.reverted)}")
     if not any(layer.precision is Precision.NUQ for layer in layers):

@@ -40,12 +40,12 @@ class Calibration:
     Attributes:
         source: Where they were measured.
         histograms: A histogram for each value measured.
-        note: What the user should know about it, or an empty text.
+        notes: What the user should know about it.
     """
 
     source: Source
     histograms: Mapping[str, Histogram]
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -93,7 +93,7 @@ def calibrate(
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
-    return Calibration(Source.NONE, {}, note)
+    return Calibration(Source.NONE, {}, (note,))
 
 
 def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:

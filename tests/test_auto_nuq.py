@@ -236,14 +236,15 @@ def test_weights_only_where_nothing_can_calibrate(job, caplog):
     found = contents(job.out)
     assert sorted(found) == list(OUTPUTS)
     assert {name: found[name] for name in stale} == stale
-    (note,) = result.notes
+    note, about_files = result.notes
     assert note.startswith(
         "only weights are quantized, activations stay float: the evaluator could not run a model with"
     )
     assert note.endswith("raised RuntimeError: Unknown layer type: Python)")
     assert note in caplog.text
     left = ", ".join(str(job.out / name) for name in (*OUTPUTS[:2], OUTPUTS[6]))
-    assert f"these files of an earlier run do not belong to this weight-only result: {left}" in caplog.text
+    assert about_files == f"these files of an earlier run do not belong to this weight-only result: {left}"
+    assert about_files in caplog.text
     assert "_quant_layer" not in result.files.fake_quant_model.read_text()
     assert _error_of(job, result) > 0
     assert {layer.precision for layer in result.layers} == {Precision.NUQ}

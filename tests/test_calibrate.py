@@ -202,15 +202,15 @@ def test_third_source_says_why(graph, folder, caplog):
 
     found = calibrate(graph, VALUES, batches=None, run_model=run_model, folder=folder)
     assert found.source is Source.NONE
-    assert "only weights are quantized" in found.note
-    assert "Unknown layer type: Python" in found.note
-    assert found.note in caplog.text
+    assert "only weights are quantized" in found.notes[0]
+    assert "Unknown layer type: Python" in found.notes[0]
+    assert found.notes[0] in caplog.text
 
 
 def test_an_evaluator_that_runs_nothing(graph, folder):
     found = calibrate(graph, VALUES, batches=None, run_model=lambda model, weights: 1.0, folder=folder)
     assert found.source is Source.NONE
-    assert "saw no data" in found.note
+    assert "saw no data" in found.notes[0]
 
 
 def test_a_damaged_sink_file(graph, folder):
@@ -243,7 +243,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "odd" top: "fc" inner_product_pa
         graph, ["odd"], batches=_data(), run_model=lambda model, weights: asked.append(model), folder=folder
     )
     assert len(asked) == 1
-    assert "onnxruntime cannot run what leads to" in found.note
+    assert "onnxruntime cannot run what leads to" in found.notes[0]
 
 
 def test_an_input_that_is_overwritten_in_place(tmp_path):

@@ -94,7 +94,7 @@ def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) ->
                 "id": number,
                 "name": message.name,
                 "type": message.type,
-                "input": [f"{made_by[bottom]}:0" for bottom in message.bottom],
+                "input": [made_by[bottom] for bottom in message.bottom],
                 "attr": [
                     {"key": "_datadump_original_op_names", "value": {"list": {"s": list(originals)}}},
                     {"key": "_datadump_is_multiop", "value": {"b": len(originals) > 1}},
@@ -102,7 +102,7 @@ def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) ->
                 "output_desc": [_output(originals, index) for index in range(len(message.top))],
             }
         )
-        made_by.update(dict.fromkeys(message.top, message.name))
+        made_by.update({top: f"{message.name}:{index}" for index, top in enumerate(message.top)})
     return json.dumps({"graph": [{"name": quantized.name, "op": operators}]}, indent=2) + "\n"
 
 

@@ -14,7 +14,15 @@ from nuqconv.quantize.plan import Plan
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategy import PathStrategy, Proposal, Strategy, Verdict
 
-__all__ = ["DEFAULT_MAX_EVALUATIONS", "Progress", "SearchOutcome", "StopReason", "Trial", "run_search"]
+__all__ = [
+    "DEFAULT_MAX_EVALUATIONS",
+    "Progress",
+    "SearchOutcome",
+    "StopReason",
+    "Trial",
+    "check_budget",
+    "run_search",
+]
 
 _logger = logging.getLogger("nuqconv.search")
 
@@ -140,7 +148,7 @@ def run_search(
             original's. Or the budget is no budget.
         EvaluatorError: The original metric itself does not satisfy, or a metric is not finite.
     """
-    _check_budget(max_evaluations, timeout)
+    check_budget(max_evaluations, timeout)
     if not satisfied(original):
         raise EvaluatorError(
             f"broken evaluator: the original model's own metric {original!r} does not satisfy it; "
@@ -250,7 +258,12 @@ def _is_better(trial: Trial, best: Trial | None) -> bool:
     return (trial.bytes, len(trial.float_layers)) < (best.bytes, len(best.float_layers))
 
 
-def _check_budget(max_evaluations: int | None, timeout: float | None) -> None:
+def check_budget(max_evaluations: int | None, timeout: float | None) -> None:
+    """Check the limits of a search.
+
+    Raises:
+        SearchError: A limit is not positive; all faults are listed.
+    """
     problems = []
     if max_evaluations is not None and (type(max_evaluations) is not int or max_evaluations < 1):
         problems.append(f"max_evaluations: expected a positive integer or None, found {max_evaluations!r}")
