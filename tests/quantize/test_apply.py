@@ -203,18 +203,20 @@ def test_shared_weights_cannot_be_quantized():
     assert found.value.problems == ("layer 'a' (InnerProduct): no int8: its weights are shared with another layer",)
 
 
-def test_a_layer_behind_an_unknown_one():
+def test_layers_behind_an_unknown_one():
+    """Weights tell the number of channels; without them it is not known."""
     nodes = (
         Node("odd", Opaque("Odd", "not known"), ("data",), ("o",)),
-        Node("fc", InnerProduct(2, bias_term=False), ("o",), ("f",), ("w",)),
+        Node("pool", Pooling("AVE", (2, 2)), ("o",), ("p",)),
+        Node("fc", InnerProduct(2, bias_term=False), ("p",), ("f",), ("w",)),
     )
     graph = Graph("net", (Input("data", (1, 3)),), nodes, {"w": np.ones((2, 3), np.float32)}, ("f",))
+    quantized = apply_plan(graph, Plan.of({"fc": INT8}))
+    assert names(quantized) == ["odd", "pool", "fc_0_quant_layer", "fc", "fc_dequant_layer"]
+    assert quantized.params["fc_dequant_layer/0"].shape == (2,)
     with pytest.raises(QuantizationError) as found:
-        apply_plan(graph, Plan.of({"fc": INT8}))
-    assert str(found.value) == (
-        "layer 'fc' (InnerProduct): its output shape is not known, so it cannot be quantized; skip the layer"
-    )
-    assert names(apply_plan(graph, Plan.of({"fc": WEIGHTS_ONLY}))) == ["odd", "fc"]
+        apply_plan(graph, Plan.of({"pool": INT8}))
+    assert found.value.problems == ("layer 'pool' (Pooling): no int8: the shape of its output is not known",)
 
 
 def test_integers_are_made_once():

@@ -123,3 +123,16 @@ def test_integer_weights_are_found():
     unsigned = {"w": np.zeros((4, 324), np.float32), "b": np.zeros(4, np.uint64)}
     changed = Graph(graph.name, graph.inputs, graph.nodes, unsigned, graph.outputs)
     assert quantized_parts(changed) == ["layer 'layer' (InnerProduct): has uint64 weights"]
+
+
+def test_pooling_behind_an_unknown_layer():
+    """The number of its channels, which DeQuant needs, is not known; weights would tell it."""
+    nodes = (
+        Node("odd", Opaque("Odd", "not known"), ("x",), ("o",)),
+        Node("pool", Pooling("AVE", (2, 2)), ("o",), ("p",)),
+        Node("fc", InnerProduct(4, bias_term=False), ("p",), ("y",), ("w",)),
+    )
+    graph = Graph("net", (Input("x", (1, 4)),), nodes, {"w": np.zeros((4, 4), np.float32)}, ("y",))
+    pool, fc = capabilities(graph)
+    assert (pool.int8, pool.reason) == (False, "the shape of its output is not known")
+    assert (fc.int8, fc.nuq, fc.reason) == CAN_NUQ
