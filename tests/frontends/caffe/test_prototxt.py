@@ -31,13 +31,13 @@ def test_layers_keep_line_and_text(write):
 
 def test_unknown_fields_are_kept_and_reported(write):
     text = (
-        'layer {\n  name: "p"\n  type: "PriorBox"\n  bottom: "x"\n  prior_box_param { min_size: 60.0 clip: false }\n}'
+        'layer {\n  name: "p"\n  type: "Odd"\n  bottom: "x"\n  odd_param { min_size: 60.0 clip: false }\n}'
     )
     (layer,) = read_prototxt(write(text)).layers
     assert layer.text == text
     assert layer.message.bottom == ["x"]
     assert ":5:" in layer.unknown
-    assert "prior_box_param" in layer.unknown
+    assert "odd_param" in layer.unknown
 
 
 def test_legacy_header(write):

@@ -80,7 +80,7 @@ def test_wrong_count_and_ragged_bytes():
         (b"\xff" * 40, FormatError, "truncated or damaged"),
         (_net(data=[bytes(400)])[:-100], FormatError, "truncated or damaged"),
         (NetParameter(name="x").SerializeToString(), FormatError, "holds no layer"),
-        (NetParameter(layers=[b"\x22\x01a"]).SerializeToString(), UnsupportedError, "old V1 form"),
+        (NetParameter(layers=[{"name": "a"}]).SerializeToString(), UnsupportedError, "old V1 form"),
         # raw_data_type = 10 (varint) and raw_data = 12, as OpenCV writes half floats
         (b"\xa2\x06\x0d\x0a\x01a\x3a\x08\x50\x03\x62\x04\x00\x3c\x00\x40", UnsupportedError, "half floats"),
     ],
