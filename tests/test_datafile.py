@@ -109,11 +109,11 @@ def test_a_torn_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("start", "filling", "reason"), [(3000, 0, "Error -3 while decompressing"), (-600, 255, "Bad CRC-32")]
+    ("start", "filling", "reason"), [(60, 255, "Error -3 while decompressing"), (3000, 0, "Bad CRC-32")]
 )
 def test_damaged_numbers(tmp_path, start, filling, reason):
     path = tmp_path / "set.npz"
-    (np.savez_compressed if start > 0 else np.savez)(path, data=np.random.default_rng(0).normal(size=5000))
+    np.savez_compressed(path, data=np.random.default_rng(0).normal(size=5000))
     content = bytearray(path.read_bytes())
     content[start : start + 100] = bytes([filling]) * 100
     path.write_bytes(content)
