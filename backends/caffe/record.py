@@ -49,7 +49,9 @@ def record_text(quantizer: Quantizer, plan: Plan, skip_fusion: frozenset[str] = 
         if shape is not None:
             value.channels, value.height, value.width = (*shape[1:4], 1, 1)[:3]
         value.skip_fusion = name in skip_fusion
-        value.cluster.extend(layer.codebook or ())
+        book = layer.codebook or ()
+        # A reader may expect exactly num_steps values: a shorter codebook repeats its last level.
+        value.cluster.extend((*book, *book[-1:] * ((layer.num_steps or 0) - len(book))))
     return str(text_format.MessageToString(record))
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from rich.console import Console
 from rich.logging import RichHandler
 
 import nuqconv
-from nuqconv.cli.report import print_result
+from nuqconv.cli.report import new_console, print_result
 from nuqconv.datafile import read_data
 
 HERE = Path(__file__).parent
@@ -21,7 +20,7 @@ MODEL, WEIGHTS = HERE / "deploy.prototxt", HERE / "lenet.caffemodel"
 
 def main() -> None:
     """Runs the search and prints what it found."""
-    console = Console()
+    console = new_console()
     logging.basicConfig(
         level=logging.INFO,
         format="%(message)s",
