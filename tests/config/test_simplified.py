@@ -31,9 +31,9 @@ def good(folder: Path, text: str) -> Definition:
 
 def test_compiled_schema_is_that_of_the_proto(tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools")
-    from build_config_schema import build  # noqa: PLC0415
+    from build_schemas import build  # noqa: PLC0415
 
-    build(tmp_path / "new.desc")
+    build(SCHEMA / "simplified.proto", tmp_path / "new.desc")
     found, made = descriptor_pb2.FileDescriptorSet(), descriptor_pb2.FileDescriptorSet()
     found.ParseFromString((SCHEMA / "simplified.desc").read_bytes())
     made.ParseFromString((tmp_path / "new.desc").read_bytes())

@@ -30,9 +30,7 @@ def test_layers_keep_line_and_text(write):
 
 
 def test_unknown_fields_are_kept_and_reported(write):
-    text = (
-        'layer {\n  name: "p"\n  type: "Odd"\n  bottom: "x"\n  odd_param { min_size: 60.0 clip: false }\n}'
-    )
+    text = 'layer {\n  name: "p"\n  type: "Odd"\n  bottom: "x"\n  odd_param { min_size: 60.0 clip: false }\n}'
     (layer,) = read_prototxt(write(text)).layers
     assert layer.text == text
     assert layer.message.bottom == ["x"]

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from importlib import resources
 from pathlib import Path
 
@@ -12,18 +11,14 @@ from google.protobuf import descriptor_pb2
 
 from nuqconv.frontends.caffe import schema
 
-ROOT = Path(__file__).parents[3]
-
 
 def test_compiled_schema_is_current(tmp_path):
     pytest.importorskip("grpc_tools")
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        from build_caffe_schema import build  # noqa: PLC0415
-    finally:
-        sys.path.pop(0)
-    build(tmp_path / "caffe.desc")
-    assert (tmp_path / "caffe.desc").read_bytes() == resources.files(schema).joinpath("caffe.desc").read_bytes()
+    from build_schemas import build  # noqa: PLC0415
+
+    folder = resources.files(schema)
+    build(Path(str(folder)) / "caffe.proto", tmp_path / "caffe.desc")
+    assert (tmp_path / "caffe.desc").read_bytes() == folder.joinpath("caffe.desc").read_bytes()
 
 
 _DUMP = """
