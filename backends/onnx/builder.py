@@ -41,6 +41,7 @@ class Builder:
         self.tensors: dict[str, TensorProto] = {}
         self._values = {*graph.consumers, *graph.params}
         self._node_names = set(graph.node)
+        self._named: set[str] = set()
         self._cached: dict[tuple[str, Shape, str], str] = {}
         self._types: dict[str, int] = {}
 
@@ -88,14 +89,42 @@ class Builder:
         Returns:
             The name of its output.
         """
-        if output is None:
-            output = self._fresh(f"{layer.name}/{op_type}", self._values)
-        is_last = output in layer.outputs
-        name = layer.name if is_last else self._fresh(f"{layer.name}/{op_type}", self._node_names)
-        added = helper.make_node(op_type, list(inputs), [output], name)
+        return self.multi_node(op_type, inputs, layer, outputs=(output,), attributes=attributes)[0]
+
+    def multi_node(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        layer: Node,
+        *,
+        outputs: Sequence[str | None],
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> tuple[str, ...]:
+        """Adds a node that may have several outputs.
+
+        Args:
+            op_type: ONNX operator.
+            inputs: Names of its inputs.
+            layer: The layer that it belongs to, for its name.
+            outputs: Names of its outputs; where one is None a name is derived, and an empty name leaves the output out.
+            attributes: Its attributes.
+
+        Returns:
+            The names of its outputs.
+        """
+        names = tuple(
+            self._fresh(f"{layer.name}/{op_type}", self._values) if output is None else output for output in outputs
+        )
+        # The first node that makes one of the layer's own values has the layer's name.
+        if layer.name not in self._named and any(name in layer.outputs for name in names):
+            self._named.add(layer.name)
+            node_name = layer.name
+        else:
+            node_name = self._fresh(f"{layer.name}/{op_type}", self._node_names)
+        added = helper.make_node(op_type, list(inputs), list(names), node_name)
         added.attribute.extend(helper.make_attribute(key, value) for key, value in (attributes or {}).items())
         self.nodes.append(added)
-        return output
+        return names
 
     def param(self, name: str, shape: Shape | None = None) -> str:
         """Adds a parameter as a float32 tensor.

@@ -191,8 +191,9 @@ class Graph:
             if len(node.inputs) < low or (high is not None and len(node.inputs) > high):
                 wanted = f"{low}" if low == high else f"at least {low}" if high is None else f"{low} to {high}"
                 problems.append(f"{node.place}: has {len(node.inputs)} inputs, expected {wanted}")
-            if node.op.num_outputs is not None and len(node.outputs) != node.op.num_outputs:
-                problems.append(f"{node.place}: has {len(node.outputs)} outputs, expected {node.op.num_outputs}")
+            count = node.op.output_count(len(node.inputs))
+            if count is not None and len(node.outputs) != count:
+                problems.append(f"{node.place}: has {len(node.outputs)} outputs, expected {count}")
             problems += [
                 f"{node.place}: input '{name}' is made by no earlier layer" for name in node.inputs if name not in known
             ]

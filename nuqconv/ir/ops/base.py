@@ -30,6 +30,11 @@ class Op:
         """The operator's name."""
         return type(self).__name__
 
+    def output_count(self, inputs: int) -> int | None:
+        """Returns how many outputs the operator makes of so many inputs, or None where that is open."""
+        del inputs
+        return self.num_outputs
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Checks the operator against its inputs and parameters.
 
