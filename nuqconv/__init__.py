@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from nuqconv import auto_nuq, errors
 from nuqconv.api import create_quant_config, load, save
+from nuqconv.convert import Conversion, convert
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.result import NuqResult
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
@@ -16,9 +17,11 @@ __all__ = [
     "AutoNuqEvaluatorBase",
     "BatchEvaluator",
     "CaffeEvaluator",
+    "Conversion",
     "NuqResult",
     "OnnxRuntimeEvaluator",
     "auto_nuq",
+    "convert",
     "create_quant_config",
     "errors",
     "load",

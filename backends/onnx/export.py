@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -25,6 +26,7 @@ def write_onnx(
     opset: int | None = None,
     integer: bool = False,
     dynamic_batch: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a graph to an .onnx file, checked by ONNX's own checker first.
 
@@ -36,6 +38,7 @@ def write_onnx(
         opset: See `to_onnx`.
         integer: See `to_onnx`.
         dynamic_batch: See `to_onnx`.
+        metadata: Properties to note in the model.
 
     Raises:
         UnsupportedError: The graph has no form in ONNX, or takes more than the 2 GB that one ONNX file can hold.
@@ -44,6 +47,8 @@ def write_onnx(
     """
     target = Path(path)
     model = to_onnx(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch)
+    if metadata:
+        onnx.helper.set_model_props(model, dict(metadata))
     content = serialize(model, f"network '{graph.name}'")
     try:
         onnx.checker.check_model(content, full_check=True)

@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 
 from nuqconv.cli.auto import auto
 from nuqconv.cli.config import config
+from nuqconv.cli.convert import convert
 from nuqconv.cli.doctor import doctor
 from nuqconv.cli.inspect import inspect
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(auto)
 app.command()(config)
+app.command()(convert)
 app.command()(inspect)
 app.command()(doctor)
 

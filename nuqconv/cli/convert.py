@@ -1,0 +1,101 @@
+"""``nuqconv convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from nuqconv.cli.options import parse_shapes
+from nuqconv.cli.report import new_console
+from nuqconv.config.files import write_atomically
+from nuqconv.convert import Conversion
+from nuqconv.convert import convert as convert_model
+from nuqconv.staging import check_targets
+
+__all__ = ["convert"]
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt.")],
+    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
+    target: Annotated[Path, typer.Argument(help="What to write: .onnx, or .prototxt for a normalised Caffe model.")],
+    target_weights: Annotated[
+        Path | None,
+        typer.Argument(help="The .caffemodel to write beside a .prototxt; by default of the same name."),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX opset, 13 or later; by default the newest that onnxruntime runs here.")
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Another shape for an input, as NAME:1,3,300,300; may be given several times."),
+    ] = None,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Leave the batch size open (N) in the ONNX model.")
+    ] = False,
+    fold: Annotated[
+        bool, typer.Option("--fold/--no-fold", help="Multiply BatchNorm and Scale into the weights beside them.")
+    ] = False,
+    integer: Annotated[
+        bool, typer.Option("--integer", help="Of a deploy model: let quantized layers compute on integers in ONNX.")
+    ] = False,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(help="A blob to end at instead of the net's outputs; may be given several times."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
+) -> None:
+    """Convert a Caffe model to ONNX, or to a Caffe model in the current form of its layers.
+
+    Example: nuqconv convert deploy.prototxt weights.caffemodel model.onnx --dynamic-batch
+    """
+    if json is not None:
+        check_targets([json], inputs=[path for path in (model, weights, target, target_weights) if path is not None])
+    console = new_console()
+    with console.status(f"converting {escape(str(model))}"):
+        result = convert_model(
+            model,
+            weights,
+            target,
+            target_weights,
+            opset=opset,
+            input_shapes=parse_shapes(input_shape),
+            dynamic_batch=dynamic_batch,
+            fold=fold,
+            integer=integer,
+            outputs=output,
+        )
+    _print(result, console)
+    if json is not None:
+        write_atomically(json, result.to_json())
+
+
+def _print(result: Conversion, console: Console) -> None:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in result.layers.items())
+    form = f"ONNX, opset {result.opset}" if result.opset else "Caffe"
+    facts = [
+        *((f"input {name}", _shape(shape)) for name, shape in result.inputs.items()),
+        *((f"output {name}", _shape(shape)) for name, shape in result.outputs.items()),
+        ("layers", f"{sum(result.layers.values())} ({kinds})"),
+        ("parameters", f"{result.parameters:,}"),
+        ("written as", form),
+        ("size", f"{result.bytes:,} bytes, from {result.source_bytes:,}"),
+        ("seconds", f"{result.seconds:.2f}"),
+    ]
+    if result.folded:
+        count = sum(len(names) for names in result.folded.values())
+        facts.insert(-3, ("folded", f"{count} layers into {len(result.folded)} others"))
+    for label, text in facts:
+        console.print(f"[bold]{escape(label)}[/]  {escape(text)}", soft_wrap=True)
+    for place in result.opaque:
+        console.print(f"[yellow]kept without being understood:[/] {escape(place)}", soft_wrap=True)
+    for path in result.files:
+        console.print(f"written to {escape(str(path))}", soft_wrap=True)
+
+
+def _shape(shape: tuple[int | str, ...] | None) -> str:
+    return "of unknown shape" if shape is None else "x".join(map(str, shape)) or "one number"
