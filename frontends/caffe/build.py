@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nuqconv.errors import ModelError, UnsupportedError
-from nuqconv.frontends.caffe.layers import CannotReadError, Reading, reader_for
+from nuqconv.frontends.caffe.layers import CannotReadError, Reading, has_dialects, reader_for
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
 from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape, read_weights
 from nuqconv.ir import Array, Graph, Input, Node, Origin
-from nuqconv.ir.ops import Opaque
+from nuqconv.ir.ops import Opaque, OpError, Shape
 
 __all__ = ["load_graph"]
 
@@ -80,6 +80,7 @@ class _Builder:
         self.inputs: list[Input] = []
         self.nodes: list[Node] = []
         self.params: dict[str, Array] = {}
+        self.shapes: dict[str, Shape] = {}
         self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
 
     def build(self) -> Graph:
@@ -161,6 +162,7 @@ class _Builder:
         value = self._value(name, "input", counted=name in self.writes_left)
         self.current[name] = value
         self.inputs.append(Input(value, shape))
+        self.shapes[value] = shape
         self.unread[value] = None
 
     def _value(self, blob: str, layer: str, *, counted: bool) -> str:
@@ -196,7 +198,7 @@ class _Builder:
             self.current[blob] = value
             outputs.append(value)
             self.unread[value] = None
-        reading = self._read(layer)
+        reading = self._read(layer, inputs)
         names = self._blobs(layer, reading)
         origin = Origin(
             self.definition.path,
@@ -209,6 +211,7 @@ class _Builder:
             self.weights.layers.get(message.name),
         )
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
+        self._infer(self.nodes[-1])
 
     def _input_layer(self, layer: LayerText) -> None:
         shapes = [tuple(shape.dim) for shape in layer.message.input_param.shape]
@@ -221,16 +224,32 @@ class _Builder:
             self.writes_left[top] -= 1
             self._input(top, shape, self._place(layer))
 
-    def _read(self, layer: LayerText) -> Reading:
+    def _infer(self, node: Node) -> None:
+        """Notes the shapes that a node makes; what does not fit is reported when the whole graph is verified."""
+        inputs = [self.shapes[name] for name in node.inputs if name in self.shapes]
+        fits = node.op.min_inputs <= len(inputs) <= (node.op.max_inputs or len(inputs))
+        if isinstance(node.op, Opaque) or len(inputs) != len(node.inputs) or not fits:
+            return
+        try:
+            found = node.op.infer(inputs, [self.params[name].shape for name in node.params])
+        except OpError:
+            return
+        self.shapes.update(zip(node.outputs, found, strict=False))
+
+    def _read(self, layer: LayerText, inputs: Sequence[str]) -> Reading:
         message = layer.message
         reader = reader_for(message.type)
         if reader is None:
             return Reading(Opaque(message.type, "the layer type is not known"))
+        if layer.unknown and has_dialects(message.type):
+            return Reading(Opaque(message.type, f"it has fields of another fork: {layer.unknown}"))
         if layer.unknown:
             self.problems.append(layer.unknown)
             return Reading(Opaque(message.type, "not understood"))
         try:
-            return reader(message)
+            reading = reader(message, [self.shapes.get(name) for name in inputs])
+            stored = self.weights.layers.get(message.name)
+            return reading.by_blobs(len(stored.blobs) if stored is not None else 0) if reading.by_blobs else reading
         except CannotReadError as error:
             return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
 

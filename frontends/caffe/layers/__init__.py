@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from nuqconv.frontends.caffe.layers import activation, convolution, merge, normalization, pooling, quantization, shape
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reader_for, reads
+from nuqconv.frontends.caffe.layers import (
+    activation,
+    convolution,
+    elementwise,
+    merge,
+    normalization,
+    parametric,
+    pooling,
+    quantization,
+    shape,
+)
+from nuqconv.frontends.caffe.layers.registry import (
+    CannotReadError,
+    Reading,
+    has_dialects,
+    reader_for,
+    reads,
+    reads_with_shapes,
+)
 
 __all__ = [
     "CannotReadError",
     "Reading",
     "activation",
     "convolution",
+    "elementwise",
+    "has_dialects",
     "merge",
     "normalization",
+    "parametric",
     "pooling",
     "quantization",
     "reader_for",
     "reads",
+    "reads_with_shapes",
     "shape",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nuqconv.ir import Array
-from nuqconv.ir.ops import Op
+from nuqconv.ir.ops import Op, Shape
 
-__all__ = ["CannotReadError", "LayerReader", "Reading", "reader_for", "reads"]
+__all__ = ["CannotReadError", "LayerReader", "Reading", "ShapedReader", "has_dialects", "reader_for", "reads", "reads_with_shapes"]
 
 
 class CannotReadError(Exception):
@@ -22,34 +22,67 @@ class Reading:
 
     Attributes:
         op: The operator.
-        param_ranks: Number of dimensions of each blob that the layer must have, in order.
+        param_ranks: Number of dimensions of each blob that the layer must have, in order; None where any number will do.
         convert: What turns a stored blob into the operator's parameter, where they differ; raises CannotReadError.
+        by_blobs: Where forks store different blobs: takes their number (0 if there are none) and returns the reading that counts; raises
+            CannotReadError.
     """
 
     op: Op
-    param_ranks: tuple[int, ...] = ()
+    param_ranks: tuple[int | None, ...] = ()
     convert: Callable[[Array], Array] | None = None
+    by_blobs: Callable[[int], Reading] | None = None
 
 
 LayerReader = Callable[[Any], Reading]
 """Takes a LayerParameter message and returns the reading; raises CannotReadError."""
 
-_READERS: dict[str, LayerReader] = {}
+ShapedReader = Callable[[Any, Sequence[Shape | None]], Reading]
+"""The same with the shape of each bottom, None where it is not known."""
+
+_READERS: dict[str, ShapedReader] = {}
+_DIALECTS: set[str] = set()
 
 
-def reads(*layer_types: str) -> Callable[[LayerReader], LayerReader]:
-    """Registers a reader for the layer types named."""
+def reads(*layer_types: str, dialects: bool = False) -> Callable[[LayerReader], LayerReader]:
+    """Registers a reader for the layer types named.
+
+    Args:
+        layer_types: The types.
+        dialects: Whether forks give the types different fields. One that is not known then makes the layer Opaque; elsewhere it is an error.
+    """
 
     def register(reader: LayerReader) -> LayerReader:
-        for layer_type in layer_types:
-            if layer_type in _READERS:
-                raise ValueError(f"layer type {layer_type} has a reader already")
-            _READERS[layer_type] = reader
+        _register(lambda layer, _: reader(layer), layer_types)
+        if dialects:
+            _DIALECTS.update(layer_types)
         return reader
 
     return register
 
 
-def reader_for(layer_type: str) -> LayerReader | None:
+def reads_with_shapes(*layer_types: str) -> Callable[[ShapedReader], ShapedReader]:
+    """Registers a reader whose result depends on the shapes of the bottoms."""
+
+    def register(reader: ShapedReader) -> ShapedReader:
+        _register(reader, layer_types)
+        return reader
+
+    return register
+
+
+def reader_for(layer_type: str) -> ShapedReader | None:
     """Returns the reader of a layer type, or None."""
     return _READERS.get(layer_type)
+
+
+def has_dialects(layer_type: str) -> bool:
+    """Returns whether forks give a layer type different fields."""
+    return layer_type in _DIALECTS
+
+
+def _register(reader: ShapedReader, layer_types: Sequence[str]) -> None:
+    for layer_type in layer_types:
+        if layer_type in _READERS:
+            raise ValueError(f"layer type {layer_type} has a reader already")
+        _READERS[layer_type] = reader
