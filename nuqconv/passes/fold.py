@@ -48,7 +48,7 @@ def fold_affine(graph: Graph, skip: Collection[str] = ()) -> FoldResult:
         if isinstance(node.op, _Weighted) and folder.may_change(node):
             folder.fold_after(node)
     for node in graph.nodes:
-        if isinstance(node.op, Convolution) and not any(node.op.pad) and folder.may_change(node):
+        if isinstance(node.op, Convolution) and folder.may_change(node) and not folder.is_padded(node, node.op):
             folder.fold_before(node)
     return folder.result()
 
@@ -65,8 +65,14 @@ class _Folder:
 
     def may_change(self, node: Node) -> bool:
         """Whether a layer's weights may be replaced."""
-        on_channels = not isinstance(node.op, InnerProduct) or node.op.axis == 1
-        return node.name not in self.skip and on_channels and self.shared.isdisjoint(node.params)
+        on_channels = isinstance(node.op, _Weighted) and node.op.axis == 1
+        single = on_channels and len(node.inputs) == 1
+        return node.name not in self.skip and single and self.shared.isdisjoint(node.params)
+
+    def is_padded(self, node: Node, op: Convolution) -> bool:
+        """Whether windows of a convolution reach beyond its input, or may do."""
+        shape = self.graph.shapes[node.inputs[0]]
+        return any(op.pad) or (shape is not None and any(op.end_pads(shape[op.axis + 1 :])))
 
     def fold_after(self, node: Node) -> None:
         """Takes in the affine layers that follow ``node``."""
@@ -121,7 +127,7 @@ class _Folder:
         if isinstance(node.op, BatchNorm):
             return True
         rank = len(self.graph.shapes[node.inputs[0]] or ())
-        on_channels = isinstance(node.op, Scale) and node.op.axis in (1, 1 - rank)
+        on_channels = isinstance(node.op, Scale) and len(node.inputs) == 1 and node.op.axis in (1, 1 - rank)
         return on_channels and self.graph.params[node.params[0]].ndim == 1
 
     def _affine(self, node: Node) -> tuple[_Vector, _Vector]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from nuqconv.backends.onnx.lowering import (
     activation,
     convolution,
+    elementwise,
     merge,
     normalization,
+    parametric,
     pooling,
     quantization,
     shape,
@@ -16,9 +18,11 @@ from nuqconv.backends.onnx.lowering.registry import lowering_for
 __all__ = [
     "activation",
     "convolution",
+    "elementwise",
     "lowering_for",
     "merge",
     "normalization",
+    "parametric",
     "pooling",
     "quantization",
     "shape",

@@ -1,4 +1,4 @@
-"""Affine operators on channels."""
+"""BatchNorm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
-from nuqconv.ir.ops import BatchNorm, Scale
+from nuqconv.ir.ops import BatchNorm
 
 __all__: list[str] = []
 
@@ -34,16 +34,3 @@ def batch_norm(build: Builder, node: Node, op: BatchNorm) -> None:
     ]
     attributes = {"epsilon": op.eps}
     build.node("BatchNormalization", [node.inputs[0], *tensors], node, output=node.outputs[0], attributes=attributes)
-
-
-@lowers(Scale)
-def scale(build: Builder, node: Node, op: Scale) -> None:
-    """Mul and Add with the parameters laid out for broadcasting from ``axis`` on."""
-    rank = len(build.shape(node.inputs[0]))
-    own = build.graph.params[node.params[0]].shape
-    trailing = rank - op.axis % rank - len(own) if own else 0
-    operands = [build.param(name, (*own, *(1,) * trailing)) for name in node.params]
-    last = len(operands) == 1
-    product = build.node("Mul", [node.inputs[0], operands[0]], node, output=node.outputs[0] if last else None)
-    if not last:
-        build.node("Add", [product, operands[1]], node, output=node.outputs[0])

@@ -9,7 +9,16 @@ from typing import Any
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Op, Shape
 
-__all__ = ["CannotReadError", "LayerReader", "Reading", "ShapedReader", "has_dialects", "reader_for", "reads", "reads_with_shapes"]
+__all__ = [
+    "CannotReadError",
+    "LayerReader",
+    "Reading",
+    "ShapedReader",
+    "has_dialects",
+    "reader_for",
+    "reads",
+    "reads_with_shapes",
+]
 
 
 class CannotReadError(Exception):

@@ -5,27 +5,59 @@ from __future__ import annotations
 from nuqconv.ir.ops.activation import Identity, Power, ReLU, Sigmoid, Softmax, TanH
 from nuqconv.ir.ops.base import Op, OpError, Shape
 from nuqconv.ir.ops.convolution import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops.elementwise import (
+    BNLL,
+    ELU,
+    AbsVal,
+    Axpy,
+    Clip,
+    Exp,
+    HSigmoid,
+    HSwish,
+    L2Norm,
+    Log,
+    Silence,
+    Split,
+    Swish,
+    Threshold,
+)
 from nuqconv.ir.ops.merge import Concat, Crop, Eltwise
 from nuqconv.ir.ops.normalization import BatchNorm, Scale
 from nuqconv.ir.ops.opaque import Opaque
+from nuqconv.ir.ops.parametric import BN, Bias, Normalize, Parameter, PReLU
 from nuqconv.ir.ops.pooling import Pooling
 from nuqconv.ir.ops.quantization import Dequantize, Quantize
 from nuqconv.ir.ops.shape import Flatten, Permute, Reshape
 
 __all__ = [
+    "BN",
+    "BNLL",
+    "ELU",
+    "AbsVal",
+    "Axpy",
     "BatchNorm",
+    "Bias",
+    "Clip",
     "Concat",
     "Convolution",
     "Crop",
     "Deconvolution",
     "Dequantize",
     "Eltwise",
+    "Exp",
     "Flatten",
+    "HSigmoid",
+    "HSwish",
     "Identity",
     "InnerProduct",
+    "L2Norm",
+    "Log",
+    "Normalize",
     "Op",
     "OpError",
     "Opaque",
+    "PReLU",
+    "Parameter",
     "Permute",
     "Pooling",
     "Power",
@@ -35,6 +67,10 @@ __all__ = [
     "Scale",
     "Shape",
     "Sigmoid",
+    "Silence",
     "Softmax",
+    "Split",
+    "Swish",
     "TanH",
+    "Threshold",
 ]

@@ -13,7 +13,7 @@ __all__ = ["Concat", "Crop", "Eltwise"]
 
 @dataclass(frozen=True)
 class Eltwise(Op):
-    """Product, weighted sum or maximum of inputs of one shape."""
+    """Product, weighted sum or maximum of inputs of one shape; a maximum has no use for coefficients."""
 
     operation: Literal["PROD", "SUM", "MAX"] = "SUM"
     coeff: tuple[float, ...] = ()
@@ -28,7 +28,7 @@ class Eltwise(Op):
             raise OpError(f"inputs differ in shape: {', '.join('x'.join(map(str, shape)) for shape in inputs)}")
         if self.coeff and len(self.coeff) != len(inputs):
             raise OpError(f"has {len(self.coeff)} coefficients for {len(inputs)} inputs")
-        if self.coeff and self.operation != "SUM":
+        if self.coeff and self.operation == "PROD":
             raise OpError("coefficients go with SUM only")
         return (inputs[0],)
 

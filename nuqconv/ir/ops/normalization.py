@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
 
-__all__ = ["BatchNorm", "Scale"]
+__all__ = ["BatchNorm", "Scale", "expect_part"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,25 @@ class BatchNorm(Op):
 class Scale(Op):
     """``x * scale + bias``, with ``scale`` laid along the axes from ``axis`` on.
 
-    Parameters: scale, then bias of the same shape if ``bias_term``.
+    The scale is the second input, or with one input the first parameter. The last parameter is a bias of the same shape if
+    ``bias_term``.
     """
 
     axis: int = 1
     bias_term: bool = False
 
+    max_inputs: ClassVar[int | None] = 2
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """The output has the input's shape."""
-        shape = inputs[0]
-        if len(params) != 1 + int(self.bias_term):
-            raise OpError(f"has {len(params)} parameters, expected {1 + int(self.bias_term)}")
-        axis = canonical_axis(self.axis, len(shape)) if params[0] else 0
-        part = shape[axis : axis + len(params[0])]
-        expect_params(params, [part] * len(params))
-        return (shape,)
+        """The output has the first input's shape."""
+        own = 2 - len(inputs) + int(self.bias_term)
+        if len(params) != own:
+            raise OpError(f"has {len(params)} parameters, expected {own}")
+        expect_part(inputs[0], self.axis, [*inputs[1:], *params])
+        return (inputs[0],)
+
+
+def expect_part(shape: Shape, axis: int, parts: Sequence[Shape]) -> None:
+    """Raises OpError unless all ``parts`` have the sizes that ``shape`` has from ``axis`` on; a scalar fits everywhere."""
+    start = canonical_axis(axis, len(shape)) if parts[0] else 0
+    expect_params(parts, [shape[start : start + len(parts[0])]] * len(parts))
