@@ -1,21 +1,28 @@
-"""Whether and how a graph runs with another batch size.
+"""Which sizes of a graph stay open, and how it runs with another batch size.
 
 The batch is axis 0 of the inputs. It is free if shape inference shows it: with two sizes that nothing else in a network has, every
 value keeps its shape or has the batch as axis 0 and the rest unchanged. A Reshape with a fixed leading size, a Concat along axis 0 or
 weights that span the batch make it fixed.
+
+How many items a Filter selects is known only when the network runs. The same two probes show which values have that number as axis 0;
+a network in which it shows up in any other way has no form in ONNX.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from nuqconv.errors import ModelError
+from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Graph
-from nuqconv.ir.ops import Opaque
+from nuqconv.ir.ops import Filter, Opaque
 
-__all__ = ["batch_problems", "batched_values", "rebatch"]
+__all__ = ["BATCH", "batch_problems", "batched_values", "open_sizes", "rebatch"]
+
+BATCH = "N"
 
 _PROBES = (99991, 100003)
+_FILTER_PROBES = (300007, 600011)
 
 
 def rebatch(graph: Graph, size: int) -> Graph:
@@ -42,7 +49,7 @@ def batched_values(graph: Graph) -> frozenset[str]:
     problems = batch_problems(graph)
     if problems:
         raise ModelError(f"network '{graph.name}' has a fixed batch size", problems)
-    shapes = rebatch(graph, _PROBES[0]).shapes
+    shapes = rebatch(_selecting(graph, _FILTER_PROBES[0]), _PROBES[0]).shapes
     return frozenset(name for name, shape in shapes.items() if shape and shape[0] == _PROBES[0])
 
 
@@ -56,7 +63,8 @@ def batch_problems(graph: Graph) -> list[str]:
     if opaque:
         return opaque
     try:
-        first, second = (rebatch(graph, size).shapes for size in _PROBES)
+        probed = _selecting(graph, _FILTER_PROBES[0])
+        first, second = (rebatch(probed, size).shapes for size in _PROBES)
     except ModelError as error:
         return list(error.problems)
     problems = []
@@ -67,3 +75,59 @@ def batch_problems(graph: Graph) -> list[str]:
             if one != two and not follows:
                 problems.append(f"{node.place}: the shape of '{name}' does not have the batch as axis 0")
     return problems
+
+
+def open_sizes(graph: Graph, *, dynamic_batch: bool) -> Mapping[str, str]:
+    """Returns the values whose axis 0 stays open, and the name of that size: ``N`` for the batch, ``LAYER/selected`` behind a Filter.
+
+    Args:
+        graph: The graph.
+        dynamic_batch: Whether the batch stays open.
+
+    Raises:
+        ModelError: The batch is asked for and its size is fixed.
+        UnsupportedError: Layers need to know how many items a Filter selects.
+    """
+    selected = _selected_values(graph)
+    return {**(dict.fromkeys(batched_values(graph), BATCH) if dynamic_batch else {}), **selected}
+
+
+def _filters(graph: Graph) -> list[str]:
+    return [node.name for node in graph.nodes if isinstance(node.op, Filter)]
+
+
+def _selecting(graph: Graph, first: int) -> Graph:
+    """Returns the graph with Filters that select ``first``, ``first + 1`` and so on items."""
+    sizes = {name: first + number for number, name in enumerate(_filters(graph))}
+    if not sizes:
+        return graph
+    nodes = (
+        replace(node, op=replace(node.op, selected=sizes[node.name])) if isinstance(node.op, Filter) else node
+        for node in graph.nodes
+    )
+    return graph.with_nodes(nodes)
+
+
+def _selected_values(graph: Graph) -> dict[str, str]:
+    names = _filters(graph)
+    if not names:
+        return {}
+    subject = f"network '{graph.name}': how many items {', '.join(map(repr, names))} selects is known only when it runs"
+    try:
+        first, second = (_selecting(graph, size).shapes for size in _FILTER_PROBES)
+    except ModelError as error:
+        raise UnsupportedError(f"{subject}, and layers need that number to be fixed", error.problems) from error
+    found, problems = {}, []
+    for node in graph.nodes:
+        for value in node.outputs:
+            one, two = first[value], second[value]
+            if one == two:
+                continue
+            owner = one[0] - _FILTER_PROBES[0] if one and two and one[1:] == two[1:] else -1
+            if two and 0 <= owner < len(names) and two[0] == _FILTER_PROBES[1] + owner:
+                found[value] = f"{names[owner]}/selected"
+            else:
+                problems.append(f"{node.place}: the shape of '{value}' does not have that number as axis 0")
+    if problems:
+        raise UnsupportedError(f"{subject}, and the shapes behind it depend on it in another way", problems)
+    return found

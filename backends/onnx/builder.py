@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -12,9 +12,7 @@ from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Quantize, Shape
 
-__all__ = ["BATCH", "Attribute", "Builder"]
-
-BATCH = "N"
+__all__ = ["Attribute", "Builder"]
 
 Attribute: TypeAlias = int | float | str | Sequence[int]
 
@@ -29,14 +27,15 @@ class Builder:
         graph: The graph that is lowered.
         opset: The opset that is aimed at.
         integer: Whether quantized layers compute on integers.
-        batched: Values whose axis 0 is the batch and stays open; empty when all sizes are fixed.
+        open_sizes: Values whose axis 0 stays open, and the name of that size; empty when all sizes are fixed.
     """
 
-    def __init__(self, graph: Graph, *, opset: int, integer: bool, batched: Iterable[str]) -> None:
+    def __init__(self, graph: Graph, *, opset: int, integer: bool, open_sizes: Mapping[str, str]) -> None:
         self.graph = graph
         self.opset = opset
         self.integer = integer
-        self.batched = frozenset(batched)
+        self.open_sizes = open_sizes
+        self.batched = frozenset(open_sizes)
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, TensorProto] = {}
         self._values = {*graph.consumers, *graph.params}
@@ -57,9 +56,9 @@ class Builder:
         return shape
 
     def dims(self, value: str) -> tuple[int, ...]:
-        """Returns the shape of a value as the target of a Reshape: -1 where the batch stays open."""
+        """Returns the shape of a value as the target of a Reshape: -1 where axis 0 stays open."""
         shape = self.shape(value)
-        return (-1, *shape[1:]) if value in self.batched else shape
+        return (-1, *shape[1:]) if value in self.open_sizes else shape
 
     def zero_point(self, value: str) -> int | None:
         """Returns the uint8 zero point of a value that a Quantize made, or None when it is computed on floats."""
@@ -198,8 +197,8 @@ class Builder:
 
     def _info(self, value: str) -> ValueInfoProto:
         shape: list[int | str] = list(self.shape(value))
-        if value in self.batched:
-            shape[0] = BATCH
+        if value in self.open_sizes:
+            shape[0] = self.open_sizes[value]
         return helper.make_tensor_value_info(value, self.elem_type(value), shape)
 
     def _store(self, array: Array, name: str) -> str:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from google.protobuf.message import EncodeError
 from onnx import GraphProto, ModelProto, helper
 
-from nuqconv.backends.onnx.batch import batched_values
+from nuqconv.backends.onnx.batch import open_sizes
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
 from nuqconv.backends.onnx.lowering import lowering_for
@@ -45,8 +45,8 @@ def to_onnx(
     opset = _checked(opset)
     _refuse(graph, integer=integer)
     check_size(graph)
-    batched = batched_values(graph) if dynamic_batch else frozenset()
-    build = Builder(graph, opset=opset, integer=integer, batched=batched)
+    sizes = open_sizes(graph, dynamic_batch=dynamic_batch)
+    build = Builder(graph, opset=opset, integer=integer, open_sizes=sizes)
     problems = []
     for node in graph.nodes:
         lower = lowering_for(node.op)

@@ -11,7 +11,10 @@ from nuqconv.backends.onnx.lowering import (
     parametric,
     pooling,
     quantization,
+    reduction,
+    selection,
     shape,
+    spatial,
 )
 from nuqconv.backends.onnx.lowering.registry import lowering_for
 
@@ -25,5 +28,8 @@ __all__ = [
     "parametric",
     "pooling",
     "quantization",
+    "reduction",
+    "selection",
     "shape",
+    "spatial",
 ]

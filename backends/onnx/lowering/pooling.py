@@ -6,7 +6,10 @@ another way in several runtimes; here all pads are written out and the number of
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.backends.onnx.lowering import integer
@@ -15,29 +18,47 @@ from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import Pooling
 
-__all__: list[str] = []
+__all__ = ["pool"]
+
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 @lowers(Pooling)
 def pooling(build: Builder, node: Node, op: Pooling) -> None:
     """MaxPool, AveragePool or their global forms; on a quantized input the average of its integers, as float32."""
     value = integer.centred(build, node)
-    if op.global_pooling:
-        op_type = "GlobalMaxPool" if op.method == "MAX" else "GlobalAveragePool"
-        build.node(op_type, [value], node, output=node.outputs[0])
-        return
-    if op.method == "MAX":
-        _maximum(build, node, op, value)
+    height, width = build.shape(node.inputs[0])[2:]
+    if op.mask:
+        _with_mask(build, node, op, value, (height, width))
     else:
-        _average(build, node, op, value)
+        pool(build, node, op, value, (height, width), node.outputs[0])
 
 
-def _end_pads(build: Builder, node: Node, op: Pooling) -> tuple[int, int]:
+def pool(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int], output: str | None = None) -> str:
+    """Adds a pooling without a mask.
+
+    Args:
+        build: The graph under construction.
+        node: The layer that it belongs to.
+        op: The pooling.
+        value: What is pooled.
+        size: Its height and width.
+        output: Name of the result; without it a name is derived.
+
+    Returns:
+        The name of the result.
+
+    Raises:
+        UnsupportedError: A window of an average lies wholly outside the input.
+    """
+    return _METHODS[op.method](build, node, op, value, size, output)
+
+
+def _end_pads(op: Pooling, size: tuple[int, int]) -> tuple[int, int]:
     """How far the last window reaches beyond the input, for each axis; negative where it ends inside."""
-    sizes, counts = build.shape(node.inputs[0])[2:], build.shape(node.outputs[0])[2:]
     down, across = (
-        (count - 1) * stride + kernel - size - pad
-        for size, count, kernel, stride, pad in zip(sizes, counts, op.kernel, op.stride, op.pad, strict=True)
+        (op.windows(length, axis) - 1) * op.stride[axis] + op.kernel[axis] - length - op.pad[axis]
+        for axis, length in enumerate(size)
     )
     return (down, across)
 
@@ -56,17 +77,52 @@ def _pad(build: Builder, node: Node, value: str, pads: list[int], filling: float
     return build.node("Pad", operands, node)
 
 
-def _maximum(build: Builder, node: Node, op: Pooling, value: str) -> None:
-    pads = _pads(op.pad, _end_pads(build, node, op))
-    if any(pad >= kernel for pad, kernel in zip(pads, op.kernel * 2, strict=True)):
-        # A window without any element, which MaxPool refuses: Caffe's maximum starts from the lowest float.
-        value = _pad(build, node, value, pads, float(np.finfo(np.float32).min))
+def _has_empty_window(op: Pooling, pads: list[int]) -> bool:
+    """Whether MaxPool refuses the pads: Caffe's maximum starts from the lowest float, and so needs no element."""
+    return any(pad >= kernel for pad, kernel in zip(pads, op.kernel * 2, strict=True))
+
+
+def _maximum(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int], output: str | None) -> str:
+    if op.global_pooling:
+        return build.node("GlobalMaxPool", [value], node, output=output)
+    pads = _pads(op.pad, _end_pads(op, size))
+    if _has_empty_window(op, pads):
+        value = _pad(build, node, value, pads, _LOWEST)
         pads = [0] * 4
-    build.node("MaxPool", [value], node, output=node.outputs[0], attributes=_attributes(op, pads))
+    return build.node("MaxPool", [value], node, output=output, attributes=_attributes(op, pads))
 
 
-def _average(build: Builder, node: Node, op: Pooling, value: str) -> None:
-    ends = _end_pads(build, node, op)
+def _with_mask(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int]) -> None:
+    """MaxPool with indices; ONNX counts them through the whole tensor, Caffe within each plane."""
+    if op.global_pooling:
+        op = replace(op, kernel=size, stride=(1, 1), pad=(0, 0), global_pooling=False)
+    pads = _pads(op.pad, _end_pads(op, size))
+    height, width = size
+    empty = _has_empty_window(op, pads)
+    if empty:
+        value = _pad(build, node, value, pads, _LOWEST)
+        height, width = height + pads[0] + pads[2], width + pads[1] + pads[3]
+
+    def whole(op_type: str, left: str, number: int, purpose: str) -> str:
+        return build.node(op_type, [left, build.constant(np.array(number, np.int64), node, purpose)], node)
+
+    attributes = _attributes(op, [0] * 4 if empty else pads)
+    best, index = build.multi_node("MaxPool", [value], node, outputs=(node.outputs[0], None), attributes=attributes)
+    index = whole("Mod", index, height * width, "plane")
+    if empty:
+        row, column = (whole(op_type, index, width, "width") for op_type in ("Div", "Mod"))
+        index = build.node("Add", [whole("Mul", row, size[1], "row"), column], node)
+        index = whole("Sub", index, pads[0] * size[1] + pads[1], "origin")
+    place = build.node("Cast", [index], node, attributes={"to": int(TensorProto.FLOAT)})
+    found = build.node("Greater", [best, build.number(_LOWEST, node, "lowest")], node)
+    nowhere = build.number(-1.0, node, "nowhere")
+    build.node("Where", [found, place, nowhere], node, output=node.outputs[1])
+
+
+def _average(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int], output: str | None) -> str:
+    if op.global_pooling:
+        return build.node("GlobalAveragePool", [value], node, output=output)
+    ends = _end_pads(op, size)
     beyond = (max(0, ends[0] - op.pad[0]), max(0, ends[1] - op.pad[1]))
     if any(extra >= kernel for extra, kernel in zip(beyond, op.kernel, strict=True)):
         raise UnsupportedError(
@@ -82,4 +138,22 @@ def _average(build: Builder, node: Node, op: Pooling, value: str) -> None:
             value = _pad(build, node, value, [*op.pad, *op.pad], 0.0)
         pads = [0, 0, *beyond]
     attributes = {**_attributes(op, pads), "count_include_pad": int(count_padding)}
-    build.node("AveragePool", [value], node, output=node.outputs[0], attributes=attributes)
+    return build.node("AveragePool", [value], node, output=output, attributes=attributes)
+
+
+def _expectation(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int], output: str | None) -> str:
+    """STOCHASTIC: the mean of squares divided by the mean; zeros behind the end change both in the same way."""
+    op_type, attributes = "GlobalAveragePool", dict[str, Attribute]()
+    if not op.global_pooling:
+        op_type, attributes = "AveragePool", _attributes(op, [0] * 4)
+        pads = _pads((0, 0), _end_pads(op, size))
+        value = _pad(build, node, value, pads, 0.0) if any(pads) else value
+    square = build.node("Mul", [value, value], node)
+    mean, mean_square = (build.node(op_type, [term], node, attributes=attributes) for term in (value, square))
+    zero = build.number(0.0, node, "zero")
+    positive = build.node("Greater", [mean, zero], node)
+    ratio = build.node("Div", [mean_square, mean], node)
+    return build.node("Where", [positive, ratio, zero], node, output=output)
+
+
+_METHODS = {"MAX": _maximum, "AVE": _average, "STOCHASTIC": _expectation}

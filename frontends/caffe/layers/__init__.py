@@ -11,7 +11,10 @@ from nuqconv.frontends.caffe.layers import (
     parametric,
     pooling,
     quantization,
+    reduction,
+    selection,
     shape,
+    spatial,
 )
 from nuqconv.frontends.caffe.layers.registry import (
     CannotReadError,
@@ -34,8 +37,11 @@ __all__ = [
     "parametric",
     "pooling",
     "quantization",
+    "reduction",
+    "selection",
     "reader_for",
     "reads",
     "reads_with_shapes",
     "shape",
+    "spatial",
 ]

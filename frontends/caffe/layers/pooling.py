@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-from nuqconv.ir.ops import Pooling
+from nuqconv.ir.ops import Pooling, PoolMethod
 
-__all__: list[str] = []
+__all__ = ["METHODS"]
 
-_METHODS: dict[int, Literal["MAX", "AVE"]] = {0: "MAX", 1: "AVE"}
+METHODS: dict[int, PoolMethod] = {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
 
 
 def _pair(param: Any, name: str, both: str) -> tuple[int, int]:
@@ -21,16 +21,15 @@ def _pair(param: Any, name: str, both: str) -> tuple[int, int]:
 
 @reads("Pooling")
 def read_pooling(layer: Any) -> Reading:
-    """Reads ``pooling_param``."""
+    """Reads ``pooling_param``; a second top is the mask of MAX."""
     param = layer.pooling_param
-    if param.pool not in _METHODS:
-        raise CannotReadError("pool STOCHASTIC")
-    if len(layer.top) != 1:
-        raise CannotReadError("a second top (the mask of MAX)")
-    method = _METHODS[param.pool]
+    method, mask = METHODS[param.pool], len(layer.top) > 1
+    if mask and method != "MAX":
+        raise CannotReadError(f"a second top of {method} (only MAX has one)")
     if param.global_pooling:
-        return Reading(Pooling(method, global_pooling=True))
+        return Reading(Pooling(method, global_pooling=True, mask=mask))
     kernel, stride = _pair(param, "kernel", "kernel_size"), _pair(param, "stride", "stride")
     if 0 in kernel or 0 in stride:
         raise CannotReadError("kernel_size and stride must be positive")
-    return Reading(Pooling(method, kernel, stride, _pair(param, "pad", "pad"), round_up=param.round_mode == 0))
+    pad, round_up = _pair(param, "pad", "pad"), param.round_mode == 0
+    return Reading(Pooling(method, kernel, stride, pad, round_up=round_up, mask=mask))

@@ -25,17 +25,25 @@ from nuqconv.ir.ops.merge import Concat, Crop, Eltwise
 from nuqconv.ir.ops.normalization import BatchNorm, Scale
 from nuqconv.ir.ops.opaque import Opaque
 from nuqconv.ir.ops.parametric import BN, Bias, Normalize, Parameter, PReLU
-from nuqconv.ir.ops.pooling import Pooling
+from nuqconv.ir.ops.pooling import Pooling, PoolMethod
 from nuqconv.ir.ops.quantization import Dequantize, Quantize
+from nuqconv.ir.ops.reduction import MVN, ArgMax, Reduction
+from nuqconv.ir.ops.selection import BatchReindex, Embed, Filter, Slice, Tile
 from nuqconv.ir.ops.shape import Flatten, Permute, Reshape
+from nuqconv.ir.ops.spatial import LRN, SPP, Im2col
 
 __all__ = [
     "BN",
     "BNLL",
     "ELU",
+    "LRN",
+    "MVN",
+    "SPP",
     "AbsVal",
+    "ArgMax",
     "Axpy",
     "BatchNorm",
+    "BatchReindex",
     "Bias",
     "Clip",
     "Concat",
@@ -44,11 +52,14 @@ __all__ = [
     "Deconvolution",
     "Dequantize",
     "Eltwise",
+    "Embed",
     "Exp",
+    "Filter",
     "Flatten",
     "HSigmoid",
     "HSwish",
     "Identity",
+    "Im2col",
     "InnerProduct",
     "L2Norm",
     "Log",
@@ -59,18 +70,22 @@ __all__ = [
     "PReLU",
     "Parameter",
     "Permute",
+    "PoolMethod",
     "Pooling",
     "Power",
     "Quantize",
     "ReLU",
+    "Reduction",
     "Reshape",
     "Scale",
     "Shape",
     "Sigmoid",
     "Silence",
+    "Slice",
     "Softmax",
     "Split",
     "Swish",
     "TanH",
     "Threshold",
+    "Tile",
 ]

@@ -1,0 +1,55 @@
+"""Layers that pick, cut or repeat parts of their input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.ir.ops import BatchReindex, Embed, Filter, Slice, Tile
+
+__all__: list[str] = []
+
+
+@reads("Slice")
+def read_slice(layer: Any) -> Reading:
+    """Reads ``slice_param``; ``slice_dim`` is the older name of ``axis``."""
+    param = layer.slice_param
+    if param.HasField("slice_dim") and param.HasField("axis"):
+        raise CannotReadError("slice_dim stands beside axis")
+    if not layer.top:
+        raise CannotReadError("no top")
+    axis = param.slice_dim if param.HasField("slice_dim") else param.axis
+    return Reading(Slice(len(layer.top), axis, tuple(param.slice_point)))
+
+
+@reads("Tile")
+def read_tile(layer: Any) -> Reading:
+    """Reads ``tile_param``."""
+    param = layer.tile_param
+    if param.tiles < 1:
+        raise CannotReadError("tiles must be positive")
+    return Reading(Tile(param.tiles, param.axis))
+
+
+@reads("Filter")
+def read_filter(layer: Any) -> Reading:
+    """A Filter has no parameters; its last bottom selects."""
+    del layer
+    return Reading(Filter())
+
+
+@reads("BatchReindex")
+def read_batch_reindex(layer: Any) -> Reading:
+    """A BatchReindex has no parameters; its second bottom holds the indices."""
+    del layer
+    return Reading(BatchReindex())
+
+
+@reads("Embed")
+def read_embed(layer: Any) -> Reading:
+    """Reads ``embed_param``."""
+    param = layer.embed_param
+    if param.num_output == 0 or param.input_dim == 0:
+        raise CannotReadError("num_output and input_dim must be positive")
+    op = Embed(param.num_output, param.input_dim, param.bias_term)
+    return Reading(op, (2, 1) if param.bias_term else (2,))
