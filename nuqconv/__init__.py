@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from nuqconv import auto_nuq, errors
 from nuqconv.api import create_quant_config, load, save
+from nuqconv.compare import CompareReport, compare
 from nuqconv.convert import Conversion, convert
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.result import NuqResult
@@ -17,10 +18,12 @@ __all__ = [
     "AutoNuqEvaluatorBase",
     "BatchEvaluator",
     "CaffeEvaluator",
+    "CompareReport",
     "Conversion",
     "NuqResult",
     "OnnxRuntimeEvaluator",
     "auto_nuq",
+    "compare",
     "convert",
     "create_quant_config",
     "errors",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from nuqconv.cli.auto import auto
+from nuqconv.cli.compare import compare
 from nuqconv.cli.config import config
 from nuqconv.cli.convert import convert
 from nuqconv.cli.doctor import doctor
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(auto)
 app.command()(config)
 app.command()(convert)
+app.command()(compare)
 app.command()(inspect)
 app.command()(doctor)
 

@@ -1,0 +1,77 @@
+"""An ONNX model, whoever made it, in onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, helper, numpy_helper
+
+from nuqconv.backends.onnx import OnnxSession, read_onnx
+from nuqconv.comparison.sides import Side
+from nuqconv.ir import Array
+
+__all__ = ["OnnxSide"]
+
+
+class OnnxSide(Side):
+    """An ONNX model in onnxruntime.
+
+    Args:
+        model: The model or its file.
+        label: What it is; by default the file's path.
+        blobs: Name of a value in the model -> blob that it is; others keep their names.
+        input_blobs: The same for inputs.
+    """
+
+    def __init__(
+        self,
+        model: ModelProto | str | os.PathLike[str],
+        label: str | None = None,
+        blobs: Mapping[str, str] | None = None,
+        input_blobs: Mapping[str, str] | None = None,
+    ) -> None:
+        self.model = model if isinstance(model, ModelProto) else read_onnx(model)
+        if label is None:
+            label = f"ONNX model '{self.model.graph.name}'" if isinstance(model, ModelProto) else str(Path(model))
+        self.label = f"onnxruntime: {label}"
+        constants = {item.name: item for item in self.model.graph.initializer}
+        self._constants = constants
+        self._makers = {name: node for node in self.model.graph.node for name in node.output if name}
+        renamed = blobs or {}
+        self._values = {renamed.get(name, name): name for name in self._makers}
+        self.names = tuple(self._values)
+        self.outputs = tuple(renamed.get(item.name, item.name) for item in self.model.graph.output)
+        self._inputs: dict[str, str] = {}
+        self._types: dict[str, np.dtype[Any]] = {}
+        self.inputs = {}
+        for item in self.model.graph.input:
+            if item.name not in constants:
+                blob = (input_blobs or {}).get(item.name, item.name.removesuffix("@input"))
+                self._inputs[blob] = item.name
+                self._types[item.name] = helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
+                dims = item.type.tensor_type.shape.dim
+                self.inputs[blob] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+
+    def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Runs the model with these values as its outputs."""
+        session = OnnxSession(self.model, outputs=[self._values[name] for name in names])
+        feeds = {self._inputs[blob]: array for blob, array in inputs.items() if self._inputs[blob] in session.inputs}
+        typed = {name: np.asarray(array, self._types[name]) for name, array in feeds.items()}
+        found = session.run(typed)
+        return {name: found[self._values[name]] for name in names}
+
+    def layer(self, name: str) -> tuple[str, str]:
+        """Name and operator of the node."""
+        node = self._makers.get(self._values.get(name, ""))
+        return (name, "") if node is None else (node.name or name, node.op_type)
+
+    def parameters(self, layer: str) -> tuple[Array, ...] | None:
+        """The tensors that this package names after a layer; None where there are none."""
+        found: list[Array] = []
+        while f"{layer}/{len(found)}" in self._constants:
+            found.append(numpy_helper.to_array(self._constants[f"{layer}/{len(found)}"]))
+        return tuple(found) or None
