@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from nuqconv.ir.ops import Quantize, Shape
 
 __all__ = ["Attribute", "Builder"]
 
-Attribute: TypeAlias = int | float | str | Sequence[int]
+Attribute: TypeAlias = int | float | str | Sequence[int] | GraphProto
 
 
 class Builder:
@@ -43,6 +44,7 @@ class Builder:
         self._named: set[str] = set()
         self._cached: dict[tuple[str, Shape, str], str] = {}
         self._types: dict[str, int] = {}
+        self._shapes: dict[str, Sequence[int | str]] = {}
 
     def shape(self, value: str) -> Shape:
         """Returns the shape of a value of the graph.
@@ -125,6 +127,22 @@ class Builder:
         self.nodes.append(added)
         return names
 
+    def name(self, layer: Node, purpose: str) -> str:
+        """Returns a name that nothing in the graph has, for what a layer's body calls its own."""
+        return self._fresh(f"{layer.name}/{purpose}", self._values)
+
+    @contextmanager
+    def nested(self) -> Iterator[list[NodeProto]]:
+        """Collects the nodes that are added meanwhile in a list apart, for the body of a Scan, Loop or If.
+
+        Tensors stay with the whole graph, where a body sees them. Parameters that need a Cast are to be asked for before.
+        """
+        outer, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = outer
+
     def param(self, name: str, shape: Shape | None = None) -> str:
         """Adds a parameter as a float32 tensor.
 
@@ -178,6 +196,10 @@ class Builder:
         """Notes that a value of the graph is not float32."""
         self._types[value] = elem_type
 
+    def set_shape(self, value: str, shape: Sequence[int | str]) -> None:
+        """Notes the shape of a value of the graph whose shape is known only at run time; a text names an open size."""
+        self._shapes[value] = shape
+
     def elem_type(self, value: str) -> int:
         """Returns the ONNX element type of a value of the graph."""
         return self._types.get(value, int(TensorProto.FLOAT))
@@ -196,6 +218,8 @@ class Builder:
         )
 
     def _info(self, value: str) -> ValueInfoProto:
+        if value in self._shapes:
+            return helper.make_tensor_value_info(value, self.elem_type(value), self._shapes[value])
         shape: list[int | str] = list(self.shape(value))
         if value in self.open_sizes:
             shape[0] = self.open_sizes[value]

@@ -39,9 +39,14 @@ _Rule = Callable[[Op], tuple[str, str]]
 """Returns why int8 is impossible and why NUQ is impossible; empty text where it is possible."""
 
 
+_AXIS = "its channels are not on axis 1"
+
+
 def _convolution(op: Op) -> tuple[str, str]:
     if not isinstance(op, Convolution) or len(op.kernel) != 2:
         return ("the filter is not 4-D",) * 2
+    if op.axis != 1:
+        return (_AXIS,) * 2
     if any(step != 1 for step in op.dilation):
         return "", "NUQ needs dilation 1"
     return "", "NUQ needs group 1" if op.group != 1 else ""
@@ -50,6 +55,8 @@ def _convolution(op: Op) -> tuple[str, str]:
 def _deconvolution(op: Op) -> tuple[str, str]:
     if not isinstance(op, Deconvolution) or len(op.kernel) != 2:
         return ("the filter is not 4-D",) * 2
+    if op.axis != 1:
+        return (_AXIS,) * 2
     if op.group != 1 or any(step != 1 for step in op.dilation):
         return ("a Deconvolution needs dilation 1 and group 1",) * 2
     return "", "a Deconvolution has no NUQ"
@@ -82,6 +89,8 @@ def _capability(graph: Graph, node: Node) -> Capability:
     no_int8, no_nuq = _RULES[type(node.op)](node.op)
     if not node.params and graph.shapes[node.outputs[0]] is None:
         no_int8 = no_int8 or "the shape of its output is not known"
+    if node.params and len(node.inputs) > 1:
+        no_int8 = no_nuq = f"its weights are shared by its {len(node.inputs)} inputs"
     if any(len(graph.users(name)) > 1 for name in node.params):
         no_int8 = no_nuq = "its weights are shared with another layer"
     return Capability(node.name, node.op.kind, not no_int8, not no_nuq, bool(node.params), no_int8 or no_nuq)

@@ -79,7 +79,7 @@ REFUSED = [
         [],
         "has 2 offsets for 3 cropped axes",
     ),
-    ("Flatten", "flatten_param { axis: 3 end_axis: 1 }", [IMAGE], [], "end_axis 1 lies before axis 3"),
+    ("Flatten", "flatten_param { axis: 3 end_axis: 1 }", [IMAGE], [], "end_axis 1 lies more than one before axis 3"),
     ("Flatten", "flatten_param { axis: 4 }", [IMAGE], [], "axis 4 is outside a shape of 4 dimensions"),
     ("Reshape", "reshape_param { shape { dim: 5 dim: -1 } }", [IMAGE], [], "504 elements cannot fill 5x-1"),
     ("Reshape", "reshape_param { shape { dim: 5 dim: 5 } }", [IMAGE], [], "504 elements cannot fill 5x5"),

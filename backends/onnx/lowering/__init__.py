@@ -11,10 +11,12 @@ from nuqconv.backends.onnx.lowering import (
     parametric,
     pooling,
     quantization,
+    recurrent,
     reduction,
     selection,
     shape,
     spatial,
+    statistics,
 )
 from nuqconv.backends.onnx.lowering.registry import lowering_for
 
@@ -28,8 +30,10 @@ __all__ = [
     "parametric",
     "pooling",
     "quantization",
+    "recurrent",
     "reduction",
     "selection",
     "shape",
     "spatial",
+    "statistics",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads, reads_with_shapes
+from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct, Shape
 
 __all__: list[str] = []
 
@@ -29,32 +30,72 @@ def _spatial(param: Any, name: str, fallback: int | None, rank: int) -> tuple[in
     return tuple(listed) if len(listed) == rank else (listed[0],) * rank
 
 
-@reads("Convolution", "Deconvolution")
-def read_convolution(layer: Any) -> Reading:
-    """Reads ``convolution_param``."""
+def _channel_axis(param: Any, rank: int | None) -> int:
+    """Returns the axis of the channels, counted from the front where the input is known."""
+    if rank is None:
+        if param.axis < 0:
+            raise CannotReadError(f"axis {param.axis} of an input whose shape is not known")
+        return int(param.axis)
+    if not -rank <= param.axis < rank:
+        raise CannotReadError(f"axis {param.axis} of an input of {rank} dimensions")
+    return int(param.axis) % rank
+
+
+def _window(layer: Any, inputs: Sequence[Shape | None], group: int) -> Convolution | Deconvolution:
+    """Reads ``convolution_param`` but for its group. ``force_nd_im2col`` and ``engine`` choose how, not what is computed."""
     param = layer.convolution_param
-    if param.axis != 1:
-        raise CannotReadError(f"axis {param.axis} (only 1 is known)")
-    if len(layer.bottom) != 1:
-        raise CannotReadError(f"{len(layer.bottom)} bottoms (only 1 is known)")
-    # The number of spatial dimensions shows in the lists; one entry stands for images.
-    rank = max(2, len(param.kernel_size), len(param.stride), len(param.pad), len(param.dilation))
-    stride = _spatial(param, "stride", 1, rank)
-    dilation = _spatial(param, "dilation", 1, rank)
-    kernel = _spatial(param, "kernel", None, rank)
-    if 0 in (*kernel, *stride, *dilation) or param.num_output == 0:
-        raise CannotReadError("kernel_size, stride, dilation and num_output must be positive")
-    make = Convolution if layer.type == "Convolution" else Deconvolution
-    op = make(
+    rank = len(inputs[0]) if inputs and inputs[0] is not None else None
+    axis = _channel_axis(param, rank)
+    # Behind an unknown layer the number of spatial dimensions shows in the lists only; one entry stands for images.
+    listed = max(2, len(param.kernel_size), len(param.stride), len(param.pad), len(param.dilation))
+    spatial = listed if rank is None else rank - axis - 1
+    stride = _spatial(param, "stride", 1, spatial)
+    dilation = _spatial(param, "dilation", 1, spatial)
+    kernel = _spatial(param, "kernel", None, spatial)
+    if 0 in (*kernel, *stride, *dilation) or param.num_output == 0 or group == 0:
+        raise CannotReadError("kernel_size, stride, dilation, group and num_output must be positive")
+    make = Deconvolution if layer.type == "Deconvolution" else Convolution
+    return make(
         num_output=param.num_output,
         kernel=kernel,
         stride=stride,
-        pad=_spatial(param, "pad", 0, rank),
+        pad=_spatial(param, "pad", 0, spatial),
         dilation=dilation,
-        group=param.group,
+        group=group,
         bias_term=param.bias_term,
+        axis=axis,
     )
-    return Reading(op, (rank + 2, 1) if param.bias_term else (rank + 2,))
+
+
+def _weighted(op: Convolution | Deconvolution) -> Reading:
+    rank = len(op.kernel) + 2
+    return Reading(op, (rank, 1) if op.bias_term else (rank,))
+
+
+@reads_with_shapes("Convolution", "Deconvolution")
+def read_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
+    """Reads ``convolution_param``; several bottoms give as many tops."""
+    return _weighted(_window(layer, inputs, layer.convolution_param.group))
+
+
+@reads_with_shapes("ConvolutionDepthwise", "DepthwiseConvolution")
+def read_depthwise_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
+    """Reads ``convolution_param`` of the forks' layers that filter each channel by itself: a Convolution with a group for each channel.
+
+    Some forks ignore ``num_output`` and ``group`` and others obey them, so both must say the same as the channels of the input.
+    """
+    param = layer.convolution_param
+    if len(layer.bottom) != 1:
+        raise CannotReadError(f"{len(layer.bottom)} bottoms (only 1 is known)")
+    op = _window(layer, inputs, param.group if param.HasField("group") else param.num_output)
+    if op.axis != 1 or len(op.kernel) != 2:
+        raise CannotReadError("the input is no batch of images (N, C, H, W)")
+    channels = op.num_output if inputs[0] is None else inputs[0][1]
+    if (op.num_output, op.group) != (channels, channels):
+        raise CannotReadError(
+            f"num_output {op.num_output} and group {op.group} differ from the {channels} channels of the input, which forks read differently"
+        )
+    return _weighted(op)
 
 
 @reads("InnerProduct")

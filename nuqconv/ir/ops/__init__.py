@@ -27,12 +27,16 @@ from nuqconv.ir.ops.opaque import Opaque
 from nuqconv.ir.ops.parametric import BN, Bias, Normalize, Parameter, PReLU
 from nuqconv.ir.ops.pooling import Pooling, PoolMethod
 from nuqconv.ir.ops.quantization import Dequantize, Quantize
+from nuqconv.ir.ops.recurrent import LSTM, RNN, Recurrent
 from nuqconv.ir.ops.reduction import MVN, ArgMax, Reduction
 from nuqconv.ir.ops.selection import BatchReindex, Embed, Filter, Slice, Tile
 from nuqconv.ir.ops.shape import Flatten, Permute, Reshape
 from nuqconv.ir.ops.spatial import LRN, SPP, Im2col
+from nuqconv.ir.ops.statistics import BatchStatistics
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "BN",
     "BNLL",
     "ELU",
@@ -43,6 +47,7 @@ __all__ = [
     "ArgMax",
     "Axpy",
     "BatchNorm",
+    "BatchStatistics",
     "BatchReindex",
     "Bias",
     "Clip",
@@ -75,6 +80,7 @@ __all__ = [
     "Power",
     "Quantize",
     "ReLU",
+    "Recurrent",
     "Reduction",
     "Reshape",
     "Scale",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
 
@@ -14,7 +15,8 @@ __all__ = ["Convolution", "Deconvolution", "InnerProduct"]
 class _Windowed(Op):
     """What the two convolutions share. Spatial attributes have one entry for each spatial dimension.
 
-    Parameters: weight, then bias (num_output,) if ``bias_term``.
+    All axes before the channels at ``axis`` are batch axes, all after it are spatial. Several inputs of one shape give as many outputs,
+    each computed with the same parameters: weight, then bias (num_output,) if ``bias_term``.
     """
 
     num_output: int
@@ -24,6 +26,14 @@ class _Windowed(Op):
     dilation: tuple[int, ...]
     group: int = 1
     bias_term: bool = True
+    axis: int = 1
+
+    max_inputs: ClassVar[int | None] = None
+    num_outputs: ClassVar[int | None] = None
+
+    def output_count(self, inputs: int) -> int | None:
+        """Returns one output for each input."""
+        return inputs
 
     @property
     def weight_output_axis(self) -> int:
@@ -36,21 +46,28 @@ class _Windowed(Op):
     def _extent(self, size: int, axis: int) -> int:
         raise NotImplementedError
 
+    def _reach(self, axis: int) -> int:
+        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """Input (N, C, spatial...), output (N, num_output, spatial...)."""
+        """Each input (batch..., C, spatial...), each output (batch..., num_output, spatial...)."""
         shape, rank = inputs[0], len(self.kernel)
-        if len(shape) != rank + 2:
-            raise OpError(f"input has {len(shape)} dimensions, expected {rank + 2}")
-        if self.group < 1 or shape[1] % self.group or self.num_output % self.group:
-            raise OpError(f"group {self.group} does not divide {shape[1]} input or {self.num_output} output channels")
-        weight = self._weight_shape(shape[1])
+        axis = canonical_axis(self.axis, len(shape))
+        if len(shape) != axis + 1 + rank:
+            raise OpError(f"input has {len(shape)} dimensions, expected {axis + 1 + rank}")
+        if len(set(inputs)) != 1:
+            raise OpError(f"inputs differ in shape: {', '.join('x'.join(map(str, item)) for item in inputs)}")
+        channels = shape[axis]
+        if self.group < 1 or channels % self.group or self.num_output % self.group:
+            raise OpError(f"group {self.group} does not divide {channels} input or {self.num_output} output channels")
+        weight = self._weight_shape(channels)
         expect_params(params, [weight, (self.num_output,)] if self.bias_term else [weight])
-        spatial = tuple(self._extent(size, axis) for axis, size in enumerate(shape[2:]))
-        if min(spatial) < 1:
+        spatial = tuple(self._extent(size, number) for number, size in enumerate(shape[axis + 1 :]))
+        if any(size < 1 for size in spatial):
             raise OpError(
                 f"output size {'x'.join(map(str, spatial))} is not positive: the kernel exceeds the padded input"
             )
-        return ((shape[0], self.num_output, *spatial),)
+        return ((*shape[:axis], self.num_output, *spatial),) * len(inputs)
 
 
 @dataclass(frozen=True)
@@ -62,12 +79,27 @@ class Convolution(_Windowed):
         """The axis of the weight that runs over output channels."""
         return 0
 
+    def end_pads(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Returns the padding behind the last element of each spatial dimension.
+
+        It is ``pad``, or more where a kernel that exceeds the padded input by less than a stride still gets one window.
+
+        Args:
+            sizes: The input's spatial dimensions.
+        """
+        ends = []
+        for axis, (size, pad) in enumerate(zip(sizes, self.pad, strict=True)):
+            last = (self._extent(size, axis) - 1) * self.stride[axis] + self._reach(axis)
+            ends.append(max(pad, last - size - pad))
+        return tuple(ends)
+
     def _weight_shape(self, channels: int) -> Shape:
         return (self.num_output, channels // self.group, *self.kernel)
 
     def _extent(self, size: int, axis: int) -> int:
-        reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-        return (size + 2 * self.pad[axis] - reach) // self.stride[axis] + 1
+        room = size + 2 * self.pad[axis] - self._reach(axis)
+        # C++ divides towards zero.
+        return (room // self.stride[axis] if room >= 0 else -(-room // self.stride[axis])) + 1
 
 
 @dataclass(frozen=True)
@@ -83,8 +115,7 @@ class Deconvolution(_Windowed):
         return (channels, self.num_output // self.group, *self.kernel)
 
     def _extent(self, size: int, axis: int) -> int:
-        reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-        return self.stride[axis] * (size - 1) + reach - 2 * self.pad[axis]
+        return self.stride[axis] * (size - 1) + self._reach(axis) - 2 * self.pad[axis]
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Concat(Op):
 
 @dataclass(frozen=True)
 class Crop(Op):
-    """The part of the first input that has the second's size in all axes from ``axis`` on."""
+    """The part of the first input that has the second's size in all axes from ``axis`` on; axes that only the second has do not count."""
 
     axis: int = 2
     offset: tuple[int, ...] = ()
@@ -64,13 +64,13 @@ class Crop(Op):
         """Output: the first input's leading axes, the second's from ``axis`` on."""
         expect_params(params, [])
         data, like = inputs
-        if len(data) != len(like):
+        if len(data) > len(like):
             raise OpError(f"inputs have {len(data)} and {len(like)} dimensions")
         axis = canonical_axis(self.axis, len(data))
         for number, start in enumerate(self.starts(len(data)), axis):
             if start < 0 or start + like[number] > data[number]:
                 raise OpError(f"axis {number}: cannot take {like[number]} from {data[number]} at offset {start}")
-        return ((*data[:axis], *like[axis:]),)
+        return ((*data[:axis], *like[axis : len(data)]),)
 
     def starts(self, rank: int) -> tuple[int, ...]:
         """Returns the offset for each axis from ``axis`` on.

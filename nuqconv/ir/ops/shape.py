@@ -13,7 +13,7 @@ __all__ = ["Flatten", "Permute", "Reshape"]
 
 @dataclass(frozen=True)
 class Flatten(Op):
-    """Joins the axes from ``axis`` to ``end_axis`` (inclusive) into one."""
+    """Joins the axes from ``axis`` to ``end_axis`` (inclusive) into one; if that is one before ``axis``, an axis of size 1 is put in."""
 
     axis: int = 1
     end_axis: int = -1
@@ -23,8 +23,8 @@ class Flatten(Op):
         expect_params(params, [])
         shape = inputs[0]
         first, last = canonical_axis(self.axis, len(shape)), canonical_axis(self.end_axis, len(shape))
-        if last < first:
-            raise OpError(f"end_axis {last} lies before axis {first}")
+        if last < first - 1:
+            raise OpError(f"end_axis {last} lies more than one before axis {first}")
         return ((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]),)
 
 

@@ -1,0 +1,115 @@
+"""Recurrent layers.
+
+A Scan over the steps computes what Caffe's unrolled net does, in the same order; ONNX's own LSTM and RNN know no ``cont``, and an unrolled
+graph would grow with the steps and fix their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering.registry import lowers
+from nuqconv.backends.onnx.lowering.shape import reshape_to
+from nuqconv.ir import Node
+from nuqconv.ir.ops import LSTM, RNN, Recurrent
+
+__all__: list[str] = []
+
+_Step = Callable[[Builder, Node, Sequence[str], str, str], tuple[list[str], str]]
+"""Adds one step: takes the states (N, D), the transformed input (N, gates D) and ``cont`` (N, 1); returns the new states and the output."""
+
+
+@lowers(LSTM)
+def lstm(build: Builder, node: Node, op: LSTM) -> None:
+    """Gemm for all steps at once, then a Scan."""
+    weight = build.param(node.params[-1])
+    split = build.constant(np.full(4, op.num_output, np.int64), node, "split")
+
+    def step(build: Builder, node: Node, states: Sequence[str], x: str, cont: str) -> tuple[list[str], str]:
+        hidden, cell = states
+        sums = _recur(build, node, hidden, weight, x, cont)
+        gates = build.multi_node("Split", [sums, split], node, outputs=(None,) * 4, attributes={"axis": 1})
+        enter, forget, leave = (build.node("Sigmoid", [gate], node) for gate in gates[:3])
+        new = build.node("Tanh", [gates[3]], node)
+        kept = build.node("Mul", [build.node("Mul", [cont, forget], node), cell], node)
+        cell = build.node("Add", [kept, build.node("Mul", [enter, new], node)], node)
+        hidden = build.node("Mul", [leave, build.node("Tanh", [cell], node)], node)
+        return [hidden, cell], hidden
+
+    _scan(build, node, op, step)
+
+
+@lowers(RNN)
+def rnn(build: Builder, node: Node, op: RNN) -> None:
+    """Gemm for all steps at once, then a Scan."""
+    weight, *output = (build.param(name) for name in node.params[-3:])
+
+    def step(build: Builder, node: Node, states: Sequence[str], x: str, cont: str) -> tuple[list[str], str]:
+        hidden = build.node("Tanh", [_recur(build, node, states[0], weight, x, cont)], node)
+        product = build.node("Gemm", [hidden, *output], node, attributes={"transB": 1})
+        return [hidden], build.node("Tanh", [product], node)
+
+    _scan(build, node, op, step)
+
+
+def _recur(build: Builder, node: Node, hidden: str, weight: str, x: str, cont: str) -> str:
+    kept = build.node("Mul", [hidden, cont], node)
+    return build.node("Add", [build.node("Gemm", [kept, weight], node, attributes={"transB": 1}), x], node)
+
+
+def _scan(build: Builder, node: Node, op: Recurrent, step: _Step) -> None:
+    steps, streams = build.dims(node.inputs[0])[:2]
+    size, gates = op.num_output, op.num_gates * op.num_output
+    sequences = {
+        _transformed(build, node, op): (streams, gates),
+        reshape_to(build, node.inputs[1], (steps, streams, 1), node): (streams, 1),
+    }
+    states = _initial(build, node, op, streams)
+    inside = [
+        *((build.name(node, "state"), (streams, size)) for _ in states),
+        *((build.name(node, "step"), shape) for shape in sequences.values()),
+    ]
+    names = [name for name, _ in inside]
+    with build.nested() as body:
+        new, output = step(build, node, names[: len(states)], *names[len(states) :])
+        # A body's outputs must differ from each other.
+        made = build.node("Identity", [output], node) if output in new else output
+    graph = helper.make_graph(
+        body,
+        f"{node.name}/step",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inside],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (streams, size)) for name in (*new, made)],
+    )
+    *finals, _ = build.multi_node(
+        "Scan",
+        [*states, *sequences],
+        node,
+        outputs=(*(None,) * len(states), node.outputs[0]),
+        attributes={"body": graph, "num_scan_inputs": 2},
+    )
+    for final, value in zip(finals, node.outputs[1:], strict=False):
+        reshape_to(build, final, (1, streams, size), node, value)
+
+
+def _transformed(build: Builder, node: Node, op: Recurrent) -> str:
+    """Returns the inputs' share of the sums of all steps, (T, N, gates D)."""
+    steps, streams = build.dims(node.inputs[0])[:2]
+    weights = [build.param(name) for name in node.params]
+    flat = build.node("Flatten", node.inputs[:1], node, attributes={"axis": 2})
+    product = build.node("Gemm", [flat, *weights[:2]], node, attributes={"transB": 1})
+    whole = reshape_to(build, product, (steps, streams, op.num_gates * op.num_output), node)
+    if not op.static_input:
+        return whole
+    static = build.node("Flatten", node.inputs[2:3], node, attributes={"axis": 1})
+    return build.node("Add", [whole, build.node("Gemm", [static, weights[2]], node, attributes={"transB": 1})], node)
+
+
+def _initial(build: Builder, node: Node, op: Recurrent, streams: int) -> list[str]:
+    shape = (streams, op.num_output)
+    if op.expose_hidden:
+        return [reshape_to(build, value, shape, node) for value in node.inputs[len(node.inputs) - op.exposed :]]
+    return [build.constant(np.zeros(shape, np.float32), node, "zero") for _ in range(op.num_states)]

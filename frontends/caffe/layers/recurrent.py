@@ -1,0 +1,32 @@
+"""LSTM and RNN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.ir.ops import LSTM, RNN, Recurrent
+
+__all__: list[str] = []
+
+_TYPES: dict[str, tuple[type[Recurrent], tuple[int, ...]]] = {"LSTM": (LSTM, ()), "RNN": (RNN, (2, 1))}
+"""The operator of each layer type, and the ranks of the blobs that it has behind the common ones."""
+
+
+@reads(*_TYPES)
+def read_recurrent(layer: Any) -> Reading:
+    """Reads ``recurrent_param``; the bottoms tell whether there is a static input, and ``debug_info`` only makes Caffe talk.
+
+    A Caffe net without ``expose_hidden`` goes on from the state in which its last forward pass ended; here every run starts from 0, as
+    Caffe's first one does. The two agree in all runs where ``cont`` is 0 at the first step.
+    """
+    param = layer.recurrent_param
+    make, more = _TYPES[layer.type]
+    if param.num_output == 0:
+        raise CannotReadError("num_output must be positive")
+    plain = 2 + make.num_states * int(param.expose_hidden)
+    if len(layer.bottom) not in (plain, plain + 1):
+        raise CannotReadError(f"{len(layer.bottom)} bottoms (expected {plain} or {plain + 1})")
+    static = len(layer.bottom) > plain
+    op = make(param.num_output, static_input=static, expose_hidden=param.expose_hidden)
+    return Reading(op, (2, 1, *(2,) * int(static), 2, *more))
