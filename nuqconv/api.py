@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.config import make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe import read_model
 from nuqconv.ir import Graph
 from nuqconv.layer_facts import layer_facts
 from nuqconv.quantize.capability import quantized_parts
@@ -18,15 +19,29 @@ from nuqconv.staging import check_targets
 
 __all__ = ["create_quant_config", "load", "save"]
 
+_LOG = logging.getLogger(__name__)
+
 StrPath = str | os.PathLike[str]
 
 
-def load(model_file: StrPath, weights_file: StrPath) -> Graph:
-    """Reads a Caffe model.
+def load(
+    model_file: StrPath,
+    weights_file: StrPath,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    allow_unknown_fields: bool = False,
+    cut_for_inference: bool = True,
+    notes: list[str] | None = None,
+) -> Graph:
+    """Reads a Caffe model of any generation.
 
     Args:
-        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too.
+        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too. Of a net for training or testing, the TEST phase is read.
         weights_file: The .caffemodel.
+        input_shapes: Shapes for inputs by blob name, instead of the file's; for data layers whose files hold the shape, they are needed.
+        allow_unknown_fields: Whether a field that its message does not have (a misspelt parameter?) is only noted, and kept for writing back.
+        cut_for_inference: Whether data layers become inputs and losses and measurements are cut off; else a net with such layers is refused.
+        notes: What the reader chose or changed is appended here, one line each; it is logged too.
 
     Returns:
         The graph, verified. Layers that are not known are Opaque nodes in it.
@@ -34,7 +49,18 @@ def load(model_file: StrPath, weights_file: StrPath) -> Graph:
     Raises:
         FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
     """
-    return load_graph(Path(model_file), Path(weights_file))
+    model = read_model(
+        Path(model_file),
+        Path(weights_file),
+        input_shapes=input_shapes,
+        allow_unknown_fields=allow_unknown_fields,
+        cut_for_inference=cut_for_inference,
+    )
+    for note in model.notes:
+        _LOG.info("%s", note)
+    if notes is not None:
+        notes += model.notes
+    return model.graph
 
 
 def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None) -> None:
@@ -90,7 +116,7 @@ def create_quant_config(
     """
     sources = [Path(path) for path in (model_file, weights_file, config_defination) if path is not None]
     check_targets([Path(config_file)], inputs=sources)
-    graph = load(model_file, weights_file)
+    graph = load(model_file, weights_file, cut_for_inference=False)
     parts = quantized_parts(graph)
     if parts:
         raise UnsupportedError(f"{os.fspath(model_file)} is quantized already; give the float model", parts)

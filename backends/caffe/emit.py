@@ -85,7 +85,7 @@ def _from_source(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
             raise UnsupportedError(
                 f"{node.place}: its bottoms or tops have changed, and its parameters are not known ({node.op.reason})"
             )
-        return [OutputLayer(message, text=origin.text, stored=origin.blobs)]
+        return [OutputLayer(message, text=origin.text, stored=origin.blobs, unknown=origin.unknown)]
     _set_bias_term(message, node.op)
     del message.bottom[:], message.top[:]
     message.bottom.extend(bottoms)
@@ -94,7 +94,8 @@ def _from_source(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     if style is Style.FAKE_QUANT:
         arrays = [array if array.dtype == np.float32 else array.astype(np.float32) for array in arrays]
     unchanged = _without_blobs(message) == _without_blobs(origin.source)
-    return [OutputLayer(message, tuple(blob(array) for array in arrays), origin.text if unchanged else None)]
+    text = origin.text if unchanged else None
+    return [OutputLayer(message, tuple(blob(array) for array in arrays), text, unknown=origin.unknown)]
 
 
 def _without_blobs(message: Any) -> bytes:

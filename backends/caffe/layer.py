@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,18 +28,21 @@ class OutputLayer:
         blobs: BlobProto messages.
         text: The layer's entry for the prototxt when it stays as it was read, else None.
         stored: The message to write into the caffemodel instead of message and blobs, for layers that nobody understands.
+        unknown: Fields that the message lacks: the messages around each (as in ``Origin.unknown``) and its text.
     """
 
     message: Any
     blobs: tuple[Any, ...] = ()
     text: str | None = None
     stored: Any = None
+    unknown: tuple[tuple[str, str], ...] = ()
 
     def entry(self) -> str:
         """Returns the layer's entry of the prototxt."""
         if self.text is not None:
             return self.text + "\n"
-        return f"layer {{\n{text_format.MessageToString(self.message, indent=2)}}}\n"
+        body = text_format.MessageToString(self.message, indent=2)
+        return f"layer {{\n{_with_unknown(body, self.unknown)}}}\n"
 
     def record(self) -> Any:
         """Returns the LayerParameter of the caffemodel."""
@@ -48,6 +52,29 @@ class OutputLayer:
         record.CopyFrom(self.message)
         record.blobs.extend(self.blobs)
         return record
+
+
+def _with_unknown(body: str, unknown: Sequence[tuple[str, str]]) -> str:
+    """Returns a message's text with further fields, each in the message that it belongs to."""
+    if not unknown:
+        return body
+    lines: list[str] = []
+    around: list[str] = []
+    counts: list[Counter[str]] = [Counter()]
+    for line in body.splitlines():
+        lines.append(line)
+        name = line.strip()
+        if name == "}":
+            around.pop()
+            counts.pop()
+        elif name.endswith(" {"):
+            name = name[:-2]
+            around.append(f"{name}[{counts[-1][name]}]")
+            counts[-1][name] += 1
+            counts.append(Counter())
+            lines += [text for path, text in unknown if path == "/".join(around)]
+    lines += [text for path, text in unknown if not path]
+    return "\n".join(lines) + "\n"
 
 
 def new_layer(name: str, layer_type: str, bottoms: Sequence[str], tops: Sequence[str]) -> Any:

@@ -4,75 +4,125 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.frontends.caffe.layers import CannotReadError, Reading, has_dialects, reader_for
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
+from nuqconv.frontends.caffe.training import Cut, cut_training, is_for_training
 from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape, read_weights
 from nuqconv.ir import Array, Graph, Input, Node, Origin
 from nuqconv.ir.ops import Opaque, OpError, Shape
 
-__all__ = ["load_graph"]
+__all__ = ["CaffeModel", "load_graph", "read_model"]
 
 _LOG = logging.getLogger(__name__)
 
-# Layers that read a data set or compare with labels: a net with them is made for training.
-_TRAINING = frozenset(
-    (
-        *(
-            "AnnotatedData",
-            "Data",
-            "DummyData",
-            "HDF5Data",
-            "ImageData",
-            "MemoryData",
-            "VideoData",
-            "WindowData",
-            "HDF5Output",
-        ),
-        *("Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultiBoxLoss"),
-        *("MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss"),
-    )
-)
+
+@dataclass(frozen=True)
+class CaffeModel:
+    """A network that was read.
+
+    Attributes:
+        graph: The verified graph.
+        notes: What the reader chose or changed, in words; empty for a current deploy model that fits its weights.
+    """
+
+    graph: Graph
+    notes: tuple[str, ...]
 
 
-def load_graph(model_file: str | Path, weights_file: str | Path, *, state: NetState | None = None) -> Graph:
-    """Reads a Caffe network and its weights.
+def read_model(
+    model_file: str | Path,
+    weights_file: str | Path,
+    *,
+    state: NetState | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    allow_unknown_fields: bool = False,
+    cut_for_inference: bool = False,
+) -> CaffeModel:
+    """Reads a Caffe network and its weights, of any generation.
 
     Args:
         model_file: The .prototxt.
         weights_file: The .caffemodel.
-        state: Phase, level and stages that select layers; TEST by default.
+        state: Phase, level and stages that select layers; TEST by default. Stages that the file itself sets are added.
+        input_shapes: Shapes for inputs by blob name, instead of the file's.
+        allow_unknown_fields: Whether a field that its message does not have (a misspelt parameter?) is only noted. It is kept for writing
+            back; outside of layers it is lost.
+        cut_for_inference: Whether a net for training or testing is cut down to what a user runs, see `training`, instead of being refused.
 
     Returns:
-        The verified graph. A layer whose type or parameters are not known is an Opaque node. Of a blob that in-place layers write several
-        times, the last state has the blob's name and an earlier one is called ``blob@layer``.
+        The graph and what was noted. A layer whose type or parameters are not known is an Opaque node. Of a blob that in-place layers write
+        several times, the last state has the blob's name and an earlier one is called ``blob@layer``. Nodes from an old generation have
+        the upgraded layer as their source and no text.
 
     Raises:
         FormatError: A file cannot be read.
-        UnsupportedError: The net is for training, or a file is of an old generation.
-        ModelError: The net is wrong in itself or the weights do not fit it; all faults are listed.
+        UnsupportedError: The net is for training, and ``cut_for_inference`` is not set.
+        ModelError: The net is wrong in itself, or weights or input shapes do not fit it; all faults are listed.
     """
     definition, weights = read_prototxt(model_file), read_weights(weights_file)
-    builder = _Builder(definition, weights, state or NetState())
+    state = state or NetState()
+    state = NetState(state.phase, state.level, state.stages.union(definition.header.state.stage))
+    shapes = {name: tuple(int(size) for size in shape) for name, shape in (input_shapes or {}).items()}
+    builder = _Builder(definition, weights, state, shapes, allow_unknown=allow_unknown_fields)
+    builder.prepare(cut=cut_for_inference)
     graph = builder.build()
     try:
-        return graph.verify()
+        graph.verify()
     except ModelError as error:
         raise ModelError(f"{definition.path} with {weights.path}: the model is not valid", error.problems) from error
+    return CaffeModel(graph, (*definition.notes, *weights.notes, *builder.notes))
+
+
+def load_graph(
+    model_file: str | Path,
+    weights_file: str | Path,
+    *,
+    state: NetState | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    allow_unknown_fields: bool = False,
+    cut_for_inference: bool = False,
+) -> Graph:
+    """Reads a Caffe network and its weights; see `read_model`, whose notes go to the log here."""
+    model = read_model(
+        model_file,
+        weights_file,
+        state=state,
+        input_shapes=input_shapes,
+        allow_unknown_fields=allow_unknown_fields,
+        cut_for_inference=cut_for_inference,
+    )
+    for note in model.notes:
+        _LOG.info("%s", note)
+    return model.graph
 
 
 class _Builder:
     """Walks the layers in file order and follows which value each blob holds at that point."""
 
-    def __init__(self, definition: Prototxt, weights: Weights, state: NetState) -> None:
+    def __init__(
+        self,
+        definition: Prototxt,
+        weights: Weights,
+        state: NetState,
+        given: Mapping[str, Shape],
+        *,
+        allow_unknown: bool,
+    ) -> None:
         self.definition = definition
         self.weights = weights
+        self.given = given
+        self.allow_unknown = allow_unknown
         self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.dropped: frozenset[str] = frozenset()
         self.layers = [layer for layer in definition.layers if self._included(layer, state)]
         self.current: dict[str, str] = {}
         self.unread: dict[str, None] = {}
@@ -83,18 +133,39 @@ class _Builder:
         self.shapes: dict[str, Shape] = {}
         self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
 
-    def build(self) -> Graph:
-        training = [f"{self._place(layer)}" for layer in self.layers if layer.message.type in _TRAINING]
+    def prepare(self, *, cut: bool) -> None:
+        """Cuts a net for training, or refuses it."""
+        path = self.definition.path
+        self._unknown(self.definition.unknown, "is lost when the model is written")
+        if cut:
+            done: Cut = cut_training(
+                self.layers, list(self.definition.header.input), self.weights.layers, self.given, self._place
+            )
+            self.layers, self.dropped = list(done.layers), done.dropped
+            self.notes += [note if note.startswith(path) else f"{path}: {note}" for note in done.notes]
+            self.problems += done.problems
+            self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
+            return
+        training = [f"{self._place(layer)}" for layer in self.layers if is_for_training(layer.message.type)]
         if training:
             raise UnsupportedError(
-                f"{self.definition.path}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
+                f"{path}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
                 "Layers that stand in the way:",
                 training,
             )
+
+    def build(self) -> Graph:
+        """Makes the graph; raises ModelError with all faults."""
         self._duplicates()
         self._header_inputs()
         for layer in self.layers:
             self._add(layer)
+        known = [self.storage.get(item.name, item.name) for item in self.inputs]
+        self.problems += [
+            f"{self.definition.path}: a shape is given for '{name}', which is no input; the net has {', '.join(known) or 'none'}"
+            for name in self.given
+            if name not in known
+        ]
         if self.problems:
             raise ModelError(f"{self.definition.path} with {self.weights.path}: the model is not valid", self.problems)
         unused = [
@@ -103,11 +174,8 @@ class _Builder:
             if len(layer.blobs) and name not in {n.name for n in self.nodes}
         ]
         if unused:
-            _LOG.info(
-                "%s: weights of %d layers are not used by the net: %s",
-                self.weights.path,
-                len(unused),
-                ", ".join(unused),
+            self.notes.append(
+                f"{self.weights.path}: weights of {len(unused)} layers are not used by the net: {', '.join(unused)}"
             )
         return Graph(
             self.definition.header.name or Path(self.definition.path).stem,
@@ -146,14 +214,19 @@ class _Builder:
             if len(dims) % 4:
                 self.problems.append(f"{path}: has {len(dims)} input_dim, expected 4 for each input")
             shapes = [tuple(dims[start : start + 4]) for start in range(0, len(dims), 4)]
-        if len(names) != len(shapes):
+        if len(names) != len(shapes) and not (
+            len(shapes) < len(names) and self.given.keys() >= set(names[len(shapes) :])
+        ):
             self.problems.append(f"{path}: has {len(names)} input names and {len(shapes)} input shapes")
+        shapes += [self.given[name] for name in names[len(shapes) :] if name in self.given]
         for name, shape in zip(names, shapes, strict=False):
-            self._input(name, shape, f"{path}: input '{name}'")
+            if name not in self.dropped:
+                self._input(name, shape, f"{path}: input '{name}'")
 
     def _input(self, name: str, shape: tuple[int, ...], place: str) -> None:
         if name in self.current:
             self.problems.append(f"{place}: blob '{name}' exists already")
+        shape = self.given.get(name, shape)
         if not shape or any(dim < 1 for dim in shape):
             self.problems.append(
                 f"{place}: shape {'x'.join(map(str, shape)) or 'missing'}; every size must be positive"
@@ -209,6 +282,7 @@ class _Builder:
             message,
             layer.text,
             self.weights.layers.get(message.name),
+            tuple((item.path, item.text) for item in layer.unknown),
         )
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
         self._infer(self.nodes[-1])
@@ -218,6 +292,8 @@ class _Builder:
         tops = list(layer.message.top)
         if len(shapes) == 1:
             shapes *= len(tops)
+        if not shapes and self.given.keys() >= set(tops):
+            shapes = [self.given[top] for top in tops]
         if len(shapes) != len(tops):
             self.problems.append(f"{self._place(layer)}: has {len(tops)} tops and {len(shapes)} shapes")
         for top, shape in zip(tops, shapes, strict=False):
@@ -234,7 +310,7 @@ class _Builder:
             found = node.op.infer(inputs, [self.params[name].shape for name in node.params])
         except OpError:
             return
-        self.shapes.update(zip(node.outputs, found, strict=False))
+        self.shapes.update({name: shape for name, shape in zip(node.outputs, found, strict=False) if shape is not None})
 
     def _read(self, layer: LayerText, inputs: Sequence[str]) -> Reading:
         message = layer.message
@@ -242,10 +318,8 @@ class _Builder:
         if reader is None:
             return Reading(Opaque(message.type, "the layer type is not known"))
         if layer.unknown and has_dialects(message.type):
-            return Reading(Opaque(message.type, f"it has fields of another fork: {layer.unknown}"))
-        if layer.unknown:
-            self.problems.append(layer.unknown)
-            return Reading(Opaque(message.type, "not understood"))
+            return Reading(Opaque(message.type, f"it has fields of another fork: {'; '.join(map(str, layer.unknown))}"))
+        self._unknown(layer.unknown, "is kept without being understood")
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             stored = self.weights.layers.get(message.name)
@@ -253,13 +327,23 @@ class _Builder:
         except CannotReadError as error:
             return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
 
+    def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
+        if self.allow_unknown:
+            self.notes += [f"{item}; it {fate}" for item in fields]
+            for item in fields:
+                _LOG.warning("%s; it %s", item, fate)
+        else:
+            self.problems += map(str, fields)
+
     def _blobs(self, layer: LayerText, reading: Reading) -> tuple[str, ...]:
         """Takes the layer's weights into the graph and returns their names."""
         ranks = reading.param_ranks
-        if isinstance(reading.op, Opaque) or not ranks:
+        if isinstance(reading.op, Opaque):
             return ()
         stored = self.weights.layers.get(layer.message.name)
         found = len(stored.blobs) if stored is not None else 0
+        if not ranks and not found:
+            return ()
         if stored is None or found != len(ranks):
             missing = "has no entry" if stored is None else f"has {found} blobs"
             self.problems.append(

@@ -1,17 +1,23 @@
-"""Reads a .prototxt layer by layer, so that every message names its line and an unknown layer is kept to the letter."""
+"""Reads a .prototxt layer by layer, so that every message names its line and an unknown layer is kept to the letter.
+
+Layers of the old generations (``layers``, V1 and V0) come out as current ones.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
-from nuqconv.errors import FormatError, UnsupportedError
+from nuqconv.errors import FormatError, ModelError
+from nuqconv.frontends.caffe.fields import Fields, UnknownField, parse_fields, unknown_fields
 from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.frontends.caffe.upgrade import fold_padding, upgrade_v0, upgrade_v1
 
 __all__ = ["LayerText", "Prototxt", "read_prototxt"]
 
@@ -23,28 +29,47 @@ _PAIRS = {"{": "}", "<": ">"}
 
 @dataclass(frozen=True)
 class LayerText:
-    """One ``layer`` entry.
+    """One layer.
 
     Attributes:
-        message: The parsed LayerParameter; fields that the schema lacks are missing from it.
+        message: The LayerParameter; fields that the schema lacks are missing from it.
         line: Line on which the entry starts.
-        text: The entry as it stands, from ``layer`` to the closing brace.
-        unknown: What the schema did not understand, or None.
+        text: The entry as it stands, from ``layer`` to the closing brace; None where it is not this layer's present form.
+        unknown: The fields that the schema lacks.
+        read: All fields of the layer, whatever the schema knows; None stands for those of ``text``.
     """
 
     message: Any
     line: int
-    text: str
-    unknown: str | None = None
+    text: str | None
+    unknown: tuple[UnknownField, ...] = ()
+    read: Fields | None = None
+
+    @cached_property
+    def fields(self) -> Fields:
+        """All fields of the layer, whatever the schema knows."""
+        if self.read is not None:
+            return self.read
+        return parse_fields(self.text or "").message("layer")
 
 
 @dataclass(frozen=True)
 class Prototxt:
-    """A network definition: its path, everything outside of layers, and the layers in file order."""
+    """A network definition.
+
+    Attributes:
+        path: The file.
+        header: A NetParameter with everything outside of layers.
+        layers: The layers in file order.
+        unknown: Fields outside of layers that the schema lacks.
+        notes: What was changed on reading, in words.
+    """
 
     path: str
     header: Any
     layers: tuple[LayerText, ...]
+    unknown: tuple[UnknownField, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +86,10 @@ def read_prototxt(path: str | Path) -> Prototxt:
         path: The .prototxt file, UTF-8.
 
     Returns:
-        The definition. Fields unknown to the schema are accepted here and reported in ``LayerText.unknown``.
+        The definition, V1 and V0 layers upgraded as Caffe does. Fields unknown to the schema are accepted here and listed in ``unknown``.
 
     Raises:
         FormatError: The file cannot be read, is empty, or is not protobuf text of a network; all faults with line and column.
-        UnsupportedError: The file is of an old generation (``layers``).
     """
     path = str(path)
     try:
@@ -79,38 +103,106 @@ def read_prototxt(path: str | Path) -> Prototxt:
     if not text.strip():
         raise FormatError(f"{path}: is empty; a network definition (.prototxt) is expected here")
     entries = list(_entries(path, text))
-    if any(entry.name == "layers" for entry in entries):
-        line = next(entry.line for entry in entries if entry.name == "layers")
-        raise UnsupportedError(
-            f"{path}:{line}: 'layers' is the old V1 or V0 form of a network; convert the file with Caffe's upgrade_net_proto_text first"
-        )
     problems: list[str] = []
+    notes: list[str] = []
+    kinds = {entry.name for entry in entries}
+    if {"layer", "layers"} <= kinds:
+        line = next(entry.line for entry in entries if entry.name == "layers")
+        problems.append(
+            f"{path}:{line}: 'layers' (the old form) stands beside 'layer'; Caffe would read only one of them"
+        )
     layers = [_layer(path, entry, problems) for entry in entries if entry.name == "layer"]
+    old = [_layer(path, entry, problems) for entry in entries if entry.name == "layers"]
+    if not problems and old:
+        layers = _upgraded(path, [layer for layer in old if layer is not None], problems, notes)
     header = NetParameter()
+    unknown: list[UnknownField] = []
     for entry in entries:
-        if entry.name != "layer":
-            _parse(path, entry, header, problems)
+        if entry.name in NetParameter.DESCRIPTOR.fields_by_name:
+            if entry.name not in ("layer", "layers"):
+                _parse(path, entry, header, problems)
+            continue
+        try:
+            unknown += _unknown(path, entry, parse_fields(entry.text), NetParameter.DESCRIPTOR)
+        except FormatError as error:
+            problems.append(f"{path}:{entry.line}: {error}")
     if problems:
         raise FormatError(f"{path}: is not a valid network definition", problems)
     if not layers:
         raise FormatError(f"{path}: holds no layer; a network definition (.prototxt) is expected here")
-    return Prototxt(path, header, tuple(layer for layer in layers if layer is not None))
+    found = tuple(layer for layer in layers if layer is not None)
+    return Prototxt(path, header, found, tuple(unknown), tuple(notes))
 
 
 def _layer(path: str, entry: _Entry, problems: list[str]) -> LayerText | None:
+    """Parses a ``layer`` or ``layers`` entry; of the latter the message is a V1LayerParameter."""
     net = NetParameter()
+    unknown: tuple[UnknownField, ...] = ()
     try:
         text_format.Parse(entry.text, net)
     except text_format.ParseError as error:
-        found = _message(path, entry, error)
         net = NetParameter()
         try:
             text_format.Parse(entry.text, net, allow_unknown_field=True)
-        except text_format.ParseError:
-            problems.append(found)
+            fields = parse_fields(entry.text)
+        except (text_format.ParseError, FormatError):
+            problems.append(_message(path, entry, error))
             return None
-        return LayerText(net.layer[0], entry.line, entry.text, found)
-    return LayerText(net.layer[0], entry.line, entry.text)
+        unknown = _unknown(path, entry, fields, NetParameter.DESCRIPTOR)
+        if not unknown:
+            problems.append(_message(path, entry, error))
+            return None
+    (message,) = getattr(net, entry.name)
+    return LayerText(message, entry.line, entry.text, unknown)
+
+
+def _unknown(path: str, entry: _Entry, fields: Fields, descriptor: Any) -> tuple[UnknownField, ...]:
+    def place(line: int, column: int) -> str:
+        return f"{path}:{entry.line + line - 1}:{column}"
+
+    found = unknown_fields(fields, descriptor, place)
+    # What stands around a layer's field begins with the layer itself.
+    return tuple(replace(item, path=item.path.partition("/")[2]) for item in found)
+
+
+def _upgraded(path: str, layers: list[LayerText], problems: list[str], notes: list[str]) -> list[LayerText | None]:
+    """Returns V1 or V0 layers as current ones."""
+    flat = [layer.message.HasField("layer") for layer in layers]
+    if any(flat) and not all(flat):
+        problems += [
+            f"{path}:{layer.line}: is a V1 layer, but the file holds V0 layers too"
+            for layer, is_flat in zip(layers, flat, strict=True)
+            if not is_flat
+        ]
+        return []
+    generation, upgrade = ("V0", upgrade_v0) if any(flat) else ("V1", upgrade_v1)
+    messages = [layer.message for layer in layers]
+    try:
+        messages = fold_padding(messages) if any(flat) else messages
+    except ModelError as error:
+        problems += [f"{path}: {problem}" for problem in error.problems]
+        return []
+    found: list[LayerText | None] = []
+    for layer, message in zip(layers, messages, strict=True):
+        if message is None:
+            continue
+        try:
+            new = upgrade(message)
+        except ModelError as error:
+            problems.append(f"{path}:{layer.line}: {error}")
+            continue
+        read = new.fields if any(flat) else parse_fields(layer.text or "").message("layers")
+        found.append(LayerText(new.message, layer.line, None, layer.unknown, read))
+        notes += [
+            f"{path}:{layer.line}: layer '{new.message.name}' ({new.message.type}): '{name}' does not belong to this type and is ignored, as in Caffe"
+            for name in new.ignored
+        ]
+    folded = len(layers) - len(found) - len(problems)
+    notes.append(
+        f"{path}: {len(layers)} layers of the {generation} form are read as current ones"
+        + (f", {folded} padding layers folded into the layers behind them" if folded > 0 else "")
+    )
+    return found
 
 
 def _parse(path: str, entry: _Entry, net: Any, problems: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Reads a .caffemodel; blobs are views on the file's bytes."""
+"""Reads a .caffemodel; float32 and int8 blobs are views on the file's bytes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
 
-from nuqconv.errors import FormatError, ModelError, UnsupportedError
+from nuqconv.errors import FormatError, ModelError
 from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.frontends.caffe.upgrade import upgrade_v0, upgrade_v1
 from nuqconv.frontends.caffe.varint import decode_varints
 from nuqconv.ir import Array
 
@@ -26,14 +27,23 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
     "int8_data": np.dtype("i1"),
     "data": np.dtype("<f4"),
 }
+# What the tools of OpenCV and NVIDIA's Caffe put into raw_data, by raw_data_type.
+_RAW_DTYPES: Mapping[int, np.dtype[Any]] = {0: np.dtype("<f8"), 1: np.dtype("<f4"), 2: np.dtype("<f2")}
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A .caffemodel: its path and its layers (LayerParameter messages with blobs) by name."""
+    """A .caffemodel.
+
+    Attributes:
+        path: The file.
+        layers: Its layers by name, LayerParameter messages with blobs.
+        notes: What was changed on reading, in words.
+    """
 
     path: str
     layers: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def read_weights(path: str | Path) -> Weights:
@@ -43,11 +53,12 @@ def read_weights(path: str | Path) -> Weights:
         path: The .caffemodel file.
 
     Returns:
-        The layers by name. A name that occurs twice keeps the later one, as in Caffe.
+        The layers by name, V1 and V0 layers upgraded as Caffe does and half floats as float32. A name that occurs twice keeps the later
+        one, as in Caffe.
 
     Raises:
         FormatError: The file cannot be read, is empty, truncated or no .caffemodel.
-        UnsupportedError: The file is of the old V1 generation or holds half floats.
+        ModelError: Layers cannot be upgraded, or hold raw numbers of a kind that is not known; all are listed.
     """
     path = str(path)
     try:
@@ -63,19 +74,60 @@ def read_weights(path: str | Path) -> Weights:
         raise FormatError(
             f"{path}: is no .caffemodel, or is truncated or damaged ({len(data)} bytes): {error}"
         ) from error
-    if len(net.layers):
-        raise UnsupportedError(
-            f"{path}: holds {len(net.layers)} layers of the old V1 form; convert it with Caffe's upgrade_net_proto_binary first"
-        )
-    if not len(net.layer):
+    # A message has bytes of its own.
+    del data
+    notes: list[str] = []
+    found = _upgraded(path, net, notes) if len(net.layers) else list(net.layer)
+    if not found:
         raise FormatError(f"{path}: holds no layer; trained weights (.caffemodel) are expected here")
-    layers = {layer.name: layer for layer in net.layer}
-    half = [layer.name for layer in net.layer for blob in layer.blobs if _is_half(blob)]
-    if half:
-        raise UnsupportedError(
-            f"{path}: layers {', '.join(dict.fromkeys(half))} hold half floats (written by OpenCV's tools), which are not supported yet"
-        )
-    return Weights(path, layers)
+    _expand(path, found, notes)
+    return Weights(path, {layer.name: layer for layer in found}, tuple(notes))
+
+
+def _upgraded(path: str, net: Any, notes: list[str]) -> list[Any]:
+    """Returns the V1 or V0 layers of a net as current ones."""
+    flat = any(layer.HasField("layer") for layer in net.layers)
+    found: list[Any] = []
+    problems: list[str] = []
+    for layer in net.layers:
+        if flat and layer.layer.type == "padding":
+            continue
+        try:
+            found.append((upgrade_v0 if flat else upgrade_v1)(layer).message)
+        except ModelError as error:
+            problems.append(f"layer '{layer.layer.name}': {error}")
+    if problems:
+        raise ModelError(f"{path}: cannot be read as layers of the V0 form", problems)
+    notes.append(f"{path}: {len(net.layers)} layers of the {'V0' if flat else 'V1'} form are read as current ones")
+    if len(net.layer):
+        notes.append(f"{path}: {len(net.layer)} layers of the current form beside them are ignored, as in Caffe")
+    return found
+
+
+def _expand(path: str, layers: list[Any], notes: list[str]) -> None:
+    """Turns raw numbers (half floats, mostly) into float32 in place."""
+    counts: dict[str, int] = {}
+    problems: list[str] = []
+    for layer in layers:
+        for number, blob in enumerate(layer.blobs):
+            kind = _raw_type(blob)
+            if kind is None:
+                continue
+            dtype = _RAW_DTYPES.get(kind)
+            raw = blob.uint64_data
+            if dtype is None or len(raw) % dtype.itemsize:
+                problems.append(
+                    f"layer '{layer.name}': blob {number} has raw_data_type {kind} and {len(raw)} bytes; "
+                    "known types are 0 (double), 1 (float), 2 (half)"
+                )
+                continue
+            blob.ClearField("uint64_data")
+            blob.DiscardUnknownFields()
+            blob.data.append(np.frombuffer(raw, dtype).astype("<f4").tobytes())
+            counts[dtype.name] = counts.get(dtype.name, 0) + 1
+    if problems:
+        raise ModelError(f"{path}: holds numbers of an unknown kind", problems)
+    notes += [f"{path}: {count} blobs of {name} are read as float32" for name, count in counts.items()]
 
 
 def blob_array(blob: Any, rank: int | None = None) -> Array:
@@ -115,15 +167,17 @@ def blob_array(blob: Any, rank: int | None = None) -> Array:
 
 def blob_shape(blob: Any, rank: int | None = None) -> tuple[int, ...]:
     """Returns a blob's declared shape; a legacy shape is cut to ``rank`` where its leading sizes are 1."""
-    if blob.HasField("shape"):
+    legacy = ("num", "channels", "height", "width")
+    # As in Caffe, a legacy size goes before the shape, and a blob with neither is a scalar.
+    if not any(blob.HasField(name) for name in legacy):
         return tuple(blob.shape.dim)
-    shape: tuple[int, ...] = (blob.num, blob.channels, blob.height, blob.width)
+    shape: tuple[int, ...] = tuple(getattr(blob, name) for name in legacy)
     while rank is not None and len(shape) > rank and shape[0] == 1:
         shape = shape[1:]
     return shape
 
 
-def _is_half(blob: Any) -> bool:
+def _raw_type(blob: Any) -> int | None:
     unknown: Any = unknown_fields.UnknownFieldSet(blob)
-    # OpenCV marks such blobs with a varint in the field where int8_data would be length-delimited.
-    return any(field.field_number == 10 and field.wire_type == 0 for field in unknown)
+    # raw_data_type is a varint in the field where int8_data would be length-delimited.
+    return next((field.data for field in unknown if field.field_number == 10 and field.wire_type == 0), None)

@@ -21,6 +21,7 @@ class Origin:
         source: The source message, never changed after reading.
         text: The layer as it stands in the file, to the letter.
         blobs: The message that carried the layer's weights, or None.
+        unknown: Fields that the schema lacks, for writing back: the messages around each (``convolution_param[0]``) and its text.
     """
 
     file: str
@@ -31,6 +32,7 @@ class Origin:
     source: Any = None
     text: str | None = None
     blobs: Any = None
+    unknown: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

@@ -15,7 +15,7 @@ from tests.support.nets import blob_into, conv_net
 
 OPAQUE = """layer {
   name: "prior"  # kept with its comment
-  type: "PriorBox"
+  type: "OddBox"
   bottom: "conv1" bottom: "data"
   top: "prior"
   prior_box_param { min_size: 60.0 odd_new_field { a: [1, 2] } }
@@ -40,7 +40,7 @@ def test_opaque_layers_keep_text_blobs_and_unknown_fields(tmp_path):
     files = conv_net(tmp_path)
     files.model.write_text(files.model.read_text() + OPAQUE)
     net = NetParameter.FromString(files.weights.read_bytes())
-    layer = net.layer.add(name="prior", type="PriorBox")
+    layer = net.layer.add(name="prior", type="OddBox")
     blob_into(layer.blobs.add(), np.arange(3))
     # Field 3000 is known to nobody here.
     odd = layer.SerializeToString() + b"\xc2\xbb\x01\x02hi"

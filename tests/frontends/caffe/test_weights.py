@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nuqconv.errors import FormatError, ModelError, UnsupportedError
+from nuqconv.errors import FormatError, ModelError
 from nuqconv.frontends.caffe.schema import BlobProto, NetParameter
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 
@@ -80,11 +80,19 @@ def test_wrong_count_and_ragged_bytes():
         (b"\xff" * 40, FormatError, "truncated or damaged"),
         (_net(data=[bytes(400)])[:-100], FormatError, "truncated or damaged"),
         (NetParameter(name="x").SerializeToString(), FormatError, "holds no layer"),
-        (NetParameter(layers=[{"name": "a"}]).SerializeToString(), UnsupportedError, "old V1 form"),
-        # raw_data_type = 10 (varint) and raw_data = 12, as OpenCV writes half floats
-        (b"\xa2\x06\x0d\x0a\x01a\x3a\x08\x50\x03\x62\x04\x00\x3c\x00\x40", UnsupportedError, "half floats"),
+        # raw_data_type = 10 (varint) and raw_data = 12
+        (
+            b"\xa2\x06\x0d\x0a\x01a\x3a\x08\x50\x03\x62\x04\x00\x3c\x00\x40",
+            ModelError,
+            "layer 'a': blob 0 has raw_data_type 3",
+        ),
+        (
+            NetParameter(layers=[{"layer": {"name": "a", "type": "x"}}]).SerializeToString(),
+            ModelError,
+            "no layer type 'x'",
+        ),
     ],
-    ids=["empty", "garbage", "truncated", "no layer", "V1", "FP16"],
+    ids=["empty", "garbage", "truncated", "no layer", "raw type", "V0 type"],
 )
 def test_bad_files(tmp_path, data, error, expected):
     path = tmp_path / "net.caffemodel"

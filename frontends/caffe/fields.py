@@ -1,0 +1,220 @@
+"""The fields of a piece of protobuf text as they stand, whatever a schema knows of them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nuqconv.errors import FormatError
+
+__all__ = ["Field", "Fields", "UnknownField", "parse_fields", "unknown_fields"]
+
+_TOKEN = re.compile(
+    r"""(?P<skip>[\s,;]+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[{<])|(?P<close>[}>])|(?P<list>\[)|(?P<end>\])|(?P<colon>:)|(?P<word>[^\s{}<>"'#,;:\[\]]+)"""
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field.
+
+    Attributes:
+        name: Its name; an extension's stands in brackets.
+        value: A scalar's text, or the fields of a message.
+        text: The whole field to the letter.
+        line: Line in the text parsed, from 1.
+        column: Column there, from 1.
+    """
+
+    name: str
+    value: str | Fields
+    text: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of one message in order."""
+
+    items: tuple[Field, ...] = ()
+
+    def message(self, name: str) -> Fields:
+        """Returns the last sub-message called ``name``, or an empty one."""
+        found = [item.value for item in self.items if item.name == name and isinstance(item.value, Fields)]
+        return found[-1] if found else Fields()
+
+    def messages(self, name: str) -> list[Fields]:
+        """Returns all sub-messages called ``name``."""
+        return [item.value for item in self.items if item.name == name and isinstance(item.value, Fields)]
+
+    def scalars(self, name: str) -> list[str]:
+        """Returns the texts of all scalars called ``name``, strings without their quotes."""
+        return [item.value.strip("\"'") for item in self.items if item.name == name and isinstance(item.value, str)]
+
+    def integers(self, name: str) -> list[int]:
+        """Returns all scalars called ``name`` as integers.
+
+        Raises:
+            FormatError: One is none.
+        """
+        try:
+            return [int(text, 0) for text in self.scalars(name)]
+        except ValueError as error:
+            raise FormatError(f"{name} is {self.scalars(name)[-1]}, expected an integer") from error
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """Returns the last scalar called ``name`` as an integer, or ``default``."""
+        return (self.integers(name) or [default])[-1]
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Returns the last scalar called ``name`` as a bool, or ``default``."""
+        found = self.scalars(name)
+        return found[-1] in ("true", "True", "t", "1") if found else default
+
+
+@dataclass(frozen=True)
+class UnknownField:
+    """A field that the schema lacks.
+
+    Attributes:
+        place: File, line and column, as ``net.prototxt:5:3``.
+        path: The messages around it inside of the layer, as ``convolution_param[0]``; empty for a field of the layer itself.
+        name: Its name.
+        text: The whole field to the letter.
+        message: Name of the message type that lacks it.
+        near: The known field whose name is the most like it, or None.
+    """
+
+    place: str
+    path: str
+    name: str
+    text: str
+    message: str
+    near: str | None
+
+    def __str__(self) -> str:
+        hint = f"; did you mean '{self.near}'?" if self.near else ""
+        return f"{self.place}: {self.message} has no field '{self.name}'{hint}"
+
+
+def parse_fields(text: str) -> Fields:
+    """Parses protobuf text without a schema.
+
+    Args:
+        text: Balanced text without unfinished strings.
+
+    Raises:
+        FormatError: The text is not made of fields.
+    """
+    return _Parser(text).fields(None)
+
+
+def unknown_fields(
+    fields: Fields, descriptor: Any, place: Callable[[int, int], str], *, path: str = ""
+) -> Iterator[UnknownField]:
+    """Yields every field that a message type lacks, at any depth.
+
+    Args:
+        fields: What was parsed.
+        descriptor: The protobuf descriptor of the message type.
+        place: Turns line and column of the text parsed into a place in its file.
+        path: The messages around ``fields``.
+    """
+    known: Mapping[str, Any] = descriptor.fields_by_name
+    counts: dict[str, int] = {}
+    for item in fields.items:
+        field = known.get(item.name)
+        if field is None:
+            near = difflib.get_close_matches(item.name, known, 1, 0.8)
+            yield UnknownField(
+                place(item.line, item.column), path, item.name, item.text, descriptor.name, near[0] if near else None
+            )
+        elif isinstance(item.value, Fields) and field.message_type is not None:
+            number = counts.get(item.name, 0)
+            counts[item.name] = number + 1
+            inner = f"{path}/{item.name}[{number}]".lstrip("/")
+            yield from unknown_fields(item.value, field.message_type, place, path=inner)
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = [
+            _Token(match.lastgroup or "", match.group(), match.start(), match.end())
+            for match in _TOKEN.finditer(text)
+            if match.lastgroup != "skip"
+        ]
+        self.next = 0
+
+    @cached_property
+    def line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
+
+    def fields(self, closing: str | None) -> Fields:
+        found: list[Field] = []
+        while self.next < len(self.tokens):
+            token = self._take()
+            if token.kind == closing:
+                return Fields(tuple(found))
+            name = token.text
+            if token.kind == "list":
+                while self._peek() not in ("end", ""):
+                    name += self._take().text
+                name += self._take().text
+            elif token.kind != "word":
+                raise FormatError(f"expected a field name, found {token.text[:40]!r}")
+            found.extend(self._values(name, token.start))
+        if closing is not None:
+            raise FormatError("a message is never closed")
+        return Fields(tuple(found))
+
+    def _values(self, name: str, start: int) -> list[Field]:
+        if self._peek() == "colon":
+            self._take()
+        if self._peek() != "list":
+            value = self._value()
+            return [self._field(name, value, start)]
+        self._take()
+        values: list[str | Fields] = []
+        while self._peek() not in ("end", ""):
+            values.append(self._value())
+        self._take()
+        return [self._field(name, value, start) for value in values]
+
+    def _value(self) -> str | Fields:
+        token = self._take()
+        if token.kind == "open":
+            return self.fields("close")
+        if token.kind not in ("word", "string"):
+            raise FormatError(f"expected a value, found {token.text[:40]!r}")
+        value = token.text
+        while token.kind == "string" and self._peek() == "string":
+            value += self._take().text
+        return value
+
+    def _field(self, name: str, value: str | Fields, start: int) -> Field:
+        line = sum(begin <= start for begin in self.line_starts)
+        text = self.text[start : self.tokens[self.next - 1].end]
+        return Field(name, value, text, line, start - self.line_starts[line - 1] + 1)
+
+    def _peek(self) -> str:
+        return self.tokens[self.next].kind if self.next < len(self.tokens) else ""
+
+    def _take(self) -> _Token:
+        if self.next >= len(self.tokens):
+            raise FormatError("the text ends in the middle of a field")
+        self.next += 1
+        return self.tokens[self.next - 1]
