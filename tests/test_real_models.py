@@ -17,6 +17,7 @@ from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Precision
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, model_files
+from tests.support.detections import in_caffes_order
 from tests.support.plans import strongest_plan
 
 pytestmark = pytest.mark.package
@@ -124,23 +125,41 @@ def test_quantized_models_agree_in_every_runtime(name, tmp_path, caffe_python):
             assert len(np.unique(deploy.params[deploy.node[layer].params[0]])) <= 16, layer
 
 
-def test_opaque_layers_survive_in_both_models(tmp_path):
+def test_detection_layers_are_written_back_to_the_letter(tmp_path):
     files = _files("mobilenet_ssd")
     graph = load_graph(*files)
-    opaque = [node for node in graph.nodes if isinstance(node.op, Opaque)]
-    assert sorted({node.op.layer_type for node in opaque}) == ["DetectionOutput", "PriorBox"]
-    assert len(opaque) == 7
+    assert not any(isinstance(node.op, Opaque) for node in graph.nodes)
+    layers = [node for node in graph.nodes if node.op.kind in {"DetectionOutput", "PriorBox"}]
+    assert len(layers) == 7
     source = files[0].read_text()
     quantizer = Quantizer(fold_affine(graph).graph)
     quantized = quantizer.apply(strongest_plan(quantizer, {"data": _images("mobilenet_ssd")}))
     for style in Style:
         write_caffe(quantized, tmp_path / "m.prototxt", tmp_path / "m.caffemodel", style)
         text = (tmp_path / "m.prototxt").read_text()
-        for node in opaque:
+        for node in layers:
             assert node.origin.text in source
             assert node.origin.text in text
         again = load_graph(tmp_path / "m.prototxt", tmp_path / "m.caffemodel")
-        assert [node for node in again.nodes if isinstance(node.op, Opaque)] == opaque
+        assert [node for node in again.nodes if node.op.kind in {"DetectionOutput", "PriorBox"}] == layers
+
+
+@pytest.mark.parametrize("confidence", [0.25, 0.01])
+def test_detections_are_opencvs(confidence, tmp_path):
+    """The whole net in onnxruntime, on a batch."""
+    cv2 = pytest.importorskip("cv2")
+    model, weights = _files("mobilenet_ssd")
+    text = model.read_text()
+    assert text.count("confidence_threshold: 0.25") == 1
+    model = tmp_path / "model.prototxt"
+    model.write_text(text.replace("confidence_threshold: 0.25", f"confidence_threshold: {confidence}"))
+    data = _images("mobilenet_ssd", 8)
+    found = OnnxSession(load_graph(model, weights)).run({"data": data})["detection_out"]
+    net = cv2.dnn.readNetFromCaffe(str(model), str(weights))
+    net.setInput(data)
+    expected = in_caffes_order(net.forward())
+    assert len(expected[0, 0]) == (3 if confidence == 0.25 else 83)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_detections_of_the_quantized_model_in_opencv(tmp_path):

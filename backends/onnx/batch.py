@@ -60,6 +60,7 @@ def batch_problems(graph: Graph) -> list[str]:
         listed = ", ".join(f"'{item.name}' {item.shape[0]}" for item in graph.inputs)
         return [f"the inputs differ along axis 0: {listed}"]
     opaque = [f"{node.place}: {node.op.reason}" for node in graph.nodes if isinstance(node.op, Opaque)]
+    opaque += [f"{node.place}: {node.op.fixed_batch}" for node in graph.nodes if node.op.fixed_batch]
     if opaque:
         return opaque
     try:

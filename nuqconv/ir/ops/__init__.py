@@ -5,6 +5,7 @@ from __future__ import annotations
 from nuqconv.ir.ops.activation import Identity, Power, ReLU, Sigmoid, Softmax, TanH
 from nuqconv.ir.ops.base import Op, OpError, Shape
 from nuqconv.ir.ops.convolution import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops.detection import DetectionOutput, PriorBox
 from nuqconv.ir.ops.elementwise import (
     BNLL,
     ELU,
@@ -27,28 +28,31 @@ from nuqconv.ir.ops.opaque import Opaque
 from nuqconv.ir.ops.parametric import BN, Bias, Normalize, Parameter, PReLU
 from nuqconv.ir.ops.pooling import Pooling, PoolMethod
 from nuqconv.ir.ops.quantization import Dequantize, Quantize
+from nuqconv.ir.ops.rearrange import Reorg, Reverse, ShuffleChannel
 from nuqconv.ir.ops.recurrent import LSTM, RNN, Recurrent
 from nuqconv.ir.ops.reduction import MVN, ArgMax, Reduction
+from nuqconv.ir.ops.resize import Interp, Upsample
+from nuqconv.ir.ops.roi import PSROIPooling, ROIPooling
 from nuqconv.ir.ops.selection import BatchReindex, Embed, Filter, Slice, Tile
 from nuqconv.ir.ops.shape import Flatten, Permute, Reshape
 from nuqconv.ir.ops.spatial import LRN, SPP, Im2col
 from nuqconv.ir.ops.statistics import BatchStatistics
 
 __all__ = [
-    "LSTM",
-    "RNN",
     "BN",
     "BNLL",
     "ELU",
     "LRN",
+    "LSTM",
     "MVN",
+    "RNN",
     "SPP",
     "AbsVal",
     "ArgMax",
     "Axpy",
     "BatchNorm",
-    "BatchStatistics",
     "BatchReindex",
+    "BatchStatistics",
     "Bias",
     "Clip",
     "Concat",
@@ -56,6 +60,7 @@ __all__ = [
     "Crop",
     "Deconvolution",
     "Dequantize",
+    "DetectionOutput",
     "Eltwise",
     "Embed",
     "Exp",
@@ -66,6 +71,7 @@ __all__ = [
     "Identity",
     "Im2col",
     "InnerProduct",
+    "Interp",
     "L2Norm",
     "Log",
     "Normalize",
@@ -73,18 +79,24 @@ __all__ = [
     "OpError",
     "Opaque",
     "PReLU",
+    "PSROIPooling",
     "Parameter",
     "Permute",
     "PoolMethod",
     "Pooling",
     "Power",
+    "PriorBox",
     "Quantize",
+    "ROIPooling",
     "ReLU",
     "Recurrent",
     "Reduction",
+    "Reorg",
     "Reshape",
+    "Reverse",
     "Scale",
     "Shape",
+    "ShuffleChannel",
     "Sigmoid",
     "Silence",
     "Slice",
@@ -94,4 +106,5 @@ __all__ = [
     "TanH",
     "Threshold",
     "Tile",
+    "Upsample",
 ]

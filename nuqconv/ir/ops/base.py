@@ -35,7 +35,12 @@ class Op:
         del inputs
         return self.num_outputs
 
-    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+    @property
+    def fixed_batch(self) -> str | None:
+        """Why the operator runs with no other batch size than the graph's, whatever the shapes say; or None."""
+        return None
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape | None, ...]:
         """Checks the operator against its inputs and parameters.
 
         Args:
@@ -43,7 +48,7 @@ class Op:
             params: Shape of each parameter.
 
         Returns:
-            The shape of each output.
+            The shape of each output, None where it is not known before the run.
 
         Raises:
             OpError: Something does not fit.

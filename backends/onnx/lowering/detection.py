@@ -1,0 +1,147 @@
+"""Operators of single-shot detectors."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering.registry import lowers
+from nuqconv.backends.onnx.lowering.steps import Steps
+from nuqconv.ir import Node
+from nuqconv.ir.ops import DetectionOutput, PriorBox
+
+__all__: list[str] = []
+
+
+@lowers(PriorBox)
+def prior_box(build: Builder, node: Node, op: PriorBox) -> None:
+    """A constant."""
+    boxes = op.boxes(build.shape(node.inputs[0]), build.shape(node.inputs[1]))
+    build.node("Identity", [build.constant(boxes, node, "boxes")], node, output=node.outputs[0])
+
+
+@lowers(DetectionOutput)
+def detection_output(build: Builder, node: Node, op: DetectionOutput) -> None:
+    """NonMaxSuppression, with TopK where Caffe limits numbers."""
+    steps = Steps(build, node)
+    count = op.boxes(build.shape(node.inputs[2]))
+    boxes = _decoded(steps, node, op, count)
+    scores = _scores(steps, node, op, count)
+    kept = _suppressed(steps, op, boxes, scores, count)
+    rows = _rows(steps, op, boxes, scores, _best(steps, op, scores, kept, count))
+    _output(steps, node, rows)
+
+
+def _decoded(steps: Steps, node: Node, op: DetectionOutput, count: int) -> str:
+    """The boxes (N, groups, boxes, 4); one group if all classes share them."""
+    groups = 1 if op.share_location else op.num_classes
+    places = steps.to(node.inputs[0], (-1, count, groups, 4))
+    places = steps.call("Transpose", places, perm=(0, 2, 1, 3))
+    if not op.share_location:
+        places = steps.call("Gather", places, steps.integers(op.labels), axis=1)
+    priors, variances = (
+        steps.to(
+            steps.call("Gather", steps.to(node.inputs[2], (2, -1)), steps.integers([row]), axis=0), (1, 1, count, 4)
+        )
+        for row in (0, 1)
+    )
+    if not op.variance_encoded:
+        places = steps.call("Mul", variances, places)
+    if op.code == "CORNER":
+        return steps.call("Add", priors, places)
+    low, high = steps.halves(priors)
+    size = steps.call("Sub", high, low)
+    if op.code == "CORNER_SIZE":
+        sizes = steps.call("Concat", size, size, axis=3)
+        return steps.call("Add", priors, steps.call("Mul", places, sizes))
+    two = steps.number(2.0)
+    middle = steps.call("Div", steps.call("Add", low, high), two)
+    moved, grown = steps.halves(places)
+    centre = steps.call("Add", steps.call("Mul", moved, size), middle)
+    half = steps.call("Div", steps.call("Mul", steps.call("Exp", grown), size), two)
+    return steps.call("Concat", steps.call("Sub", centre, half), steps.call("Add", centre, half), axis=3)
+
+
+def _scores(steps: Steps, node: Node, op: DetectionOutput, count: int) -> str:
+    """The confidences (N, labels, boxes), minus infinity where top_k leaves a box out."""
+    scores = steps.to(node.inputs[1], (-1, count, op.num_classes))
+    scores = steps.call("Transpose", scores, perm=(0, 2, 1))
+    if len(op.labels) < op.num_classes:
+        scores = steps.call("Gather", scores, steps.integers(op.labels), axis=1)
+    if not 0 < op.top_k < count:
+        return scores
+    best, places = steps.calls("TopK", scores, steps.integers([op.top_k]), outputs=2, axis=2)
+    return steps.call("ScatterElements", steps.filled(scores, -np.inf), places, best, axis=2)
+
+
+def _suppressed(steps: Steps, op: DetectionOutput, boxes: str, scores: str, count: int) -> str:
+    """Rows (image, number of the label, box) of what is left, in Caffe's order."""
+    # A box that ends before it begins overlaps nothing in Caffe; NonMaxSuppression would turn it around.
+    low, high = steps.halves(boxes)
+    valid = steps.call("Concat", low, steps.call("Max", low, high), axis=3)
+    valid = steps.to(valid, (-1, count, 4))
+    labels = len(op.labels)
+    if not op.share_location:
+        scores = steps.to(scores, (-1, 1, count))
+    limits = [
+        steps.integers([count]),
+        steps.number(op.nms_threshold, rank=1),
+        steps.number(op.confidence_threshold, rank=1),
+    ]
+    found = steps.call("NonMaxSuppression", valid, scores, *limits)
+    if op.share_location:
+        return found
+    group, box = steps.columns(found, 3)[::2]
+    image = steps.call("Div", group, steps.integers([labels]))
+    label = steps.call("Sub", group, steps.call("Mul", image, steps.integers([labels])))
+    return steps.call("Concat", image, label, box, axis=1)
+
+
+def _best(steps: Steps, op: DetectionOutput, scores: str, kept: str, count: int) -> str:
+    """The rows that are among the keep_top_k of their image, in the same order."""
+    total = len(op.labels) * count
+    if not 0 < op.keep_top_k < total:
+        return kept
+    values = steps.call("GatherND", scores, kept)
+    image, label, box = steps.columns(kept, 3)
+    place = steps.call("Add", steps.call("Mul", label, steps.integers([count])), box)
+    where = steps.call("Concat", image, place, axis=1)
+    flat = steps.to(scores, (-1, total))
+    left = steps.call("ScatterND", steps.filled(flat, -np.inf), where, values)
+    best, places = steps.calls("TopK", left, steps.integers([op.keep_top_k]), outputs=2, axis=1)
+    chosen = steps.call("ScatterElements", steps.filled(flat, 0.0), places, steps.filled(best, 1.0), axis=1)
+    mask = steps.call("Cast", steps.call("GatherND", chosen, where), to=int(TensorProto.BOOL))
+    return steps.call("Compress", kept, mask, axis=0)
+
+
+def _rows(steps: Steps, op: DetectionOutput, boxes: str, scores: str, kept: str) -> str:
+    """The output's rows (detections, 7)."""
+    image, number, box = steps.columns(kept, 3)
+    labels = steps.constant(np.array(op.labels, np.float32))
+    group = steps.call("Mul", number, steps.integers([0])) if op.share_location else number
+    corners = steps.call("GatherND", boxes, steps.call("Concat", image, group, box, axis=1))
+    score = steps.to(steps.call("GatherND", scores, kept), (-1, 1))
+    return steps.call(
+        "Concat", steps.floats(image), steps.call("Gather", labels, number, axis=0), score, corners, axis=1
+    )
+
+
+def _output(steps: Steps, node: Node, rows: str) -> None:
+    """Adds a row for each image if there is no other, without a branch: as many rows are appended as are missing."""
+    build = steps.build
+    sizes = steps.call("Shape", node.inputs[0])
+    images = steps.call("Gather", sizes, steps.integers([0]), axis=0)
+    found = steps.call("Gather", steps.call("Shape", rows), steps.integers([0]), axis=0)
+    none = steps.call("Cast", steps.call("Equal", found, steps.integers([0])), to=int(TensorProto.INT64))
+    missing = steps.call("Mul", images, none)
+    one = steps.integers([1])
+    ones = steps.call("Expand", one, missing)
+    numbers = steps.call("Sub", steps.call("CumSum", ones, steps.constant(np.array(0, np.int64))), one)
+    numbers = steps.to(steps.floats(numbers), (-1, 1))
+    rest = steps.call("Expand", steps.number(-1.0), steps.call("Concat", missing, steps.integers([6]), axis=0))
+    filling = steps.call("Concat", numbers, rest, axis=1)
+    whole = steps.call("Concat", rows, filling, axis=0)
+    shape = build.constant(np.array([1, 1, -1, 7], np.int64), node, "shape")
+    build.set_shape(node.outputs[0], (1, 1, "detections", 7))
+    build.node("Reshape", [whole, shape], node, output=node.outputs[0])

@@ -1,0 +1,76 @@
+"""Operators that change the size of images."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from onnx import TensorProto
+
+from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.registry import lowers
+from nuqconv.backends.onnx.lowering.shape import reshape_to
+from nuqconv.errors import UnsupportedError
+from nuqconv.ir import Node
+from nuqconv.ir.ops import Interp, Pooling, Upsample
+
+__all__: list[str] = []
+
+
+def _sizes(build: Builder, node: Node, value: str, tail: tuple[int, ...]) -> str:
+    """Adds an int64 tensor of the first two sizes of the node's input and ``tail``; the batch may be open."""
+    batch, channels = build.shape(node.inputs[0])[:2]
+    if node.inputs[0] not in build.batched:
+        return build.constant(np.array([batch, channels, *tail], np.int64), node, "sizes")
+    start, end = (build.constant(np.array([bound], np.int64), node, name) for name, bound in (("start", 0), ("end", 1)))
+    first = build.node("Slice", [build.node("Shape", [value], node), start, end], node)
+    rest = build.constant(np.array([channels, *tail], np.int64), node, "sizes")
+    return build.node("Concat", [first, rest], node, attributes={"axis": 0})
+
+
+def _resize(build: Builder, node: Node, value: str, attributes: dict[str, Attribute]) -> None:
+    sizes = _sizes(build, node, value, build.shape(node.outputs[0])[2:])
+    build.node("Resize", [value, "", "", sizes], node, output=node.outputs[0], attributes=attributes)
+
+
+@lowers(Interp)
+def interp(build: Builder, node: Node, op: Interp) -> None:
+    """Slice for the crop, then Resize with aligned corners."""
+    value = node.inputs[0]
+    if any(op.crop):
+        begin, end = op.crop
+        height, width = build.shape(value)[2:]
+        parts = {"starts": [begin, begin], "ends": [height - end, width - end], "axes": [2, 3]}
+        operands = [build.constant(np.array(part, np.int64), node, name) for name, part in parts.items()]
+        value = build.node("Slice", [value, *operands], node)
+    _resize(build, node, value, {"mode": "linear", "coordinate_transformation_mode": "align_corners"})
+
+
+@lowers(Upsample)
+def upsample(build: Builder, node: Node, op: Upsample) -> None:
+    """Resize that repeats elements, or ScatterElements to where the mask says."""
+    del op
+    if len(node.inputs) == 1:
+        attributes: dict[str, Attribute] = {"mode": "nearest", "nearest_mode": "floor"}
+        attributes["coordinate_transformation_mode"] = "asymmetric"
+        _resize(build, node, node.inputs[0], attributes)
+        return
+    _refuse_overlap(build, node)
+    area = prod(build.shape(node.inputs[0])[2:])
+    values, mask = (reshape_to(build, name, (*build.dims(name)[:2], area), node) for name in node.inputs)
+    indices = build.node("Cast", [mask], node, attributes={"to": int(TensorProto.INT64)})
+    zero = build.number(0.0, node, "zero")
+    zeros = build.node("Expand", [zero, _sizes(build, node, values, (prod(build.shape(node.outputs[0])[2:]),))], node)
+    full = build.node("ScatterElements", [zeros, indices, values], node, attributes={"axis": 2})
+    reshape_to(build, full, build.dims(node.outputs[0]), node, node.outputs[0])
+
+
+def _refuse_overlap(build: Builder, node: Node) -> None:
+    """The mask of overlapping windows names places twice, and ONNX leaves open which of several elements stays."""
+    maker = build.graph.producer.get(node.inputs[1])
+    if maker is None or not isinstance(maker.op, Pooling) or maker.op.global_pooling:
+        return
+    if any(kernel > stride for kernel, stride in zip(maker.op.kernel, maker.op.stride, strict=True)):
+        raise UnsupportedError(
+            f"{node.place}: the windows of '{maker.name}' overlap, so its mask names places twice; ONNX leaves open which value stays there"
+        )

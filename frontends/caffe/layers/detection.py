@@ -1,0 +1,125 @@
+"""Layers of single-shot detectors (SSD)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.ir.ops import DetectionOutput, PriorBox
+
+__all__: list[str] = []
+
+_SAME_RATIO = 1e-6
+
+_CODES: dict[int, Literal["CORNER", "CENTER_SIZE", "CORNER_SIZE"]] = {1: "CORNER", 2: "CENTER_SIZE", 3: "CORNER_SIZE"}
+
+
+def _ratios(param: Any) -> tuple[float, ...]:
+    """The ratios other than 1, each once, followed by its inverse if flipped."""
+    found = [1.0]
+    for ratio in param.aspect_ratio:
+        if ratio <= 0:
+            raise CannotReadError(f"aspect_ratio {ratio:g} is not positive")
+        if all(abs(ratio - other) >= _SAME_RATIO for other in found):
+            found.append(ratio)
+            if param.flip:
+                found.append(float(np.float32(1 / ratio)))
+    return tuple(ratio for ratio in found if abs(ratio - 1) >= _SAME_RATIO)
+
+
+def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    least, most = tuple(param.min_size), tuple(param.max_size)
+    if not least or min(least) <= 0:
+        raise CannotReadError("min_size is missing or not positive")
+    if most and len(most) != len(least):
+        raise CannotReadError(f"{len(most)} max_size for {len(least)} min_size")
+    if any(high <= low for low, high in zip(least, most, strict=False)):
+        raise CannotReadError("a max_size is not larger than its min_size")
+    broken = [size for size in (*least, *most) if size != int(size)]
+    if broken:
+        raise CannotReadError(
+            f"size {broken[0]:g} is not whole: Caffe's layer cuts it to {int(broken[0])}, other implementations do not"
+        )
+    return least, most
+
+
+def _variances(param: Any) -> tuple[float, float, float, float]:
+    found = tuple(param.variance) or (float(np.float32(0.1)),)
+    if len(found) not in {1, 4} or min(found) <= 0:
+        raise CannotReadError("variance must be one or four positive numbers")
+    first, second, third, fourth = found * (4 // len(found))
+    return (first, second, third, fourth)
+
+
+def _image(param: Any) -> tuple[int, int]:
+    apart = param.HasField("img_h") or param.HasField("img_w")
+    if not apart and not param.HasField("img_size"):
+        return (0, 0)
+    if apart and param.HasField("img_size"):
+        raise CannotReadError("img_size goes without img_h and img_w")
+    height, width = (param.img_h, param.img_w) if apart else (param.img_size, param.img_size)
+    if not height or not width:
+        raise CannotReadError("img_size, or both img_h and img_w, must be positive")
+    return (height, width)
+
+
+def _step(param: Any) -> tuple[float, float]:
+    apart = param.HasField("step_h") or param.HasField("step_w")
+    if not apart and not param.HasField("step"):
+        return (0.0, 0.0)
+    if apart and param.HasField("step"):
+        raise CannotReadError("step goes without step_h and step_w")
+    down, across = (param.step_h, param.step_w) if apart else (param.step, param.step)
+    if down <= 0 or across <= 0:
+        raise CannotReadError("step, or both step_h and step_w, must be positive")
+    return (down, across)
+
+
+@reads("PriorBox")
+def read_prior_box(layer: Any) -> Reading:
+    """Reads ``prior_box_param``."""
+    param = layer.prior_box_param
+    if len(layer.bottom) != 2:
+        raise CannotReadError(f"{len(layer.bottom)} bottoms, expected a feature map and the image")
+    least, most = _sizes(param)
+    return Reading(
+        PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset)
+    )
+
+
+def _limit(name: str, value: int) -> int:
+    if value == 0:
+        raise CannotReadError(f"{name} 0, which keeps nothing")
+    return max(value, -1)
+
+
+@reads("DetectionOutput")
+def read_detection_output(layer: Any) -> Reading:
+    """Reads ``detection_output_param``."""
+    param = layer.detection_output_param
+    nms = param.nms_param
+    if len(layer.bottom) != 3:
+        raise CannotReadError(f"{len(layer.bottom)} bottoms, expected locations, confidences and default boxes")
+    if param.num_classes < 1 or (param.num_classes == 1 and param.background_label_id == 0):
+        raise CannotReadError("num_classes leaves no class beside the background")
+    if nms.eta != 1:
+        raise CannotReadError(f"eta {nms.eta:g}: a threshold that falls while boxes are suppressed")
+    if not 0 <= nms.nms_threshold <= 1:
+        raise CannotReadError(f"nms_threshold {nms.nms_threshold:g} is not between 0 and 1")
+    if param.code_type not in _CODES:
+        raise CannotReadError(f"code_type {param.code_type}")
+    thresholded = param.HasField("confidence_threshold")
+    op = DetectionOutput(
+        param.num_classes,
+        param.share_location,
+        param.background_label_id,
+        nms.nms_threshold,
+        _limit("top_k", nms.top_k) if nms.HasField("top_k") else -1,
+        _CODES[param.code_type],
+        param.variance_encoded_in_target,
+        _limit("keep_top_k", param.keep_top_k),
+        **({"confidence_threshold": param.confidence_threshold} if thresholded else {}),
+    )
+    return Reading(op)

@@ -1,0 +1,68 @@
+"""Layers of forks that change the size of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.ir.ops import Interp, Upsample
+
+__all__: list[str] = []
+
+
+@reads("Interp")
+def read_interp(layer: Any) -> Reading:
+    """Reads ``interp_param``; which of its fields count when several are given is the published layer's choice."""
+    param = layer.interp_param
+    if len(layer.bottom) != 1:
+        raise CannotReadError("a second bottom that gives the size")
+    if param.pad_beg > 0 or param.pad_end > 0:
+        raise CannotReadError("pad_beg and pad_end can only crop, so they must not be positive")
+    shrink = param.shrink_factor if param.HasField("shrink_factor") else None
+    zoom = param.zoom_factor if param.HasField("zoom_factor") else None
+    if any(factor is not None and factor < 1 for factor in (shrink, zoom)):
+        raise CannotReadError("shrink_factor and zoom_factor must be positive")
+    crop = (-param.pad_beg, -param.pad_end)
+    sized = param.HasField("height") and param.HasField("width")
+    if (shrink is None) != (zoom is None):
+        return Reading(Interp(None, shrink, zoom, crop))
+    if sized:
+        if param.height < 1 or param.width < 1:
+            raise CannotReadError("height and width must be positive")
+        return Reading(Interp((param.height, param.width), None, None, crop))
+    if shrink is None:
+        raise CannotReadError("neither height and width nor shrink_factor or zoom_factor is given")
+    return Reading(Interp(None, shrink, zoom, crop))
+
+
+@reads("Upsample")
+def read_upsample(layer: Any) -> Reading:
+    """Reads ``upsample_param``: SegNet's with the mask of a pooling, or without it the nearest neighbour."""
+    param = layer.upsample_param
+    if len(layer.bottom) not in {1, 2}:
+        raise CannotReadError(f"{len(layer.bottom)} bottoms, expected an input and perhaps a mask")
+    if param.HasField("upsample_h") != param.HasField("upsample_w"):
+        raise CannotReadError("upsample_h and upsample_w go together")
+    if param.HasField("upsample_h"):
+        if not param.upsample_h or not param.upsample_w:
+            raise CannotReadError("upsample_h and upsample_w must be positive")
+        _with_mask(layer, "upsample_h and upsample_w")
+        return Reading(Upsample(size=(param.upsample_h, param.upsample_w)))
+    if param.HasField("scale_h") != param.HasField("scale_w"):
+        raise CannotReadError("scale_h and scale_w go together")
+    if param.HasField("scale_h") and param.HasField("scale"):
+        raise CannotReadError("scale goes without scale_h and scale_w")
+    scale = (param.scale_h, param.scale_w) if param.HasField("scale_h") else (param.scale, param.scale)
+    less = (int(param.pad_out_h), int(param.pad_out_w))
+    if 0 in scale:
+        raise CannotReadError("scale must be positive")
+    if any(less):
+        _with_mask(layer, "pad_out_h and pad_out_w")
+    if any(missing and factor != 2 for missing, factor in zip(less, scale, strict=True)):
+        raise CannotReadError("pad_out_h and pad_out_w need a scale of 2")
+    return Reading(Upsample(scale, None, less))
+
+
+def _with_mask(layer: Any, what: str) -> None:
+    if len(layer.bottom) != 2:
+        raise CannotReadError(f"{what} without a mask as the second bottom")

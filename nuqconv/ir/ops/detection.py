@@ -1,0 +1,161 @@
+"""Operators of single-shot detectors (SSD)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+
+__all__ = ["DetectionOutput", "PriorBox"]
+
+
+@dataclass(frozen=True)
+class PriorBox(Op):
+    """Default boxes around the centre of every cell of a feature map, as parts of the image.
+
+    Inputs are the feature map and the image, both (N, C, H, W); only their sizes matter, so the output is a constant. For each cell, row by
+    row, and each of ``min_sizes`` in turn there is a square of that size, with ``max_sizes`` a square of the geometric mean of both sizes, and
+    a box ``min * sqrt(r)`` wide and ``min / sqrt(r)`` high for each ``r`` of ``aspect_ratios``.
+
+    Attributes:
+        min_sizes: Sizes in pixels.
+        max_sizes: None, or one for each of ``min_sizes``.
+        aspect_ratios: All ratios other than 1, flipped ones included.
+        clip: Whether coordinates are clipped to [0, 1].
+        variances: The four numbers of the output's second row.
+        image: Height and width of the image; (0, 0) takes those of the second input.
+        step: Pixels from cell to cell, down and across; (0, 0) takes image size / feature map size.
+        offset: Place of the centre inside its cell, in cells.
+    """
+
+    min_sizes: tuple[float, ...]
+    max_sizes: tuple[float, ...] = ()
+    aspect_ratios: tuple[float, ...] = ()
+    clip: bool = False
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.1, 0.1)
+    image: tuple[int, int] = (0, 0)
+    step: tuple[float, float] = (0.0, 0.0)
+    offset: float = 0.5
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    @property
+    def boxes_per_cell(self) -> int:
+        """Number of boxes around one centre."""
+        return len(self.min_sizes) * (1 + len(self.aspect_ratios)) + len(self.max_sizes)
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Output (1, 2, 4 * boxes)."""
+        expect_params(params, [])
+        if any(len(shape) != 4 for shape in inputs):
+            raise OpError("the feature map and the image must have 4 dimensions")
+        return ((1, 2, 4 * prod(inputs[0][2:]) * self.boxes_per_cell),)
+
+    def boxes(self, feature_map: Shape, image: Shape) -> NDArray[Any]:
+        """Computes the output.
+
+        Args:
+            feature_map: Shape of the first input.
+            image: Shape of the second input.
+
+        Returns:
+            float32 of shape (1, 2, 4 * boxes): xmin, ymin, xmax, ymax of each box, then the variances of each box.
+        """
+        size = np.array(self.image if all(self.image) else image[2:], np.int64)
+        cells = feature_map[2:]
+        given = all(self.step)
+        step = np.array(self.step, np.float32) if given else size.astype(np.float32) / np.array(cells, np.float32)
+        down, across = (
+            (np.arange(count, dtype=np.float32) + np.float32(self.offset)) * pixels
+            for count, pixels in zip(cells, step, strict=True)
+        )
+        centre = np.stack(np.broadcast_arrays(across[None, :, None], down[:, None, None]), axis=-1)
+        half = np.array(self._sizes(), np.float32).astype(np.float64) / 2
+        corners = np.concatenate([centre - half, centre + half], axis=-1) / np.concatenate([size[::-1]] * 2)
+        corners = corners.astype(np.float32)
+        if self.clip:
+            corners = np.clip(corners, np.float32(0), np.float32(1))
+        variances = np.broadcast_to(np.array(self.variances, np.float32), corners.shape)
+        return np.stack([corners.reshape(-1), variances.reshape(-1)])[np.newaxis]
+
+    def _sizes(self) -> list[tuple[float, float]]:
+        """Width and height of the boxes around one centre."""
+        sizes = []
+        for number, least in enumerate(self.min_sizes):
+            sizes.append((least, least))
+            if self.max_sizes:
+                mean = float(np.sqrt(least * self.max_sizes[number]))
+                sizes.append((mean, mean))
+            for ratio in self.aspect_ratios:
+                root = float(np.sqrt(np.float32(ratio)))
+                sizes.append((least * root, least / root))
+        return sizes
+
+
+@dataclass(frozen=True)
+class DetectionOutput(Op):
+    """Decodes the boxes that an SSD predicts, suppresses overlapping ones and lists what is left.
+
+    Inputs are the locations (N, boxes * (1 or classes) * 4), the confidences (N, boxes * classes) and the default boxes (1, 2, boxes * 4) of
+    `PriorBox`; further axes of length 1 are allowed. The output is (1, 1, detections, 7) with a number of rows known only at run time: image,
+    label, confidence, xmin, ymin, xmax, ymax; by image, then label, then falling confidence. Without any detection there is one row for
+    each image: its number and six times -1.
+
+    Attributes:
+        num_classes: Number of classes, the background included.
+        share_location: Whether all classes share the locations.
+        background_label: The class that is left out; none if it is outside of the classes.
+        nms_threshold: A box is dropped if its intersection over union with a better one of its class exceeds this.
+        top_k: Boxes of a class that are looked at, the best ones; -1 for all.
+        code: How locations are relative to default boxes.
+        variance_encoded: Whether the variances are already in the locations.
+        keep_top_k: Detections of an image that are kept, the best ones over all classes; -1 for all.
+        confidence_threshold: Only higher confidences count.
+    """
+
+    num_classes: int
+    share_location: bool = True
+    background_label: int = 0
+    nms_threshold: float = 0.3
+    top_k: int = -1
+    code: Literal["CORNER", "CENTER_SIZE", "CORNER_SIZE"] = "CORNER"
+    variance_encoded: bool = False
+    keep_top_k: int = -1
+    confidence_threshold: float = float(np.finfo(np.float32).min)
+
+    min_inputs: ClassVar[int] = 3
+    max_inputs: ClassVar[int | None] = 3
+
+    def boxes(self, priors: Shape) -> int:
+        """Returns the number of default boxes of the third input."""
+        return priors[2] // 4
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The classes that are detected."""
+        return tuple(label for label in range(self.num_classes) if label != self.background_label)
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[None]:
+        """The output's shape is not known before the run."""
+        expect_params(params, [])
+        locations, confidences, priors = inputs
+        if len(priors) < 3 or priors[:2] != (1, 2) or priors[2] % 4 or prod(priors[3:]) != 1:
+            raise OpError(f"default boxes have shape {priors}, expected 1 x 2 x (4 for each box)")
+        count = self.boxes(priors)
+        groups = 1 if self.share_location else self.num_classes
+        for what, shape, expected in (
+            ("locations", locations, count * groups * 4),
+            ("confidences", confidences, count * self.num_classes),
+        ):
+            if len(shape) < 2 or shape[1] != expected or prod(shape[2:]) != 1:
+                raise OpError(f"{what} have shape {shape}, expected N x {expected} for {count} boxes")
+        if locations[0] != confidences[0]:
+            raise OpError(f"locations are of {locations[0]} images and confidences of {confidences[0]}")
+        return (None,)
