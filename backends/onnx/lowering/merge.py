@@ -16,9 +16,9 @@ _ELTWISE = {"PROD": "Mul", "SUM": "Add", "MAX": "Max"}
 
 @lowers(Eltwise)
 def eltwise(build: Builder, node: Node, op: Eltwise) -> None:
-    """A chain of Mul, Add or Max from the left, after a Mul for each coefficient other than 1."""
+    """A chain of Mul, Add or Max from the left; in a sum after a Mul for each coefficient other than 1."""
     terms = list(node.inputs)
-    for number, coefficient in enumerate(op.coeff):
+    for number, coefficient in enumerate(op.coeff if op.operation == "SUM" else ()):
         if np.float32(coefficient) != 1:
             factor = build.number(coefficient, node, f"coeff{number}")
             terms[number] = build.node("Mul", [terms[number], factor], node)

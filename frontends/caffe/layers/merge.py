@@ -17,8 +17,10 @@ def read_eltwise(layer: Any) -> Reading:
     """Reads ``eltwise_param``."""
     param = layer.eltwise_param
     operation = _OPERATIONS[param.operation]
-    if operation == "SUM" and list(layer.top) == list(layer.bottom[:1]):
-        raise CannotReadError("a sum in place: Caffe clears the first bottom before it adds; give the top another name")
+    if operation != "PROD" and list(layer.top) == list(layer.bottom[:1]):
+        raise CannotReadError(
+            f"{operation} in place: Caffe clears the first bottom before it reads it; give the top another name"
+        )
     return Reading(Eltwise(operation, tuple(param.coeff)))
 
 

@@ -1,0 +1,418 @@
+"""Layers with parameters of their own, against real Caffe (OpenCV and stock equivalents for what it lacks)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.caffe.runtime import Net
+from nuqconv.backends.onnx import OnnxSession, batch_problems
+from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.passes import fold_affine
+
+from .equivalents import against_opencv, against_stock, random_inputs, save
+from .oracle import inputs_text, layer_text
+
+pytestmark = pytest.mark.caffe
+
+IMAGE = (2, 4, 7, 9)
+
+
+def one(kind, rest="", shape=IMAGE):
+    return inputs_text(data=shape) + "\n" + layer_text(kind, rest)
+
+
+def two(kind, rest, shape, part):
+    return inputs_text(data=shape, other=part) + "\n" + layer_text(kind, rest, bottoms=("data", "other"))
+
+
+def floats(*shape, seed=7):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [IMAGE, (3, 5), (2, 3, 4)])
+@pytest.mark.parametrize(
+    "rest", ["", "prelu_param { channel_shared: true }", "prelu_param { filler { type: 'constant' } }"]
+)
+def test_prelu(oracle, rest, shape):
+    oracle.check(one("PReLU", rest, shape))
+
+
+def test_prelu_needs_channels(tmp_path):
+    with pytest.raises(ModelError, match="input has 1 dimensions, expected at least 2"):
+        load_graph(*save(tmp_path, "net", one("PReLU", "", (4,)), {"out": ("PReLU", [floats(4)])}))
+
+
+OWN = [
+    "",
+    "axis: 0",
+    "axis: 2",
+    "axis: -1",
+    "axis: -3",
+    "num_axes: 2",
+    "num_axes: 3",
+    "axis: 0 num_axes: 4",
+    "axis: -2 num_axes: 2",
+    "num_axes: 0",
+    "axis: 3 num_axes: 0",
+    "num_axes: -1",
+    "axis: 0 num_axes: -1",
+    "axis: 2 num_axes: -1",
+    "axis: -1 num_axes: -1",
+]
+
+
+@pytest.mark.parametrize("param", OWN)
+@pytest.mark.parametrize("kind", ["Scale", "Bias"])
+def test_own_blob(oracle, kind, param):
+    oracle.check(one(kind, f"{kind.lower()}_param {{ {param} }}"))
+
+
+@pytest.mark.parametrize("param", OWN)
+def test_scale_with_bias(oracle, param):
+    oracle.check(one("Scale", f"scale_param {{ {param} bias_term: true }}"))
+
+
+PARTS = [
+    ("", (4,)),
+    ("", (4, 7)),
+    ("", (4, 7, 9)),
+    ("axis: 0", IMAGE),
+    ("axis: 0", (2,)),
+    ("axis: 0", (2, 4)),
+    ("axis: 2", (7,)),
+    ("axis: 2", (7, 9)),
+    ("axis: -1", (9,)),
+    ("axis: -3", (4, 7)),
+    ("axis: -4", (2, 4, 7)),
+    # With a second bottom num_axes has no meaning.
+    ("axis: 0 num_axes: 1", (2, 4)),
+    ("num_axes: 0", (4, 7)),
+    ("num_axes: -1", (4,)),
+]
+
+
+@pytest.mark.parametrize(("param", "part"), PARTS)
+@pytest.mark.parametrize("kind", ["Scale", "Bias", "Scale with bias"])
+def test_two_bottoms(oracle, kind, param, part):
+    layer, _, bias = kind.partition(" with ")
+    more = "bias_term: true" if bias else ""
+    graph = oracle.check(two(layer, f"{layer.lower()}_param {{ {param} {more} }}", IMAGE, part))
+    assert graph.node["out"].op.kind == layer
+    assert len(graph.node["out"].params) == int(bool(bias))
+
+
+@pytest.mark.parametrize("kind", ["Scale", "Bias"])
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (2, 3, 2, 2, 2)])
+@pytest.mark.parametrize("other", [False, True])
+def test_ranks(oracle, kind, shape, other):
+    rest = f"{kind.lower()}_param {{ axis: 0 }}"
+    oracle.check(two(kind, rest, shape, shape[:1]) if other else one(kind, rest, shape))
+
+
+@pytest.mark.parametrize("kind", ["Scale", "Bias"])
+def test_two_bottoms_in_place_and_twice_the_same(oracle, kind):
+    text = [
+        inputs_text(data=IMAGE),
+        layer_text("Pooling", "pooling_param { pool: AVE global_pooling: true }", name="gap"),
+        layer_text("Flatten", bottoms=("gap",), name="gate"),
+        layer_text("Power", "power_param { scale: 2 }", name="out"),
+        f'layer {{ name: "over" type: "{kind}" bottom: "out" bottom: "gate" top: "out" {kind.lower()}_param {{ axis: 0 }} }}',
+        layer_text(kind, f"{kind.lower()}_param {{ axis: 0 }}", bottoms=("out", "out"), name="self"),
+    ]
+    oracle.check("\n".join(text), rtol=1e-4)
+    graph = oracle.check("\n".join(text), rtol=1e-4, batch=5)
+    assert batch_problems(graph) == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_layout(oracle, data):
+    shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=5)))
+    kind = data.draw(st.sampled_from(["Scale", "Bias"]))
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    count = data.draw(st.integers(0, len(shape) - axis % len(shape)))
+    more = "bias_term: true" if kind == "Scale" and data.draw(st.booleans()) else ""
+    rest = f"{kind.lower()}_param {{ axis: {axis} {more} "
+    if count and data.draw(st.booleans()):
+        start = axis % len(shape)
+        oracle.check(two(kind, rest + "}", shape, shape[start : start + count]))
+    else:
+        whole = start + count == len(shape) if (start := axis % len(shape)) >= 0 else False
+        number = -1 if count and whole and data.draw(st.booleans()) else count
+        oracle.check(one(kind, rest + f"num_axes: {number} }}", shape))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest", "part", "message"),
+    [
+        ("Scale", "", (3,), "parameters have shapes 3, expected 4"),
+        ("Scale", "scale_param { axis: 0 }", (4,), "parameters have shapes 4, expected 2"),
+        ("Bias", "", (4, 7, 9, 1), "expected 4x7x9"),
+        ("Bias", "bias_param { axis: 4 }", (4,), "axis 4 is outside a shape of 4 dimensions"),
+    ],
+)
+def test_a_second_bottom_that_does_not_fit(tmp_path, kind, rest, part, message):
+    with pytest.raises(ModelError, match=message):
+        load_graph(*save(tmp_path, "net", two(kind, rest, IMAGE, part), {}))
+
+
+@pytest.mark.parametrize("kind", ["Scale", "Bias"])
+def test_num_axes_below_minus_one_is_refused(tmp_path, kind):
+    text = one(kind, f"{kind.lower()}_param {{ num_axes: -2 }}")
+    graph = load_graph(*save(tmp_path, "net", text, {"out": (kind, [floats(4)])}))
+    assert "num_axes -2" in graph.node["out"].op.reason
+
+
+def test_only_a_scale_with_its_own_factors_is_folded(oracle):
+    """A computed factor is no constant, whichever of its bottoms the convolution makes."""
+    text = [
+        inputs_text(data=(1, 3, 6, 6), other=(1, 4, 6, 6)),
+        layer_text("Convolution", "convolution_param { num_output: 4 kernel_size: 1 }", name="conv"),
+        layer_text("Scale", "scale_param { bias_term: true }", bottoms=("conv",), name="own"),
+        layer_text("Scale", "scale_param { axis: 0 bias_term: true }", bottoms=("own", "other"), name="first"),
+        layer_text(
+            "Convolution", "convolution_param { num_output: 4 kernel_size: 1 }", bottoms=("first",), name="conv2"
+        ),
+        layer_text("Scale", "scale_param { axis: 0 }", bottoms=("other", "conv2"), name="second"),
+    ]
+    graph = oracle.check("\n".join(text), rtol=1e-4)
+    result = fold_affine(graph)
+    assert dict(result.folded) == {"conv": ("own",)}
+    inputs = random_inputs(graph)
+    expected = OnnxSession(graph).run(inputs)["second"]
+    np.testing.assert_allclose(OnnxSession(result.graph).run(inputs)["second"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_parameter(oracle):
+    text = [
+        inputs_text(data=(5, 3, 4)),
+        'layer { name: "table" type: "Parameter" top: "table" parameter_param { shape { dim: 3 dim: 4 } } }',
+        layer_text("Bias", bottoms=("data", "table")),
+        'layer { name: "alone" type: "Parameter" top: "alone" parameter_param { shape { dim: 2 } } }',
+    ]
+    graph = oracle.check("\n".join(text))
+    assert graph.outputs == ("out", "alone")
+    oracle.check("\n".join(text), batch=2)
+
+
+def test_parameter_of_another_shape(tmp_path):
+    text = 'layer { name: "out" type: "Parameter" top: "out" parameter_param { shape { dim: 3 } } }'
+    with pytest.raises(ModelError, match="parameters have shapes 4, expected 3"):
+        load_graph(*save(tmp_path, "net", text, {"out": ("Parameter", [floats(4)])}))
+
+
+BLOB_SHAPES = [(1, 4, 1, 1), (1, 4), (4,)]
+
+
+@pytest.mark.parametrize("stored", BLOB_SHAPES)
+@pytest.mark.parametrize("kind", ["BN", "bn"])
+@pytest.mark.parametrize("shape", [IMAGE, (3, 4), (2, 4, 5)])
+def test_segnet_bn(oracle, kind, stored, shape):
+    data = inputs_text(data=shape) + "\n"
+    fork = layer_text(kind, "bn_param { bn_mode: INFERENCE scale_filler { type: 'constant' value: 1 } }")
+    stock = layer_text("Scale", "scale_param { bias_term: true }")
+    scale, shift = floats(4, seed=1), floats(4, seed=2)
+    graph = against_stock(
+        oracle,
+        data + fork,
+        data + stock,
+        fork_blobs={"out": (kind, [scale.reshape(stored), shift.reshape(stored)])},
+        stock_blobs={"out": ("Scale", [scale, shift])},
+    )
+    assert [graph.params[name].shape for name in graph.node["out"].params] == [stored, stored]
+
+
+@pytest.mark.parametrize("stored", BLOB_SHAPES)
+@pytest.mark.parametrize("rest", ["", "bn_param { eps: 0.01 momentum: 0.95 frozen: true slope_filler { value: 1 } }"])
+@pytest.mark.parametrize("shape", [IMAGE, (3, 4)])
+def test_bn_with_statistics(oracle, rest, stored, shape):
+    data = inputs_text(data=shape) + "\n"
+    eps = 0.01 if rest else 1e-5
+    slope, bias, mean = (floats(4, seed=seed) for seed in (1, 2, 3))
+    variance = np.abs(floats(4, seed=4)) + np.float32(0.1)
+    stock = [
+        layer_text("BatchNorm", f"batch_norm_param {{ eps: {eps} }}", name="norm"),
+        layer_text("Scale", "scale_param { bias_term: true }", bottoms=("norm",)),
+    ]
+    against_stock(
+        oracle,
+        data + layer_text("BN", rest),
+        data + "\n".join(stock),
+        fork_blobs={"out": ("BN", [array.reshape(stored) for array in (slope, bias, mean, variance)])},
+        stock_blobs={"norm": ("BatchNorm", [mean, variance, np.ones(1, np.float32)]), "out": ("Scale", [slope, bias])},
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rest", "blobs", "reason"),
+    [
+        ("", 2, "statistics of the batch at inference"),
+        ("bn_param { bn_mode: LEARN }", 2, "statistics of the batch at inference"),
+        ("bn_param { bn_mode: INFERENCE }", 4, "belong to different forks"),
+        ("", 3, "3 blobs"),
+        ("bn_param { var_eps: 0.1 }", 2, "fields of another fork"),
+    ],
+)
+def test_bn_refused(tmp_path, rest, blobs, reason):
+    stored = {"out": ("BN", [floats(1, 4, 1, 1)] * blobs)}
+    graph = load_graph(*save(tmp_path, "net", one("BN", rest), stored))
+    assert reason in graph.node["out"].op.reason
+    with pytest.raises(UnsupportedError, match=reason):
+        OnnxSession(graph)
+
+
+def test_bn_without_weights(tmp_path):
+    with pytest.raises(ModelError, match="needs 4 blobs"):
+        load_graph(*save(tmp_path, "net", one("BN"), {}))
+
+
+def normalized(across, shape, eps):
+    """Normalize in stock layers: the reciprocal length of what is normalized together, then two Scale layers."""
+    power = f"power_param {{ power: -0.5 shift: {eps} }}"
+    if across == "true":
+        layers = [
+            layer_text("Reduction", "reduction_param { operation: SUMSQ axis: 1 }", name="total"),
+            layer_text("Power", power, bottoms=("total",), name="inverse"),
+            layer_text("Scale", "scale_param { axis: 0 }", bottoms=("data", "inverse"), name="unit"),
+        ]
+    else:
+        rank = len(shape)
+        last = " ".join(f"order: {axis}" for axis in (0, *range(2, rank), 1))
+        back = " ".join(f"order: {axis}" for axis in (0, rank - 1, *range(1, rank - 1)))
+        layers = [
+            layer_text("Permute", f"permute_param {{ {last} }}", name="turned"),
+            layer_text(
+                "Reduction",
+                f"reduction_param {{ operation: SUMSQ axis: {rank - 1} }}",
+                bottoms=("turned",),
+                name="total",
+            ),
+            layer_text("Power", power, bottoms=("total",), name="inverse"),
+            layer_text("Scale", "scale_param { axis: 0 }", bottoms=("turned", "inverse"), name="flat"),
+            layer_text("Permute", f"permute_param {{ {back} }}", bottoms=("flat",), name="unit"),
+        ]
+    return "\n".join([*layers, layer_text("Scale", bottoms=("unit",))])
+
+
+@pytest.mark.parametrize("shape", [IMAGE, (1, 4, 1, 1), (3, 4, 5, 1), (2, 4, 3), (3, 4)])
+@pytest.mark.parametrize("eps", [1e-10, 0.5])
+@pytest.mark.parametrize("across", ["true", "false"])
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_normalize(oracle, across, shared, eps, shape):
+    more = "" if eps == 1e-10 else f"eps: {eps}"
+    rest = f"norm_param {{ across_spatial: {across} channel_shared: {shared} {more} scale_filler {{ value: 20 }} }}"
+    scales = np.full((), 1.7, np.float32) if shared == "true" else floats(4, seed=5)
+    data = inputs_text(data=shape) + "\n"
+    against_stock(
+        oracle,
+        data + layer_text("Normalize", rest),
+        data + normalized(across, shape, eps),
+        fork_blobs={"out": ("Normalize", [scales])},
+        stock_blobs={"out": ("Scale", [np.broadcast_to(scales, 4)])},
+    )
+
+
+@pytest.mark.parametrize("shape", [IMAGE, (1, 4, 1, 1), (3, 4, 5, 1)])
+@pytest.mark.parametrize("eps", ["", "eps: 0.5"])
+@pytest.mark.parametrize(("across", "shared"), [("true", "true"), ("false", "true"), ("false", "false")])
+def test_normalize_in_opencv(tmp_path, across, shared, eps, shape):
+    """OpenCV refuses a scale for each channel where the whole sample is normalized together."""
+    rest = f"norm_param {{ across_spatial: {across} channel_shared: {shared} {eps} scale_filler {{ value: 20 }} }}"
+    scales = floats(1, seed=5) if shared == "true" else floats(4, seed=5)
+    against_opencv(tmp_path, one("Normalize", rest, shape), blobs={"out": ("Normalize", [scales])})
+
+
+def test_normalize_of_five_dimensions_is_refused_as_by_caffe(tmp_path):
+    blobs = {"out": ("Normalize", [floats(1)])}
+    with pytest.raises(ModelError, match="input has 5 dimensions, expected 2 to 4"):
+        load_graph(*save(tmp_path, "net", one("Normalize", "", (1, 2, 3, 4, 5)), blobs))
+
+
+@pytest.mark.parametrize(("kind", "stored"), [("PReLU", ()), ("Normalize", ()), ("Normalize", (1, 1, 1, 1))])
+def test_shared_scalar_in_whatever_shape(tmp_path, kind, stored):
+    rest = "prelu_param { channel_shared: true }" if kind == "PReLU" else ""
+    outputs = [
+        OnnxSession(
+            load_graph(*save(tmp_path, "net", one(kind, rest), {"out": (kind, [np.full(shape, 0.5, np.float32)])}))
+        )
+        for shape in ((1,), stored)
+    ]
+    data = {"data": floats(*IMAGE)}
+    np.testing.assert_array_equal(outputs[0].run(data)["out"], outputs[1].run(data)["out"])
+
+
+@pytest.mark.parametrize("kind", ["L2Norm", "L2Normalize", "L2Normalization"])
+@pytest.mark.parametrize("shape", [(3, 8), (3, 8, 1, 1)])
+def test_l2_norm(oracle, kind, shape):
+    data = inputs_text(data=shape) + "\n"
+    stock = normalized("true", shape, 0).removesuffix(layer_text("Scale", bottoms=("unit",)))
+    graph = against_stock(oracle, data + layer_text(kind), data + stock.replace('"unit"', '"out"'))
+    found = OnnxSession(graph).run({"data": np.zeros(shape, np.float32)})["out"]
+    assert not found.any()
+
+
+def test_l2_norm_of_positions_is_refused(tmp_path):
+    graph = load_graph(*save(tmp_path, "net", one("L2Norm"), {}))
+    with pytest.raises(
+        UnsupportedError, match="forks differ in whether its positions are normalized together or apart"
+    ):
+        OnnxSession(graph)
+
+
+STOCK = [
+    layer_text("PReLU", name="a"),
+    layer_text("Scale", "scale_param { axis: 2 num_axes: -1 bias_term: true }", bottoms=("a",), name="b"),
+    layer_text("Bias", "bias_param { num_axes: 0 }", bottoms=("b",), name="c"),
+    layer_text("Scale", "scale_param { axis: 0 bias_term: true }", bottoms=("c", "data"), name="d"),
+    'layer { name: "split" type: "Split" bottom: "d" top: "e" top: "f" }',
+    layer_text("Exp", "exp_param { scale: 0.1 }", bottoms=("e",), name="g"),
+    'layer { name: "quiet" type: "Silence" bottom: "f" }',
+    'layer { name: "over" type: "ELU" bottom: "g" top: "g" elu_param { alpha: 0.5 } }',
+    'layer { name: "table" type: "Parameter" top: "table" parameter_param { shape { dim: 4 } } }',
+    layer_text("Bias", bottoms=("g", "table")),
+]
+
+
+def test_written_back_and_run_by_caffe(oracle):
+    graph, net = oracle.load(inputs_text(data=IMAGE) + "\n" + "\n".join(STOCK), np.random.default_rng(0))
+    inputs = random_inputs(graph)
+    with net:
+        expected = net.run(inputs, ["out"])["out"]
+    model, weights = oracle.folder / "again.prototxt", oracle.folder / "again.caffemodel"
+    write_caffe(graph, model, weights)
+    with Net(model, weights, process=oracle.process) as again:
+        np.testing.assert_array_equal(again.run(inputs, ["out"])["out"], expected)
+    np.testing.assert_allclose(OnnxSession(load_graph(model, weights)).run(inputs)["out"], expected, rtol=1e-4)
+
+
+def test_forks_layers_are_written_back_with_the_blobs_that_they_had(tmp_path):
+    text = [
+        inputs_text(data=(2, 4, 3, 3), gate=(2, 4)),
+        layer_text("BN", "bn_param { bn_mode: INFERENCE }", name="bn"),
+        layer_text("Normalize", "norm_param { across_spatial: false }", bottoms=("bn",), name="norm"),
+        layer_text("Axpy", bottoms=("gate", "norm", "data")),
+    ]
+    blobs = {"bn": ("BN", [floats(1, 4, 1, 1)] * 2), "norm": ("Normalize", [np.array(3, np.float32)])}
+    graph = load_graph(*save(tmp_path, "net", "\n".join(text), blobs))
+    model, weights = tmp_path / "again.prototxt", tmp_path / "again.caffemodel"
+    write_caffe(graph, model, weights)
+    again = load_graph(model, weights)
+    assert again.nodes == graph.nodes
+    assert shapes_in(weights) == {"bn": [(1, 4, 1, 1)] * 2, "norm": [()]}
+    inputs = random_inputs(graph)
+    np.testing.assert_array_equal(OnnxSession(again).run(inputs)["out"], OnnxSession(graph).run(inputs)["out"])
+
+
+def shapes_in(weights: Path):
+    net = NetParameter()
+    net.ParseFromString(weights.read_bytes())
+    return {layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in net.layer if layer.blobs}
