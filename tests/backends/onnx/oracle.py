@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +77,23 @@ class Oracle:
         return load_graph(model, weights), Net(model, weights, process=self.process)
 
     def check(
-        self, text: str, *, rtol: float = 1e-5, atol: float = 1e-5, change=None, seed: int = 0, batch: int | None = None
+        self,
+        text: str,
+        *,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        change=None,
+        seed: int = 0,
+        batch: int | None = None,
+        feeds: Mapping[str, Array] | None = None,
     ) -> Graph:
-        """Runs both and compares every blob; returns the graph."""
+        """Runs both and compares every blob; returns the graph. Inputs that ``feeds`` does not give are random."""
         rng = np.random.default_rng(seed)
         graph, net = self.load(text, rng, change)
         with net:
             shapes = {item.name: (batch or item.shape[0], *item.shape[1:]) for item in graph.inputs}
             inputs = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+            inputs.update(feeds or {})
             values = [name for name in graph.consumers if name not in inputs and graph.storage_name(name) == name]
             theirs = net.run(inputs, values)
             ours = OnnxSession(graph, outputs=values, threads=1).run(inputs)
