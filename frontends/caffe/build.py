@@ -323,9 +323,13 @@ class _Builder:
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             stored = self.weights.layers.get(message.name)
-            return reading.by_blobs(len(stored.blobs) if stored is not None else 0) if reading.by_blobs else reading
+            if reading.by_blobs:
+                reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
         except CannotReadError as error:
             return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
+        if reading.note:
+            self.notes.append(f"{self._place(layer)}: {reading.note}")
+        return reading
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
         if self.allow_unknown:

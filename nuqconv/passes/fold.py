@@ -1,4 +1,4 @@
-"""Folds BatchNorm and Scale into the weights of a neighbouring layer."""
+"""Folds BatchNorm, BN and Scale into the weights of a neighbouring layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.ir import Array, Graph, Node, read_only
-from nuqconv.ir.ops import BatchNorm, Convolution, Deconvolution, InnerProduct, Scale
+from nuqconv.ir.ops import BN, BatchNorm, Convolution, Deconvolution, InnerProduct, Scale
 
 __all__ = ["FoldResult", "fold_affine"]
 
@@ -26,7 +26,7 @@ class FoldResult:
 
 
 def fold_affine(graph: Graph, skip: Collection[str] = ()) -> FoldResult:
-    """Folds chains of BatchNorm and Scale into Convolution, Deconvolution and InnerProduct.
+    """Folds chains of BatchNorm, BN and Scale into Convolution, Deconvolution and InnerProduct.
 
     ::
 
@@ -124,7 +124,7 @@ class _Folder:
     def _is_affine(self, node: Node) -> bool:
         if node.name in self.skip or node.name not in self.nodes:
             return False
-        if isinstance(node.op, BatchNorm):
+        if isinstance(node.op, BatchNorm | BN):
             return True
         rank = len(self.graph.shapes[node.inputs[0]] or ())
         on_channels = isinstance(node.op, Scale) and len(node.inputs) == 1 and node.op.axis in (1, 1 - rank)
@@ -138,6 +138,13 @@ class _Folder:
             scale = 0.0 if count[0] == 0 else 1.0 / count[0]
             factor = 1.0 / np.sqrt(variance * scale + node.op.eps)
             return factor, -mean * scale * factor
+        if isinstance(node.op, BN):
+            factor, shift, *statistics = (value.ravel() for value in values)
+            if not statistics:
+                return factor, shift
+            mean, variance = statistics
+            factor = factor / np.sqrt(variance + node.op.eps)
+            return factor, shift - mean * factor
         return values[0], values[1] if len(values) > 1 else np.zeros_like(values[0])
 
     def _weights(self, node: Node) -> tuple[_Vector, _Vector]:

@@ -29,12 +29,12 @@ from nuqconv.ir.ops import (
 __all__: list[str] = []
 
 
-def _plain(make: Callable[[], Op]) -> LayerReader:
+def _plain(make: Callable[[], Op], note: str = "") -> LayerReader:
     """A reader for a layer without parameters that change its result."""
 
     def read(layer: Any) -> Reading:
         del layer
-        return Reading(make())
+        return Reading(make(), note=note)
 
     return read
 
@@ -43,11 +43,16 @@ reads("AbsVal")(_plain(AbsVal))
 reads("BNLL")(_plain(BNLL))
 reads("Silence")(_plain(Silence))
 reads("ReLU6")(_plain(lambda: Clip(0.0, 6.0)))
-# One fork's HardSwish has other constants (x / 5 + 1 / 2); all others, and OpenCV, agree on x / 6 + 1 / 2.
-reads("HSwish", "HardSwish", "Hswish", "hswish")(_plain(HSwish))
+reads("HSwish", "Hswish", "hswish")(_plain(HSwish))
+# Three forks and OpenCV agree on this form.
+reads("HardSwish")(
+    _plain(HSwish, "read as x * min(max(x + 3, 0), 6) / 6; one fork has x * min(max(0.2 * x + 0.5, 0), 1)")
+)
 # HardSigmoid is left out: its constants differ from fork to fork.
 reads("HSigmoid", "Hsigmoid", "hsigmoid")(_plain(HSigmoid))
-reads("L2Norm", "L2Normalize", "L2Normalization", dialects=True)(_plain(L2Norm))
+reads("L2Norm", "L2Normalize", "L2Normalization", dialects=True)(
+    _plain(L2Norm, "read as x / sqrt(sum(x * x)) of each sample; forks add different small numbers to the sum")
+)
 
 
 @reads("Split")

@@ -35,12 +35,14 @@ class Reading:
         convert: What turns a stored blob into the operator's parameter, where they differ; raises CannotReadError.
         by_blobs: Where forks store different blobs: takes their number (0 if there are none) and returns the reading that counts; raises
             CannotReadError.
+        note: What was chosen where forks differ, in words for the user.
     """
 
     op: Op
     param_ranks: tuple[int | None, ...] = ()
     convert: Callable[[Array], Array] | None = None
     by_blobs: Callable[[int], Reading] | None = None
+    note: str = ""
 
 
 LayerReader = Callable[[Any], Reading]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession, batch_problems
+from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
@@ -252,6 +254,33 @@ def test_bn_with_statistics(oracle, rest, stored, shape):
     )
 
 
+@pytest.mark.parametrize("blobs", [2, 4])
+def test_bn_is_folded(tmp_path, blobs):
+    """Before and after a convolution; the numbers stay."""
+    rest = "bn_param { bn_mode: INFERENCE }" if blobs == 2 else "bn_param { eps: 0.01 }"
+    text = [
+        inputs_text(data=(2, 3, 6, 6)),
+        layer_text("BN", rest, name="before"),
+        layer_text(
+            "Convolution", "convolution_param { num_output: 4 kernel_size: 3 }", bottoms=("before",), name="conv"
+        ),
+        layer_text("BN", rest, bottoms=("conv",), name="after"),
+    ]
+    stored = {"conv": ("Convolution", [floats(4, 3, 3, 3), floats(4)])}
+    for name, channels in (("before", 3), ("after", 4)):
+        arrays = [floats(1, channels, 1, 1, seed=seed) for seed in (1, 2, 3)] + [
+            np.abs(floats(1, channels, 1, 1)) + np.float32(0.1)
+        ]
+        stored[name] = ("BN", arrays[:blobs])
+    graph = load_graph(*save(tmp_path, "net", "\n".join(text), stored))
+    result = fold_affine(graph)
+    assert dict(result.folded) == {"conv": ("before", "after")}
+    inputs = random_inputs(graph)
+    np.testing.assert_allclose(
+        OnnxSession(result.graph).run(inputs)["after"], OnnxSession(graph).run(inputs)["after"], rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("rest", "blobs", "reason"),
     [
@@ -416,3 +445,66 @@ def shapes_in(weights: Path):
     net = NetParameter()
     net.ParseFromString(weights.read_bytes())
     return {layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in net.layer if layer.blobs}
+
+
+EVERY = [
+    layer_text("BN", "bn_param { bn_mode: INFERENCE }", name="bn"),
+    layer_text("BN", bottoms=("bn",), name="bn4"),
+    layer_text(
+        "Normalize", "norm_param { across_spatial: false channel_shared: false }", bottoms=("bn4",), name="norm"
+    ),
+    layer_text("Normalize", bottoms=("norm",), name="norm2"),
+    layer_text("Pooling", "pooling_param { pool: AVE global_pooling: true }", bottoms=("bn",), name="gap"),
+    layer_text("L2Norm", bottoms=("gap",), name="unit"),
+    layer_text("Axpy", bottoms=("unit", "norm2", "data"), name="axpy"),
+    layer_text("Flatten", bottoms=("unit",), name="gate"),
+    layer_text("Axpy", bottoms=("gate", "axpy", "data"), name="axpy2"),
+    layer_text("Scale", "scale_param { axis: 0 }", bottoms=("axpy2", "gate"), name="gated"),
+    layer_text("Bias", "bias_param { axis: 0 }", bottoms=("gated", "gate"), name="moved"),
+    layer_text("PReLU", bottoms=("moved",), name="prelu"),
+    layer_text("Clip", "clip_param { min: 3 max: -3 }", bottoms=("prelu",), name="crossed"),
+    layer_text("Clip", "clip_param { min: -3 max: 3 }", bottoms=("prelu",), name="clip"),
+    *(
+        layer_text(kind, bottoms=("clip",), name=kind)
+        for kind in ("HSwish", "HSigmoid", "Swish", "Threshold", "BNLL", "ELU", "AbsVal")
+    ),
+    layer_text("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }", bottoms=("clip",), name="exp"),
+    layer_text("Log", "log_param { base: 2 scale: 0.5 shift: 1 }", bottoms=("exp",), name="log"),
+    layer_text("Exp", bottoms=("clip",), name="plain"),
+    layer_text("Log", bottoms=("exp",), name="plainlog"),
+    layer_text(
+        "Eltwise", "eltwise_param { operation: MAX coeff: [1, 2, 3] }", bottoms=("exp", "log", "clip"), name="max"
+    ),
+    'layer { name: "split" type: "Split" bottom: "log" top: "e" top: "f" }',
+    'layer { name: "quiet" type: "Silence" bottom: "f" bottom: "max" }',
+    'layer { name: "table" type: "Parameter" top: "table" parameter_param { shape { dim: 4 } } }',
+    layer_text("Bias", bottoms=("e", "table")),
+]
+
+
+def test_every_opset_and_an_open_batch(tmp_path):
+    """All of these layers are valid ONNX in each opset, with inferred shapes that agree, and give the same numbers."""
+    blobs = {
+        "bn": ("BN", [floats(1, 4, 1, 1)] * 2),
+        "bn4": ("BN", [np.abs(floats(1, 4)) + np.float32(0.1)] * 4),
+        "norm": ("Normalize", [floats(4)]),
+        "norm2": ("Normalize", [floats(1)]),
+        "prelu": ("PReLU", [floats(4)]),
+        "table": ("Parameter", [floats(4)]),
+    }
+    graph = load_graph(*save(tmp_path, "net", inputs_text(data=IMAGE) + "\n" + "\n".join(EVERY), blobs))
+    assert "max" not in graph.outputs
+    inputs, values = random_inputs(graph), [name for name in graph.consumers if name != "data"]
+    expected = OnnxSession(graph, outputs=values, threads=1).run(inputs)
+    twice = {"data": np.concatenate([inputs["data"]] * 2)}
+    for opset in range(MIN_OPSET, newest_opset() + 1):
+        for dynamic in (False, True):
+            model = to_onnx(graph, opset=opset, dynamic_batch=dynamic)
+            onnx.checker.check_model(model, full_check=True)
+            onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+            found = OnnxSession(model, outputs=values, threads=1).run(twice if dynamic else inputs)
+            for name in values:
+                wanted = expected[name]
+                if dynamic and name != "table":
+                    wanted = np.concatenate([wanted] * 2)
+                np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-6, err_msg=f"{name}, opset {opset}")
