@@ -104,6 +104,8 @@ def read_detection_output(layer: Any) -> Reading:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected locations, confidences and default boxes")
     if param.num_classes < 1 or (param.num_classes == 1 and param.background_label_id == 0):
         raise CannotReadError("num_classes leaves no class beside the background")
+    if param.share_location and param.background_label_id == -1:
+        raise CannotReadError("background_label_id -1 with share_location: Caffe's layer then decodes no box")
     if nms.eta != 1:
         raise CannotReadError(f"eta {nms.eta:g}: a threshold that falls while boxes are suppressed")
     if not 0 <= nms.nms_threshold <= 1:

@@ -1,0 +1,363 @@
+"""PriorBox and DetectionOutput against OpenCV, and against a plain loop of the published layer for what OpenCV does otherwise or lacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx.opset import newest_opset
+from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.ir.ops import Opaque
+from tests.support.detections import in_caffes_order
+
+from .opencv import graph_of, opencv_run
+from .oracle import inputs_text, layer_text
+
+PRIORS = [
+    ("min_size: 60", (3, 5), (50, 70)),
+    ("min_size: 60 max_size: 110", (3, 5), (50, 70)),
+    ("min_size: 60 aspect_ratio: 2", (3, 5), (50, 70)),
+    ("min_size: 60 max_size: 110 aspect_ratio: [2, 3]", (3, 5), (50, 70)),
+    ("min_size: 60 max_size: 110 aspect_ratio: [2, 3] flip: false", (3, 5), (50, 70)),
+    ("min_size: 60 aspect_ratio: [1, 2, 2, 0.5, 3] flip: true", (3, 5), (50, 70)),
+    ("min_size: [20, 40] max_size: [40, 90] aspect_ratio: 2", (2, 3), (100, 90)),
+    ("min_size: [20, 40, 7]", (2, 3), (100, 90)),
+    ("min_size: 60 clip: true", (3, 5), (50, 70)),
+    ("min_size: 60 max_size: 110 aspect_ratio: 3 clip: true", (3, 5), (50, 70)),
+    ("min_size: 60 variance: 0.2", (3, 5), (50, 70)),
+    ("min_size: 60 variance: [0.1, 0.15, 0.2, 0.25]", (3, 5), (50, 70)),
+    ("min_size: 60 step: 16", (3, 5), (50, 70)),
+    ("min_size: 60 step_h: 16 step_w: 12.5", (3, 5), (50, 70)),
+    ("min_size: 60 offset: 0.25", (3, 5), (50, 70)),
+    ("min_size: 60 offset: 0 step: 8", (3, 5), (50, 70)),
+    ("min_size: 30 max_size: 60 aspect_ratio: 2 variance: [0.1, 0.1, 0.2, 0.2] step: 8", (38, 38), (300, 300)),
+    ("min_size: 13 max_size: 17 aspect_ratio: [1.7, 2.3, 0.4] offset: 0.3", (7, 4), (61, 83)),
+]
+
+
+def prior_text(param, cells, image):
+    text = [
+        inputs_text(feature=(1, 2, *cells), image=(1, 3, *image)),
+        layer_text("PriorBox", f"prior_box_param {{ {param} }}", bottoms=("feature", "image")),
+    ]
+    return "\n".join(text)
+
+
+def prior_inputs(cells, image):
+    return {"feature": np.zeros((1, 2, *cells), np.float32), "image": np.zeros((1, 3, *image), np.float32)}
+
+
+def for_opencv(param):
+    """The published layer's defaults: OpenCV knows none for the variance, and clips if it is not told."""
+    for name, value in (("variance", "0.1"), ("clip", "false")):
+        param += "" if name in param else f" {name}: {value}"
+    return param
+
+
+@pytest.mark.parametrize(("param", "cells", "image"), PRIORS)
+def test_prior_box(tmp_path, param, cells, image):
+    text, inputs = prior_text(param, cells, image), prior_inputs(cells, image)
+    graph = graph_of(tmp_path, text)
+    found = OnnxSession(graph).run(inputs)["out"]
+    expected = opencv_run(tmp_path, prior_text(for_opencv(param), cells, image), inputs)
+    assert found.shape == expected.shape == graph.shapes["out"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "image"), [("img_size: 64", (64, 64)), ("img_h: 90 img_w: 31", (90, 31))])
+@pytest.mark.parametrize("param", ["min_size: 20 max_size: 31 aspect_ratio: 2", "min_size: 20 step: 5 clip: true"])
+def test_prior_box_of_a_given_image_size(tmp_path, size, image, param):
+    """OpenCV does not read img_size; it stands for an image of that size."""
+    given, real = graph_of(tmp_path, prior_text(f"{param} {size}", (3, 5), (50, 70))), prior_inputs((3, 5), (50, 70))
+    text = prior_text(for_opencv(param), (3, 5), image)
+    expected = opencv_run(tmp_path, text, prior_inputs((3, 5), image))
+    np.testing.assert_allclose(OnnxSession(given).run(real)["out"], expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("param", "reason"),
+    [
+        ("", "min_size"),
+        ("min_size: 0", "min_size"),
+        ("min_size: 30.5", "not whole"),
+        ("min_size: 30 max_size: 60.5", "not whole"),
+        ("min_size: 30 max_size: [40, 50]", "max_size"),
+        ("min_size: 30 max_size: 30", "larger"),
+        ("min_size: 30 variance: [0.1, 0.2]", "variance"),
+        ("min_size: 30 variance: -1", "variance"),
+        ("min_size: 30 aspect_ratio: 0", "aspect_ratio"),
+        ("min_size: 30 img_size: 3 img_h: 4", "img_size"),
+        ("min_size: 30 img_h: 4", "img_w"),
+        ("min_size: 30 step: 3 step_h: 4", "step"),
+        ("min_size: 30 step_h: 4", "step_w"),
+    ],
+)
+def test_prior_box_refused(tmp_path, param, reason):
+    graph = graph_of(tmp_path, prior_text(param, (2, 2), (9, 9)))
+    assert isinstance(graph.node["out"].op, Opaque)
+    assert reason in graph.node["out"].op.reason
+
+
+COUNT, CLASSES = 24, 4
+
+
+def detection_text(param, batch=2, groups=1, count=COUNT, classes=CLASSES):
+    text = [
+        inputs_text(loc=(batch, count * groups * 4), conf=(batch, count * classes), priors=(1, 2, count * 4, 1)),
+        layer_text(
+            "DetectionOutput",
+            f"detection_output_param {{ num_classes: {classes} {param} }}",
+            bottoms=("loc", "conf", "priors"),
+        ),
+    ]
+    return "\n".join(text)
+
+
+def detection_inputs(batch=2, groups=1, count=COUNT, classes=CLASSES, seed=0):
+    rng = np.random.default_rng(seed)
+    middle, size = rng.uniform(0.2, 0.8, (count, 2)), rng.uniform(0.1, 0.5, (count, 2))
+    boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1)
+    variances = np.broadcast_to([0.1, 0.12, 0.2, 0.25], boxes.shape)
+    scores = rng.uniform(0, 1, (batch, count, classes))
+    arrays = {
+        "loc": rng.standard_normal((batch, count * groups * 4)) / 2,
+        "conf": (scores / scores.sum(axis=2, keepdims=True)).reshape(batch, -1),
+        "priors": np.stack([boxes.ravel(), variances.ravel()])[np.newaxis, ..., np.newaxis],
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def decode(code, loc, prior, variance, encoded):
+    factors = np.ones(4, np.float32) if encoded else variance
+    size = prior[2:] - prior[:2]
+    if code == "CORNER":
+        return prior + factors * loc
+    if code == "CORNER_SIZE":
+        return prior + factors * loc * np.tile(size, 2)
+    centre = factors[:2] * loc[:2] * size + (prior[:2] + prior[2:]) / 2
+    half = np.exp(factors[2:] * loc[2:]) * size / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+def overlap(one, two):
+    low, high = np.maximum(one[:2], two[:2]), np.minimum(one[2:], two[2:])
+    if (high - low).min() <= 0:
+        return 0.0
+    areas = [0.0 if (box[2:] < box[:2]).any() else float(np.prod(box[2:] - box[:2])) for box in (one, two)]
+    inner = float(np.prod(high - low))
+    return inner / (sum(areas) - inner)
+
+
+def published(inputs, classes=CLASSES, *, shared=True, background=0, nms=0.3, top=-1, code="CORNER", encoded=False,
+              keep=-1, confidence=-np.inf):  # fmt: skip
+    """The published Caffe layer in plain loops."""
+    batch = len(inputs["loc"])
+    priors, variances = inputs["priors"].reshape(2, -1, 4)
+    loc = inputs["loc"].reshape(batch, len(priors), 1 if shared else classes, 4)
+    conf = inputs["conf"].reshape(batch, len(priors), classes)
+    rows = []
+    for image in range(batch):
+        found = []
+        for label in range(classes):
+            if label == background:
+                continue
+            boxes = [
+                decode(code, loc[image, n, 0 if shared else label], priors[n], variances[n], encoded)
+                for n in range(len(priors))
+            ]
+            order = sorted((n for n in range(len(priors)) if conf[image, n, label] > confidence),
+                           key=lambda n: -conf[image, n, label])  # fmt: skip
+            kept = []
+            for n in order[:top] if top > -1 else order:
+                if all(overlap(boxes[n], boxes[other]) <= nms for other in kept):
+                    kept.append(n)
+            found += [(image, label, conf[image, n, label], *boxes[n]) for n in kept]
+        if -1 < keep < len(found):
+            best = sorted(range(len(found)), key=lambda n: -found[n][2])[:keep]
+            found = [found[n] for n in sorted(best)]
+        rows += found
+    if not rows:
+        rows = [(image, *[-1] * 6) for image in range(batch)]
+    return np.array(rows, np.float32)[np.newaxis, np.newaxis]
+
+
+NMS = "nms_param { nms_threshold: 0.45 top_k: 20 }"
+CASES = [
+    ("", {}),
+    ("code_type: CENTER_SIZE", {"code": "CENTER_SIZE"}),
+    ("code_type: CORNER_SIZE", {"code": "CORNER_SIZE"}),
+    ("code_type: CORNER variance_encoded_in_target: true", {"encoded": True}),
+    ("code_type: CENTER_SIZE variance_encoded_in_target: true", {"code": "CENTER_SIZE", "encoded": True}),
+    ("code_type: CORNER_SIZE variance_encoded_in_target: true", {"code": "CORNER_SIZE", "encoded": True}),
+    ("nms_param { nms_threshold: 0.6 }", {"nms": 0.6}),
+    ("nms_param { nms_threshold: 0 }", {"nms": 0.0}),
+    ("nms_param { nms_threshold: 1 }", {"nms": 1.0}),
+    ("nms_param { top_k: 5 }", {"top": 5}),
+    ("nms_param { top_k: 1000 eta: 1 }", {"top": 1000}),
+    ("nms_param { top_k: -1 }", {}),
+    ("keep_top_k: 7", {"keep": 7}),
+    ("keep_top_k: 1", {"keep": 1}),
+    ("keep_top_k: 1000", {"keep": 1000}),
+    ("confidence_threshold: 0.3", {"confidence": 0.3}),
+    ("confidence_threshold: 0.3 keep_top_k: 7 nms_param { top_k: 4 }", {"confidence": 0.3, "keep": 7, "top": 4}),
+    ("confidence_threshold: 0.55 keep_top_k: 30", {"confidence": 0.55, "keep": 30}),
+    ("background_label_id: 2", {"background": 2}),
+    ("background_label_id: 7", {"background": 7}),
+    ("background_label_id: 3 keep_top_k: 9", {"background": 3, "keep": 9}),
+    (f"{NMS} code_type: CENTER_SIZE keep_top_k: 15 confidence_threshold: 0.1",
+     {"nms": 0.45, "top": 20, "code": "CENTER_SIZE", "keep": 15, "confidence": 0.1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("param", "meaning"), CASES)
+def test_detection_output(tmp_path, param, meaning, shared):
+    groups = 1 if shared else CLASSES
+    text = detection_text(f"share_location: {str(shared).lower()} {param}", groups=groups)
+    inputs = detection_inputs(groups=groups)
+    session = OnnxSession(graph_of(tmp_path, text))
+    found = session.run(inputs)["out"]
+    expected = published(inputs, shared=shared, **meaning)
+    assert found.shape == expected.shape
+    assert (found[0, 0, :, 0] == 1).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    "param",
+    [
+        "code_type: CENTER_SIZE",
+        "code_type: CORNER",
+        "code_type: CENTER_SIZE variance_encoded_in_target: true",
+        "code_type: CORNER variance_encoded_in_target: true",
+        "code_type: CENTER_SIZE confidence_threshold: 0.3 nms_param { nms_threshold: 0.45 top_k: 4 }",
+        "code_type: CENTER_SIZE background_label_id: 2",
+        "code_type: CENTER_SIZE background_label_id: 7",
+    ],
+)
+@pytest.mark.parametrize("keep", [11, 400])
+def test_detection_output_is_opencvs(tmp_path, param, keep, shared):
+    groups = 1 if shared else CLASSES
+    nms = "" if "nms_param" in param else NMS
+    if "background_label_id" not in param:
+        param += " background_label_id: 0"
+    text = detection_text(f"share_location: {str(shared).lower()} {param} keep_top_k: {keep} {nms}", groups=groups)
+    inputs = detection_inputs(groups=groups, seed=1)
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    if "variance_encoded" in param:
+        # OpenCV then wants the boxes alone.
+        text, inputs = text.replace("dim: 1 dim: 2", "dim: 1 dim: 1"), {**inputs, "priors": inputs["priors"][:, :1]}
+    expected = in_caffes_order(opencv_run(tmp_path, text, inputs))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nothing_found(tmp_path, batch):
+    """The published layer then makes one row of -1 for each image; OpenCV gives zeros."""
+    text = detection_text("confidence_threshold: 0.99", batch=batch)
+    inputs = detection_inputs(batch=batch)
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    np.testing.assert_array_equal(found, published(inputs, confidence=0.99))
+    assert found.shape == (1, 1, batch, 7)
+
+
+def test_an_image_without_detections_beside_one_with(tmp_path):
+    text, inputs = detection_text("confidence_threshold: 0.5"), detection_inputs()
+    inputs["conf"][0] = 0.1
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    assert set(found[0, 0, :, 0]) == {1.0}
+    np.testing.assert_allclose(found, published(inputs, confidence=0.5), rtol=1e-5, atol=1e-6)
+
+
+def test_equal_confidences_go_by_number(tmp_path):
+    text, inputs = detection_text("nms_param { top_k: 6 nms_threshold: 0.5 }"), detection_inputs()
+    inputs["conf"][:] = np.float32(0.25)
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    np.testing.assert_allclose(found, published(inputs, top=6, nms=0.5), rtol=1e-5, atol=1e-6)
+
+
+def test_boxes_that_end_before_they_begin_overlap_nothing(tmp_path):
+    text, inputs = detection_text("confidence_threshold: 0"), detection_inputs()
+    priors = inputs["priors"].reshape(2, -1, 4)
+    priors[0, ::2] = priors[0, ::2][:, [2, 1, 0, 3]]
+    priors[0, ::3] = priors[0, ::3][:, [0, 3, 2, 1]]
+    inputs["loc"] *= np.float32(0.1)
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    np.testing.assert_allclose(found, published(inputs, confidence=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_any_batch_and_every_opset(tmp_path, shared):
+    groups = 1 if shared else CLASSES
+    text = "\n".join([
+        inputs_text(loc=(1, COUNT * groups * 4), conf=(1, COUNT * CLASSES)),
+        layer_text("Flatten", "flatten_param { axis: 1 }", bottoms=("loc",), name="feature"),
+        layer_text("Reshape", "reshape_param { shape { dim: [0, 4, -1, 2] } }", bottoms=("loc",), name="map"),
+        layer_text("PriorBox", "prior_box_param { min_size: 20 aspect_ratio: [2, 3] step: 7 }", bottoms=("map", "map"),
+                   name="priors"),
+        layer_text("DetectionOutput", f"detection_output_param {{ num_classes: {CLASSES} {NMS} keep_top_k: 9 "
+                   f"share_location: {str(shared).lower()} code_type: CENTER_SIZE }}",
+                   bottoms=("loc", "conf", "priors")),
+    ])  # fmt: skip
+    # One cell for each five boxes: as many boxes as the locations need.
+    text = text.replace("min_size: 20 aspect_ratio: [2, 3]", "min_size: [20, 30]" if shared else "min_size: 20")
+    if not shared:
+        text = text.replace("dim: [0, 4, -1, 2]", "dim: [0, 16, -1, 2]")
+    else:
+        text = text.replace("dim: [0, 4, -1, 2]", "dim: [0, 8, -1, 2]")
+    graph = graph_of(tmp_path, text)
+    assert not batch_problems(graph)
+    inputs = {name: array for name, array in detection_inputs(3, groups).items() if name != "priors"}
+    priors = OnnxSession(graph, outputs=["priors"]).run(inputs)["priors"]
+    expected = published({**inputs, "priors": priors}, shared=shared, nms=0.45, top=20, keep=9, code="CENTER_SIZE")
+    for opset in (13, 15, 17, 18, 20, 22, newest_opset()):
+        model = to_onnx(graph, opset=opset, dynamic_batch=True)
+        assert [dim.dim_param or dim.dim_value for dim in model.graph.output[-1].type.tensor_type.shape.dim] == [
+            1, 1, "detections", 7,
+        ]  # fmt: skip
+        found = OnnxSession(model).run(inputs)["out"]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("param", "reason"),
+    [
+        ("nms_param { eta: 0.9 }", "eta 0.9"),
+        ("nms_param { nms_threshold: 1.5 }", "nms_threshold"),
+        ("nms_param { nms_threshold: -1 }", "nms_threshold"),
+        ("nms_param { top_k: 0 }", "top_k 0"),
+        ("keep_top_k: 0", "keep_top_k 0"),
+        ("background_label_id: -1", "decodes no box"),
+    ],
+)
+def test_detection_output_refused(tmp_path, param, reason):
+    graph = graph_of(tmp_path, detection_text(param))
+    assert reason in graph.node["out"].op.reason
+    with pytest.raises(UnsupportedError, match=r"out.*DetectionOutput"):
+        to_onnx(graph)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ({"loc": (2, 95), "conf": (2, 96), "priors": (1, 2, 96)}, "locations have shape"),
+        ({"loc": (2, 96), "conf": (2, 95), "priors": (1, 2, 96)}, "confidences have shape"),
+        ({"loc": (2, 96), "conf": (2, 96), "priors": (1, 1, 96)}, "default boxes have shape"),
+        ({"loc": (2, 96), "conf": (1, 96), "priors": (1, 2, 96)}, "of 2 images"),
+    ],
+)
+def test_shapes_that_do_not_fit(tmp_path, shapes, reason):
+    layer = layer_text("DetectionOutput", "detection_output_param { num_classes: 4 }", bottoms=tuple(shapes))
+    with pytest.raises(ModelError, match=reason):
+        graph_of(tmp_path, inputs_text(**shapes) + "\n" + layer)
+
+
+def test_nothing_behind_detections_has_a_shape(tmp_path):
+    text = detection_text("") + "\n" + layer_text("Flatten", bottoms=("out",), name="flat")
+    graph = graph_of(tmp_path, text)
+    assert graph.shapes["out"] is graph.shapes["flat"] is None
+    with pytest.raises(UnsupportedError, match="not known"):
+        to_onnx(graph)
