@@ -91,7 +91,9 @@ def test_several_bottoms_share_the_weights(oracle, kind, param, count, shape):
 
 @pytest.mark.caffe
 def test_several_bottoms_with_any_batch(oracle):
-    graph = oracle.check(many("Convolution", "num_output: 4 kernel_size: 3", {"a": (2, 4, 5, 5), "b": (2, 4, 5, 5)}), batch=5)
+    graph = oracle.check(
+        many("Convolution", "num_output: 4 kernel_size: 3", {"a": (2, 4, 5, 5), "b": (2, 4, 5, 5)}), batch=5
+    )
     assert batch_problems(graph) == []
 
 
@@ -158,11 +160,17 @@ def test_a_kernel_that_exceeds_the_input_by_less_than_a_stride(oracle, param, sh
 )
 def test_depthwise_layers_of_forks(oracle, kind, param):
     """They compute what real Caffe computes with one group for each channel."""
-    plain = one("Convolution", f"convolution_param {{ num_output: 6 {param} {'' if 'group' in param else 'group: 6'} }}", (2, 6, 8, 9))
+    plain = one(
+        "Convolution",
+        f"convolution_param {{ num_output: 6 {param} {'' if 'group' in param else 'group: 6'} }}",
+        (2, 6, 8, 9),
+    )
     graph, net = oracle.load(plain, np.random.default_rng(0))
     text = one(kind, f"convolution_param {{ num_output: 6 {param} }}", (2, 6, 8, 9))
     (oracle.folder / "fork.prototxt").write_text(text)
-    write_weights(oracle.folder / "fork.caffemodel", {"out": (kind, [graph.params[name] for name in graph.node["out"].params])})
+    write_weights(
+        oracle.folder / "fork.caffemodel", {"out": (kind, [graph.params[name] for name in graph.node["out"].params])}
+    )
     fork = load_graph(oracle.folder / "fork.prototxt", oracle.folder / "fork.caffemodel")
     data = np.random.default_rng(1).standard_normal((2, 6, 8, 9)).astype(np.float32)
     with net:
@@ -176,9 +184,24 @@ def test_depthwise_layers_of_forks(oracle, kind, param):
 @pytest.mark.parametrize(
     ("kind", "param", "shape", "reason"),
     [
-        ("ConvolutionDepthwise", "num_output: 12 kernel_size: 3", (2, 6, 8, 9), "num_output 12 and group 12 differ from the 6"),
-        ("DepthwiseConvolution", "num_output: 12 group: 6 kernel_size: 3", (2, 6, 8, 9), "num_output 12 and group 6 differ"),
-        ("DepthwiseConvolution", "num_output: 6 group: 1 kernel_size: 3", (2, 6, 8, 9), "num_output 6 and group 1 differ"),
+        (
+            "ConvolutionDepthwise",
+            "num_output: 12 kernel_size: 3",
+            (2, 6, 8, 9),
+            "num_output 12 and group 12 differ from the 6",
+        ),
+        (
+            "DepthwiseConvolution",
+            "num_output: 12 group: 6 kernel_size: 3",
+            (2, 6, 8, 9),
+            "num_output 12 and group 6 differ",
+        ),
+        (
+            "DepthwiseConvolution",
+            "num_output: 6 group: 1 kernel_size: 3",
+            (2, 6, 8, 9),
+            "num_output 6 and group 1 differ",
+        ),
         ("ConvolutionDepthwise", "num_output: 6 kernel_size: 3", (2, 6, 8), "no batch of images"),
         ("Convolution", "num_output: 6 kernel_size: 3 axis: 4", (2, 6, 8, 9), "axis 4 of an input of 4 dimensions"),
         ("Convolution", "num_output: 6 kernel_h: 3 kernel_w: 3", (2, 6, 8), "need two spatial dimensions"),
@@ -210,7 +233,13 @@ def test_integers_are_refused_where_they_cannot_be(axis, inputs):
     nodes = [Node(f"{name}_q", Quantize(1.0, 0), (name,), (f"{name}_q",)) for name in names]
     nodes.append(Node("layer", op, tuple(f"{name}_q" for name in names), tuple(f"{name}_y" for name in names), ("w",)))
     shape = (2, 4, 4, 4)
-    graph = Graph("net", tuple(Input(name, shape) for name in names), tuple(nodes), {"w": weight}, tuple(f"{name}_y" for name in names))
+    graph = Graph(
+        "net",
+        tuple(Input(name, shape) for name in names),
+        tuple(nodes),
+        {"w": weight},
+        tuple(f"{name}_y" for name in names),
+    )
     with pytest.raises(UnsupportedError, match="layer"):
         to_onnx(graph, integer=True)
     onnx.checker.check_model(to_onnx(graph), full_check=True)
@@ -245,38 +274,102 @@ def test_inner_product(oracle, param, shape):
     oracle.check(one("InnerProduct", f"inner_product_param {{ num_output: 5 {param} }}", shape))
 
 
+STATISTICS = "batch_norm_param {{ use_global_stats: {} {} }}"
+
+
+def with_statistics_of(data):
+    """Puts a batch's own mean and mean square deviation in place of the stored ones.
+
+    The Caffe that is at hand was built for inference and has no code for statistics of the batch; what is left to compare is everything
+    that it does with them.
+    """
+    channels = np.moveaxis(data, 1 if data.ndim > 1 else 0, 0).astype(np.float64)
+    channels = channels.reshape(channels.shape[0] if data.ndim > 1 else 1, -1)
+
+    def change(params):
+        params["out"] = (
+            "BatchNorm",
+            [channels.mean(1).astype(np.float32), channels.var(1).astype(np.float32), np.ones(1, np.float32)],
+        )
+
+    return change
+
+
 @pytest.mark.caffe
 @pytest.mark.parametrize("param", ["", "eps: 0.1", "moving_average_fraction: 0.5"])
-@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (5, 4), (2, 3, 4), (6,), (2, 3, 2, 2, 3)])
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (5, 4), (2, 3, 4), (2, 3, 2, 2, 3)])
 def test_batch_norm_with_the_statistics_of_the_batch(oracle, param, shape):
-    text = one("BatchNorm", f"batch_norm_param {{ use_global_stats: false {param} }}", shape)
-    graph = oracle.check(text, rtol=1e-4, atol=1e-5)
+    rng = np.random.default_rng(3)
+    data = (rng.standard_normal(shape) * 3 + 1).astype(np.float32)
+    _, net = oracle.load(one("BatchNorm", STATISTICS.format("true", param), shape), rng, with_statistics_of(data))
+    with net:
+        expected = net.run({"data": data}, ["out"])["out"]
+    graph, net = oracle.load(one("BatchNorm", STATISTICS.format("false", param), shape), rng)
+    net.close()
     assert isinstance(graph.node["out"].op, BatchStatistics)
+    found = OnnxSession(graph, threads=1).run({"data": data})["out"]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_of_one_image_in_opencv(tmp_path):
+    """OpenCV normalizes each image by itself, which for a single one is the same; a large eps it adds elsewhere than Caffe."""
+    cv2 = pytest.importorskip("cv2")
+    text = one("BatchNorm", STATISTICS.format("false", ""), (1, 4, 5, 6))
+    (tmp_path / "net.prototxt").write_text(text)
+    blobs = [np.ones(4, np.float32), np.ones(4, np.float32), np.ones(1, np.float32)]
+    write_weights(tmp_path / "net.caffemodel", {"out": ("BatchNorm", blobs)})
+    data = np.random.default_rng(0).standard_normal((1, 4, 5, 6)).astype(np.float32) * 3 + 1
+    net = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
+    net.setInput(data)
+    graph = load_graph(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    found = OnnxSession(graph, threads=1).run({"data": data})["out"]
+    np.testing.assert_allclose(found, net.forward("out"), rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_without_a_channel_axis():
+    params = {"m": np.zeros(1, np.float32), "v": np.ones(1, np.float32), "f": np.ones(1, np.float32)}
+    node = Node("out", BatchStatistics(), ("data",), ("out",), ("m", "v", "f"))
+    graph = Graph("net", (Input("data", (6,)),), (node,), params, ("out",))
+    found = OnnxSession(graph).run({"data": np.arange(6, dtype=np.float32)})["out"]
+    np.testing.assert_allclose(found, (np.arange(6) - 2.5) / np.sqrt(np.arange(6).var() + 1e-5), rtol=1e-5)
+
+
+def statistics_net(oracle, *layers):
+    """A net whose BatchNorm uses the statistics of the batch; weights from real Caffe's shapes."""
+    graph, net = oracle.load("\n".join([inputs_text(data=(2, 4, 7, 9)), *layers]), np.random.default_rng(0))
+    net.close()
+    return graph
 
 
 @pytest.mark.caffe
 def test_statistics_of_the_batch_are_not_folded_and_follow_the_batch(oracle):
-    text = [
-        inputs_text(data=(2, 4, 7, 9)),
+    graph = statistics_net(
+        oracle,
         layer_text("Convolution", "convolution_param { num_output: 3 kernel_size: 3 }", name="conv"),
-        layer_text("BatchNorm", "batch_norm_param { use_global_stats: false }", bottoms=("conv",)),
-    ]
-    graph = oracle.check("\n".join(text), rtol=1e-4, atol=1e-4, batch=5)
+        layer_text("BatchNorm", STATISTICS.format("false", ""), bottoms=("conv",)),
+    )
     assert fold_affine(graph).folded == {}
     assert batch_problems(graph) == []
+    found = OnnxSession(graph).run({"data": np.random.default_rng(0).standard_normal((5, 4, 7, 9)).astype(np.float32)})
+    np.testing.assert_allclose(found["out"].mean((0, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(found["out"].std((0, 2, 3)), 1, atol=1e-4)
 
 
 @pytest.mark.caffe
 @pytest.mark.parametrize("opset", [13, 17, 18, None])
 def test_valid_at_every_opset(oracle, opset):
-    text = [
-        inputs_text(data=(2, 3, 4, 7)),
-        layer_text("Convolution", "convolution_param { num_output: 3 kernel_size: 3 axis: 2 }", name="conv"),
-        layer_text("BatchNorm", "batch_norm_param { use_global_stats: false }", bottoms=("conv",), name="bn"),
+    graph = statistics_net(
+        oracle,
+        layer_text("Convolution", "convolution_param { num_output: 3 kernel_size: 3 axis: 1 }", name="conv"),
+        layer_text("BatchNorm", STATISTICS.format("false", ""), bottoms=("conv",), name="bn"),
         layer_text("InnerProduct", "inner_product_param { num_output: 3 axis: -1 }", bottoms=("bn",)),
-    ]
-    graph = oracle.check("\n".join(text), rtol=1e-4, atol=1e-4)
-    onnx.checker.check_model(to_onnx(graph, opset=opset), full_check=True)
+    )
+    data = np.random.default_rng(0).standard_normal((2, 4, 7, 9)).astype(np.float32)
+    model = to_onnx(graph, opset=opset)
+    onnx.checker.check_model(model, full_check=True)
+    expected = OnnxSession(graph, threads=1).run({"data": data})["out"]
+    np.testing.assert_allclose(OnnxSession(model, threads=1).run({"data": data})["out"], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.caffe
