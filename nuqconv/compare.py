@@ -18,6 +18,7 @@ from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.comparison.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Embed, Shape
 
 __all__ = ["AUTO", "CompareReport", "Model", "compare", "random_inputs"]
 
@@ -39,6 +40,7 @@ def compare(
     seed: int = 0,
     rtol: float = 1e-3,
     atol: float = 1e-5,
+    process: CaffeProcess | None = None,
 ) -> CompareReport:
     """Runs two models, or one model in two runtimes, on the same inputs and compares every common blob.
 
@@ -56,6 +58,7 @@ def compare(
         seed: Of the random inputs.
         rtol: Relative tolerance.
         atol: Absolute tolerance; in a blob with numbers above 1 a multiple of its largest.
+        process: A living process of real Caffe to use; by default one is started where it is needed.
 
     Returns:
         The report; ``report.agrees`` says whether all is equal.
@@ -68,19 +71,22 @@ def compare(
     """
     if not (rtol >= 0 and atol >= 0):
         raise ConfigError(f"rtol {rtol} and atol {atol} must not be negative")
+    if inputs is not None and input_shapes:
+        raise ConfigError("input_shapes are for random inputs; given inputs have their own")
+    given = None if inputs is None else {name: np.asarray(array) for name, array in inputs.items()}
+    if given is None:
+        shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
+    else:
+        shapes = {name: array.shape for name, array in given.items()}
     with ExitStack() as stack:
-        one, two = _sides(a, b, runtimes, stack)
-        if inputs is None:
-            feeds, source = random_inputs(one, input_shapes, seed), f"random numbers of seed {seed}"
-        elif input_shapes:
-            raise ConfigError("input_shapes are for random inputs; given inputs have their own")
-        else:
-            feeds, source = {name: np.asarray(array) for name, array in inputs.items()}, "given"
+        one, two = _Sides(stack, process, shapes).make(a, b, runtimes)
+        source = "given" if given is not None else f"random numbers of seed {seed}"
+        feeds = random_inputs(one, shapes, seed) if given is None else given
         return _Comparison(one, two, feeds, Tolerance(rtol, atol)).report(source, blobs)
 
 
-def random_inputs(side: Side, shapes: Mapping[str, Sequence[int]] | None, seed: int) -> dict[str, Array]:
-    """Returns normally distributed inputs.
+def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
+    """Returns normally distributed inputs; for what an Embed layer reads, whole numbers that it knows.
 
     Args:
         side: The side whose inputs they are for; an open size becomes 1.
@@ -90,88 +96,91 @@ def random_inputs(side: Side, shapes: Mapping[str, Sequence[int]] | None, seed: 
     Raises:
         ConfigError: A shape is given for what is no input.
     """
-    wrong = [
-        f"'{name}' is no input; there are {', '.join(side.inputs)}" for name in shapes or () if name not in side.inputs
-    ]
+    wrong = [f"'{name}' is no input; there are {', '.join(side.inputs)}" for name in shapes if name not in side.inputs]
     if wrong:
         raise ConfigError(f"{side.label}: its inputs cannot have these shapes", wrong)
     rng = np.random.default_rng(seed)
     made: dict[str, Array] = {}
     for name, own in side.inputs.items():
-        shape = tuple((shapes or {}).get(name, tuple(1 if size is None else size for size in own)))
-        made[name] = rng.standard_normal(shape).astype(np.float32)
+        shape = shapes.get(name, tuple(1 if size is None else size for size in own))
+        readers = () if side.graph is None else side.graph.consumers.get(name, ())
+        limit = min((node.op.input_dim for node in readers if isinstance(node.op, Embed)), default=None)
+        numbers = rng.standard_normal(shape) if limit is None else rng.integers(0, limit, shape)
+        made[name] = numbers.astype(np.float32)
     return made
 
 
-def _sides(a: Model, b: Model | None, runtimes: tuple[str, str], stack: ExitStack) -> tuple[Side, Side]:
-    unknown = [name for name in runtimes if name not in (AUTO, *RUNTIMES)]
-    if unknown:
-        raise ConfigError(f"runtime {', '.join(map(repr, unknown))} is not known; known are {', '.join(RUNTIMES)}")
-    first = _files(a)
-    second = first if b is None else _files(b)
-    if b is None and first is None:
-        raise ConfigError("a single model must be a Caffe model (.prototxt and .caffemodel), to be run in two runtimes")
-    name, note = runtimes[0], ""
-    if first is not None and name == AUTO:
-        name, note = _best(first, needs_caffe=b is None and runtimes[1] in (AUTO, "onnxruntime"))
-    one = stack.enter_context(_side(a, first, name))
-    one.notes = (*one.notes, *([note] if note else ()))
-    other = runtimes[1]
-    if second is not None and other == AUTO:
-        other = "onnxruntime" if b is None else name if first is not None else _best(second, needs_caffe=False)[0]
-    if b is None and name == other:
-        raise ConfigError(f"one model in one runtime ({name}) is compared with itself; choose another runtime")
-    return one, stack.enter_context(_side(a if b is None else b, second, other))
+class _Sides:
+    """Makes both sides; what they start ends with the stack."""
 
+    def __init__(self, stack: ExitStack, process: CaffeProcess | None, shapes: Mapping[str, Shape]) -> None:
+        self.stack = stack
+        self.process = process
+        self.shapes = shapes
 
-def _files(model: Model) -> CaffeFiles | None:
-    if isinstance(model, tuple | list):
+    def make(self, a: Model, b: Model | None, runtimes: tuple[str, str]) -> tuple[Side, Side]:
+        unknown = [name for name in runtimes if name not in (AUTO, *RUNTIMES)]
+        if unknown:
+            raise ConfigError(f"runtime {', '.join(map(repr, unknown))} is not known; known are {', '.join(RUNTIMES)}")
+        first = self.files(a)
+        second = first if b is None else self.files(b)
+        if b is None and first is None:
+            raise ConfigError(
+                "a single model must be a Caffe model (.prototxt and .caffemodel), to run in two runtimes"
+            )
+        name, other, note = *runtimes, ""
+        if first is not None and name == AUTO:
+            name, note = self.best(first, needs_caffe=b is None and other in (AUTO, "onnxruntime"))
+        if second is not None and other == AUTO:
+            other = "onnxruntime" if b is None else name if first is not None else self.best(second)[0]
+        if b is None and name == other:
+            raise ConfigError(f"one model in one runtime ({name}) is compared with itself; choose another runtime")
+        one = self.side(a, first, name)
+        read = dict.fromkeys((*(first.notes if first else ()), *(second.notes if second else ())))
+        one.notes = (*read, *one.notes, *([note] if note else ()))
+        return one, self.side(a if b is None else b, second, other)
+
+    def files(self, model: Model) -> CaffeFiles | None:
+        """Reads a Caffe model; returns None for other models."""
+        if not isinstance(model, tuple | list):
+            return None
         if len(model) != 2:
             raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
-        return CaffeFiles.read(model[0], model[1])
-    return None
+        return CaffeFiles.read(model[0], model[1], self.shapes, self.stack)
 
+    def side(self, model: Model, files: CaffeFiles | None, runtime: str) -> Side:
+        if files is not None:
+            return self.stack.enter_context(make_side(files, runtime, self.process))
+        if runtime not in (AUTO, "onnxruntime"):
+            raise ConfigError(f"runtime '{runtime}' needs a Caffe model; an ONNX model runs in onnxruntime")
+        if isinstance(model, Graph):
+            return GraphSide(model, f"network '{model.name}'")
+        if isinstance(model, tuple):
+            raise TypeError(model)
+        if not isinstance(model, ModelProto) and Path(model).suffix != ".onnx":
+            raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
+        return OnnxSide(model)
 
-def _side(model: Model, files: CaffeFiles | None, runtime: str) -> Side:
-    if files is not None:
-        return make_side(files, runtime)
-    if runtime not in (AUTO, "onnxruntime"):
-        raise ConfigError(f"runtime '{runtime}' needs a Caffe model; an ONNX model runs in onnxruntime")
-    if isinstance(model, Graph):
-        return GraphSide(model, f"network '{model.name}'")
-    if isinstance(model, tuple):
-        raise TypeError(model)
-    if not isinstance(model, ModelProto) and Path(model).suffix != ".onnx":
-        raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-    return OnnxSide(model)
-
-
-def _best(files: CaffeFiles, *, needs_caffe: bool) -> tuple[str, str]:
-    """Returns the runtime of an unmarked Caffe model, and what to say about it."""
-    if find_caffe() is None:
+    def best(self, files: CaffeFiles, *, needs_caffe: bool = False) -> tuple[str, str]:
+        """Returns the runtime of an unmarked Caffe model, and what to say about it."""
+        if self.process is None and find_caffe() is None:
+            missing = "is not installed"
+        else:
+            self.process = self.process or self.stack.enter_context(CaffeProcess())
+            known = set(self.process.versions.layer_types)
+            types = {node.origin.layer_type for node in files.graph.nodes if node.origin is not None}
+            if not known or types <= known:
+                return "caffe", ""
+            missing = f"lacks {', '.join(sorted(types - known))}"
         if needs_caffe:
             raise RuntimeMissingError(
-                "real Caffe is not installed, so there is nothing to compare onnxruntime with; `nuqconv doctor` says how to get it, "
-                "or choose the runtimes opencv or caffe2onnx"
+                f"real Caffe {missing}, so there is nothing to compare onnxruntime with; choose the runtimes opencv or caffe2onnx, "
+                "or get another Caffe (`nuqconv doctor` says how)"
             )
         return (
             "onnxruntime",
-            "real Caffe is not installed; the first model runs in onnxruntime through this package's own ONNX",
+            f"real Caffe {missing}; the first model runs in onnxruntime through this package's own ONNX",
         )
-    with CaffeProcess() as process:
-        known = set(process.versions.layer_types)
-    types = {node.origin.layer_type for node in files.graph.nodes if node.origin is not None}
-    if known and not types <= known:
-        missing = ", ".join(sorted(types - known))
-        if needs_caffe:
-            raise RuntimeMissingError(
-                f"the Caffe that was found lacks {missing}; choose the runtimes opencv or caffe2onnx"
-            )
-        return (
-            "onnxruntime",
-            f"real Caffe lacks {missing}; the first model runs in onnxruntime through this package's own ONNX",
-        )
-    return "caffe", ""
 
 
 class _Comparison:

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.backends.onnx import newest_opset, write_onnx
 from nuqconv.backends.onnx.batch import batched_values
 from nuqconv.errors import ConfigError, OutputError, UnsupportedError
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe.build import read_model
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque, Quantize
 from nuqconv.passes import fold_affine
@@ -43,6 +43,7 @@ class Conversion:
         outputs: Shape of each output; None where layers that are not understood hide it.
         folded: For each layer that took others in, their names.
         opaque: Places of the layers that were written back without being understood.
+        notes: What the reader chose or changed.
         seconds: Wall time.
     """
 
@@ -56,6 +57,7 @@ class Conversion:
     outputs: Mapping[str, tuple[int | str, ...] | None]
     folded: Mapping[str, tuple[str, ...]]
     opaque: tuple[str, ...]
+    notes: tuple[str, ...]
     seconds: float
 
     def to_json(self) -> str:
@@ -75,11 +77,12 @@ def convert(
     fold: bool = False,
     integer: bool = False,
     outputs: Sequence[str] | None = None,
+    allow_unknown_fields: bool = False,
 ) -> Conversion:
     """Converts a Caffe model; the ending of ``target`` chooses the format.
 
     Values of an ONNX model have the blobs' names. Written as Caffe, old forms of layers and files become current ones, and a layer that is
-    current already stays to the letter. Files appear whole or not at all.
+    current already stays to the letter. A net for training is cut down to what a user runs. Files appear whole or not at all.
 
     Args:
         model_file: The .prototxt; a deploy model that nuqconv wrote may be read too.
@@ -92,6 +95,7 @@ def convert(
         fold: Whether BatchNorm and Scale are multiplied into the weights beside them; the blobs between are then gone.
         integer: Whether the quantized layers of a deploy model compute on integers in ONNX, not on integers held in floats.
         outputs: Blobs to have as outputs; layers that they do not need are left out.
+        allow_unknown_fields: Whether fields that the schema lacks are only noted; they stay in the text of a layer that is written back.
 
     Returns:
         What was read and written.
@@ -109,9 +113,10 @@ def convert(
     if not to_onnx and (opset is not None or dynamic_batch or integer):
         raise ConfigError(f"{targets[0]}: opset, dynamic batch and integer arithmetic belong to .onnx")
     check_targets(targets, inputs=sources)
-    graph = load_graph(*sources)
-    if input_shapes:
-        graph = _reshaped(graph, input_shapes, sources[0])
+    read = read_model(
+        *sources, input_shapes=input_shapes, allow_unknown_fields=allow_unknown_fields, cut_for_inference=True
+    )
+    graph = read.graph
     if outputs:
         graph = graph.up_to(outputs)
     folded: Mapping[str, tuple[str, ...]] = {}
@@ -130,7 +135,7 @@ def convert(
         write_onnx(graph, targets[0], opset=opset, integer=integer, dynamic_batch=dynamic_batch, metadata=metadata)
     else:
         _write_caffe(graph, targets, Style.DEPLOY if quantized else Style.FAKE_QUANT)
-    return _summary(graph, sources, targets, opset, folded, dynamic_batch=dynamic_batch, begun=begun)
+    return _summary(graph, sources, targets, opset, folded, read.notes, dynamic_batch=dynamic_batch, begun=begun)
 
 
 def _targets(target: Path, weights: Path | None) -> tuple[Path, ...]:
@@ -142,22 +147,6 @@ def _targets(target: Path, weights: Path | None) -> tuple[Path, ...]:
         f"{target}{f' with {weights}' if weights else ''}: expected one file that ends in .onnx, "
         "or a .prototxt, with a .caffemodel if that is to have another name"
     )
-
-
-def _reshaped(graph: Graph, shapes: Mapping[str, Sequence[int]], place: Path) -> Graph:
-    known = [graph.storage_name(item.name) for item in graph.inputs]
-    problems = [f"'{name}' is no input; the net has {', '.join(known)}" for name in shapes if name not in known]
-    problems += [
-        f"input '{name}': {'x'.join(map(str, shape)) or 'nothing'} is no shape; every size must be positive"
-        for name, shape in shapes.items()
-        if not shape or min(shape) < 1
-    ]
-    if problems:
-        raise ConfigError(f"{place}: its inputs cannot have these shapes", problems)
-    inputs = [
-        replace(item, shape=tuple(shapes.get(name, item.shape))) for name, item in zip(known, graph.inputs, strict=True)
-    ]
-    return replace(graph, inputs=tuple(inputs)).verify()
 
 
 def _write_caffe(graph: Graph, targets: Sequence[Path], style: Style) -> None:
@@ -173,6 +162,7 @@ def _summary(
     targets: Sequence[Path],
     opset: int | None,
     folded: Mapping[str, tuple[str, ...]],
+    notes: tuple[str, ...],
     *,
     dynamic_batch: bool,
     begun: float,
@@ -196,5 +186,6 @@ def _summary(
         outputs={graph.storage_name(name): shown(name) for name in graph.outputs},
         folded=folded,
         opaque=tuple(f"{node.place}: {node.op.reason}" for node in opaque if isinstance(node.op, Opaque)),
+        notes=notes,
         seconds=time.perf_counter() - begun,
     )

@@ -47,6 +47,10 @@ def convert(
         list[str] | None,
         typer.Option(help="A blob to end at instead of the net's outputs; may be given several times."),
     ] = None,
+    allow_unknown_fields: Annotated[
+        bool,
+        typer.Option("--allow-unknown-fields", help="Only note fields of the .prototxt that are not known."),
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
 ) -> None:
     """Convert a Caffe model to ONNX, or to a Caffe model in the current form of its layers.
@@ -68,6 +72,7 @@ def convert(
             fold=fold,
             integer=integer,
             outputs=output,
+            allow_unknown_fields=allow_unknown_fields,
         )
     _print(result, console)
     if json is not None:
@@ -91,6 +96,8 @@ def _print(result: Conversion, console: Console) -> None:
         facts.insert(-3, ("folded", f"{count} layers into {len(result.folded)} others"))
     for label, text in facts:
         console.print(f"[bold]{escape(label)}[/]  {escape(text)}", soft_wrap=True)
+    for note in result.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for place in result.opaque:
         console.print(f"[yellow]kept without being understood:[/] {escape(place)}", soft_wrap=True)
     for path in result.files:

@@ -44,7 +44,7 @@ class Caffe2OnnxSide(OnnxSide):
         constants = {item.name for item in model.graph.initializer}
         feeds = [item.name for item in model.graph.input if item.name not in constants]
         names = [graph.storage_name(item.name) for item in graph.inputs]
-        super().__init__(model, f"caffe2onnx of {files.model}", blobs, dict(zip(feeds, names, strict=False)))
+        super().__init__(model, f"caffe2onnx of {files.label}", blobs, dict(zip(feeds, names, strict=False)))
         self._values = {blob: layer for layer, blob in blobs.items()}
         self.names = tuple(self._values)
         self.graph = graph

@@ -252,7 +252,7 @@ def _flip(evidence: Evidence) -> str | None:
     return f"{evidence.layer_type} jumps: its inputs agree within the tolerance but not to the bit, and near a tie or threshold that decides"
 
 
-def _sum_order(evidence: Evidence) -> str | None:
+def _rounding(evidence: Evidence) -> str | None:
     if not aligned(evidence.a, evidence.b):
         return None
     a, b = np.asarray(evidence.a, np.float64).ravel(), np.asarray(evidence.b, np.float64).ravel()
@@ -279,10 +279,10 @@ _RULES: tuple[_Rule, ...] = (
     _quantized,
     _slope,
     _flip,
+    _rounding,
     _border,
     _constant_ratio,
     _order,
-    _sum_order,
 )
 
 

@@ -27,7 +27,7 @@ class OpenCvSide(Side):
     def __init__(self, files: CaffeFiles) -> None:
         cv2 = _opencv()
         graph = self.graph = files.graph
-        self.label = f"OpenCV {cv2.__version__}: {files.model}"
+        self.label = f"OpenCV {cv2.__version__}: {files.label}"
         self._error: type[Exception] = cv2.error
         try:
             self._net: Any = cv2.dnn.readNetFromCaffe(str(files.model), str(files.weights))

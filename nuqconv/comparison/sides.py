@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuqconv.backends.caffe.runtime import Net
+from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import ConfigError, ModelError
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe.build import CaffeModel, read_model
+from nuqconv.frontends.caffe.prototxt import read_prototxt
+from nuqconv.frontends.caffe.training import is_for_training
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Opaque
+from nuqconv.ir.ops import Opaque, Shape
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,16 +29,64 @@ __all__ = ["RUNTIMES", "CaffeFiles", "GraphSide", "Side", "make_side", "runnable
 
 @dataclass(frozen=True)
 class CaffeFiles:
-    """A Caffe model on disk and as it was read."""
+    """A Caffe model on disk and as it was read.
+
+    Attributes:
+        model: The .prototxt that runs.
+        weights: The .caffemodel.
+        graph: Both as a graph.
+        label: What it is, for people: the .prototxt that the user named.
+        notes: What the reader chose or changed.
+    """
 
     model: Path
     weights: Path
     graph: Graph
+    label: str
+    notes: tuple[str, ...] = ()
 
     @staticmethod
-    def read(model: str | os.PathLike[str], weights: str | os.PathLike[str]) -> CaffeFiles:
-        """Reads a model; raises what `nuqconv.load` raises."""
-        return CaffeFiles(Path(model), Path(weights), load_graph(Path(model), Path(weights)))
+    def read(
+        model: str | os.PathLike[str],
+        weights: str | os.PathLike[str],
+        shapes: Mapping[str, Shape],
+        stack: ExitStack,
+    ) -> CaffeFiles:
+        """Reads a model; a net for training is cut for inference, and runs in that form.
+
+        Args:
+            model: The .prototxt.
+            weights: The .caffemodel.
+            shapes: Shapes of the inputs, where they are not the file's; when the names are no inputs here, they go by position.
+            stack: Removes what is written for the run.
+
+        Raises:
+            FormatError, ModelError, UnsupportedError: As `nuqconv.load`.
+        """
+        definition, stored = Path(model), Path(weights)
+        found = _read(definition, stored, shapes)
+        if any(is_for_training(layer.message.type) for layer in read_prototxt(definition).layers):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            write_caffe(found.graph, folder / "cut.prototxt", folder / "cut.caffemodel")
+            return CaffeFiles(
+                folder / "cut.prototxt", folder / "cut.caffemodel", found.graph, str(definition), found.notes
+            )
+        return CaffeFiles(definition, stored, found.graph, str(definition), found.notes)
+
+
+def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> CaffeModel:
+    try:
+        found = read_model(model, weights, cut_for_inference=True)
+    except ModelError:
+        # The shape of a data layer's blob can be one that only the caller knows.
+        if not shapes:
+            raise
+        return read_model(model, weights, input_shapes=shapes, cut_for_inference=True)
+    own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
+    wanted = {**own, **shapes}
+    if len(wanted) > len(own):
+        wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
+    return found if wanted == own else read_model(model, weights, input_shapes=wanted, cut_for_inference=True)
 
 
 class Side(ABC):
@@ -120,9 +173,7 @@ class GraphSide(Side):
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Runs what the names need."""
         feeds = self.graph.feeds(inputs)
-        shaped = tuple(replace(item, shape=feeds[item.name].shape) for item in self.graph.inputs)
-        graph = replace(self.graph, inputs=shaped)
-        return OnnxSession(graph, outputs=names).run(feeds)
+        return OnnxSession(self.graph, outputs=names).run(feeds)
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """The graph's."""
@@ -131,12 +182,17 @@ class GraphSide(Side):
 
 
 class CaffeSide(Side):
-    """Real Caffe in its child process."""
+    """Real Caffe in a child process.
 
-    def __init__(self, files: CaffeFiles) -> None:
+    Args:
+        files: The model.
+        process: A process to live in; by default one of its own.
+    """
+
+    def __init__(self, files: CaffeFiles, process: CaffeProcess | None = None) -> None:
         graph = self.graph = files.graph
-        self.label = f"real Caffe: {files.model}"
-        self._net = Net(files.model, files.weights, pythonpath=[files.model.parent])
+        self.label = f"real Caffe: {files.label}"
+        self._net = Net(files.model, files.weights, process=process, pythonpath=[files.model.parent])
         self._states = {name: blob for name, blob in graph.storage.items() if name in graph.producer}
         made = (name for node in graph.nodes for name in node.outputs if name not in self._states)
         self.names = tuple(name for name in made if name in self._net.blobs)
@@ -171,27 +227,30 @@ class CaffeSide(Side):
         return tuple(self._net.get_params(layer)) if layer in self._net.params else ()
 
     def close(self) -> None:
-        """Ends the child process."""
+        """Frees the net, and ends the process if that is its own."""
         self._net.close()
 
 
-def _onnxruntime(files: CaffeFiles) -> Side:
-    return GraphSide(files.graph, str(files.model))
+def _onnxruntime(files: CaffeFiles, process: CaffeProcess | None) -> Side:
+    del process
+    return GraphSide(files.graph, files.label)
 
 
-def _opencv(files: CaffeFiles) -> Side:
+def _opencv(files: CaffeFiles, process: CaffeProcess | None) -> Side:
+    del process
     from nuqconv.comparison.opencv import OpenCvSide  # noqa: PLC0415 - optional
 
     return OpenCvSide(files)
 
 
-def _caffe2onnx(files: CaffeFiles) -> Side:
+def _caffe2onnx(files: CaffeFiles, process: CaffeProcess | None) -> Side:
+    del process
     from nuqconv.comparison.caffe2onnx import Caffe2OnnxSide  # noqa: PLC0415 - optional
 
     return Caffe2OnnxSide(files)
 
 
-RUNTIMES: Mapping[str, Callable[[CaffeFiles], Side]] = {
+RUNTIMES: Mapping[str, Callable[[CaffeFiles, CaffeProcess | None], Side]] = {
     "caffe": CaffeSide,
     "onnxruntime": _onnxruntime,
     "opencv": _opencv,
@@ -200,8 +259,13 @@ RUNTIMES: Mapping[str, Callable[[CaffeFiles], Side]] = {
 """What makes a side of a Caffe model, by the runtime's name."""
 
 
-def make_side(files: CaffeFiles, runtime: str) -> Side:
+def make_side(files: CaffeFiles, runtime: str, process: CaffeProcess | None = None) -> Side:
     """Returns a Caffe model in a runtime.
+
+    Args:
+        files: The model.
+        runtime: A name in `RUNTIMES`.
+        process: A process of real Caffe to use.
 
     Raises:
         ConfigError: The runtime's name is not known.
@@ -209,7 +273,7 @@ def make_side(files: CaffeFiles, runtime: str) -> Side:
     """
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime '{runtime}' is not known; known are {', '.join(RUNTIMES)}")
-    return RUNTIMES[runtime](files)
+    return RUNTIMES[runtime](files, process)
 
 
 def check_inputs(side: Side, inputs: Mapping[str, Array]) -> None:

@@ -1,0 +1,144 @@
+"""``nuqconv convert`` and ``nuqconv compare``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from nuqconv.cli.options import parse_shapes
+from nuqconv.errors import ConfigError
+from tests.support.nets import conv_net
+
+from .conftest import MODEL
+
+ORT = ("--runtime", "onnxruntime", "--runtime", "onnxruntime")
+
+
+@pytest.fixture
+def converted(run, tmp_path):
+    path = tmp_path / "lenet.onnx"
+    assert run("convert", *MODEL, path).code == 0
+    return path
+
+
+def test_convert_prints_a_summary(run, tmp_path):
+    target, summary = tmp_path / "lenet.onnx", tmp_path / "summary.json"
+    ended = run("convert", *MODEL, target, "--opset", "17", "--dynamic-batch", "--json", summary)
+    assert ended.code == 0
+    for text in ("input data  Nx1x28x28", "output prob  Nx10", "8 (2 Convolution", "parameters  431,080", "opset 17"):
+        assert text in ended.out
+    assert f"{target.stat().st_size:,} bytes" in ended.out
+    assert str(target) in ended.out
+    assert json.loads(summary.read_text())["inputs"] == {"data": ["N", 1, 28, 28]}
+
+
+def test_convert_to_caffe_with_other_shape(run, tmp_path):
+    ended = run("convert", *MODEL, tmp_path / "a.prototxt", "--input-shape", "data:4,1,28,28")
+    assert ended.code == 0
+    assert "written as  Caffe" in ended.out
+    assert "output prob  4x10" in ended.out
+    assert (tmp_path / "a.caffemodel").is_file()
+
+
+def test_convert_folds(run, tmp_path):
+    files = conv_net(tmp_path)
+    ended = run("convert", files.model, files.weights, tmp_path / "a.onnx", "--fold")
+    assert "folded  2 layers into 1 others" in ended.out
+    assert "BatchNorm" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--opset", "5"), "opset 5 is not supported"),
+        (("--integer",), "has no quantized layers"),
+        (("--input-shape", "data=1,3"), "expected NAME:SIZE"),
+        (("--input-shape", "image:1,1,28,28"), "'image'"),
+        (("--output", "nothing"), "'nothing'"),
+    ],
+)
+def test_convert_refuses(run, tmp_path, options, message):
+    ended = run("convert", *MODEL, tmp_path / "a.onnx", *options)
+    assert ended.code == 2
+    assert message in ended.err
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_compare_agrees(run, converted, tmp_path):
+    report = tmp_path / "report.json"
+    ended = run("compare", *MODEL, converted, *ORT, "--json", report, columns=150)
+    assert ended.code == 0
+    assert "all 8 common blobs agree" in ended.out
+    assert "InnerProduct" in ended.out
+    content = json.loads(report.read_text())
+    assert content["agrees"] is True
+    assert len(content["blobs"]) == 8
+
+
+def test_compare_names_the_first_layer(run, converted, tmp_path):
+    model = onnx.load(converted)
+    (tensor,) = (item for item in model.graph.initializer if item.name == "conv2/0")
+    array = numpy_helper.to_array(tensor).copy()
+    array[3, 2, 1, 0] += 1
+    tensor.CopyFrom(numpy_helper.from_array(array, "conv2/0"))
+    onnx.save(model, tmp_path / "bad.onnx")
+    ended = run("compare", *MODEL, tmp_path / "bad.onnx", *ORT, columns=150)
+    assert ended.code == 1
+    assert "first difference in" in ended.out
+    assert "layer 'conv2' (Convolution)" in ended.out
+    assert "likely cause: its weights differ: 1 of 25000 numbers of blob 0, most at (3, 2, 1, 0)" in ended.out
+    assert "6 of 8 common blobs differ" in ended.out
+    # A tolerance that is wide enough accepts it.
+    assert run("compare", *MODEL, tmp_path / "bad.onnx", *ORT, "--rtol", "10", "--atol", "10").code == 0
+    assert run("compare", *MODEL, tmp_path / "bad.onnx", *ORT, "--blob", "pool1").code == 0
+
+
+def test_compare_with_given_inputs(run, converted, tmp_path):
+    np.savez(tmp_path / "x.npz", data=np.zeros((1, 1, 28, 28), np.uint8))
+    ended = run("compare", *MODEL, converted, *ORT, "--inputs", tmp_path / "x.npz", columns=150)
+    assert ended.code == 0
+    assert "data 1x1x28x28: given" in ended.out
+
+
+def test_compare_with_real_caffe(run, caffe_python):
+    ended = run("compare", *MODEL, columns=150)
+    assert ended.code == 0
+    assert "real Caffe" in ended.out
+    assert "all 7 common blobs agree" in ended.out
+
+
+def test_compare_with_opencv(run):
+    pytest.importorskip("cv2")
+    ended = run("compare", *MODEL, "--runtime", "opencv", columns=150)
+    assert ended.code == 0
+    assert "OpenCV" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((MODEL[0],), "followed by its .caffemodel"),
+        ((*MODEL, *MODEL, *MODEL), "3 models are given"),
+        ((*MODEL, *ORT), "compared with itself"),
+        ((*MODEL, *ORT, "--runtime", "opencv"), "there are two sides"),
+        ((*MODEL, "--runtime", "opencv", "--inputs", "nowhere.npz"), "nowhere.npz"),
+        ((*MODEL, "--runtime", "opencv", "--input-shape", "image:1"), "'image' is no input"),
+        ((*MODEL, "--runtime", "opencv", "--json", MODEL[0]), "is an input of this run"),
+    ],
+)
+def test_compare_refuses(run, arguments, message):
+    ended = run("compare", *arguments)
+    assert ended.code == 2
+    assert message in ended.err.replace("\n", " ")
+
+
+def test_shapes_as_text():
+    assert parse_shapes(["data:1,3,300,300", "a:b:2x4"]) == {"data": (1, 3, 300, 300), "a:b": (2, 4)}
+    assert parse_shapes(None) == {}
+    with pytest.raises(ConfigError) as found:
+        parse_shapes(["data", "data:1,", ":3", "data:-1", "data:0", "x:1", "x:2"])
+    assert len(found.value.problems) == 6
