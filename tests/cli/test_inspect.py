@@ -84,7 +84,7 @@ def test_why_layers_cannot_be_quantized(look):
 def test_layers_that_are_not_understood(look, tmp_path):
     text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }\n'
     text += 'layer { name: "a[b]" type: "Odd" bottom: "data" top: "y[1]" }\n'
-    text += 'layer { name: "mvn" type: "MVN" bottom: "y[1]" top: "z" }\n'
+    text += 'layer { name: "off" type: "Off" bottom: "y[1]" top: "z" }\n'
     files = write_net(tmp_path, text, {})
     assert look(files.model, files.weights)[1:] == [
         "  input  data  1x2",
@@ -93,11 +93,11 @@ def test_layers_that_are_not_understood(look, tmp_path):
         "",
         "type  layers  int8  NUQ",
         "Odd        1",
-        "MVN        1",
+        "Off        1",
         "",
         "  2 layers kept to the letter, without being understood:",
         f"    {files.model}:2: layer 'a[b]' (Odd): the layer type is not known",
-        f"    {files.model}:3: layer 'mvn' (MVN): the layer type is not known",
+        f"    {files.model}:3: layer 'off' (Off): the layer type is not known",
     ]
 
 

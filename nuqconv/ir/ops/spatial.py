@@ -64,7 +64,7 @@ class SPP(Op):
         shape = inputs[0]
         if len(shape) != 4:
             raise OpError(f"input has {len(shape)} dimensions, expected 4")
-        made = []
+        made: list[Shape] = []
         for number, level in enumerate(self.levels(*shape[2:])):
             try:
                 made += level.infer([shape], [])

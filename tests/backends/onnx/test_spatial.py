@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, OnnxSession, batch_problems, newest_opset, to_onnx
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LRN, SPP, Im2col, OpError, Pooling
@@ -260,21 +261,41 @@ def test_parameters_that_caffe_refuses_make_a_layer_opaque(tmp_path, kind, rest,
     assert reason in load_graph(files.model, files.weights).node["out"].op.reason
 
 
-@pytest.mark.parametrize("opset", [13, 17, 18])
-def test_older_opsets(oracle, opset):
+@pytest.mark.parametrize("opset", range(MIN_OPSET, MAX_OPSET + 1))
+def test_every_opset(oracle, opset):
+    if opset > newest_opset():
+        pytest.skip(f"the installed onnxruntime ends at opset {newest_opset()}")
     text = [
         masked("kernel_size: 3 stride: 2"),
         layer_text("LRN", bottoms=("pool",), name="lrn"),
-        layer_text("MVN", bottoms=("lrn",), name="mvn"),
+        layer_text("LRN", "lrn_param { beta: -1 }", bottoms=("lrn",), name="negative"),
+        layer_text("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }", bottoms=("negative",), name="within"),
+        layer_text("MVN", bottoms=("within",), name="mvn"),
         layer_text("SPP", "spp_param { pyramid_height: 2 }", bottoms=("mvn",), name="spp"),
         layer_text("Im2col", "convolution_param { kernel_size: 2 }", bottoms=("mvn",), name="col"),
         layer_text("ArgMax", "argmax_param { top_k: 2 }", bottoms=("spp",), name="best"),
-        layer_text("Reduction", "reduction_param { operation: SUMSQ axis: 1 }", bottoms=("spp",), name="sum"),
+        *(
+            layer_text("Reduction", f"reduction_param {{ operation: {name} axis: 1 }}", bottoms=("spp",), name=name)
+            for name in ("SUM", "ASUM", "SUMSQ", "MEAN")
+        ),
+        'layer { name: "cut" type: "Slice" bottom: "mask" top: "left" top: "right" }',
+        layer_text("Tile", "tile_param { tiles: 2 }", bottoms=("left",), name="tiled"),
+        layer_text("Embed", "embed_param { num_output: 2 input_dim: 63 }", bottoms=("right",), name="embedded"),
+        layer_text("Reduction", "reduction_param { axis: 1 }", bottoms=("best",), name="chosen"),
+        'layer { name: "filter" type: "Filter" bottom: "tiled" bottom: "chosen" top: "kept" }',
     ]
     graph, net = oracle.load("\n".join(text), np.random.default_rng(0))
     with net:
         data = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
         theirs = net.run({"data": data}, list(graph.outputs))
-    ours = OnnxSession(to_onnx(graph, opset=opset)).run({"data": data})
-    for name in graph.outputs:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    for dynamic in (False, True):
+        model = to_onnx(graph, opset=opset, dynamic_batch=dynamic)
+        onnx.checker.check_model(model, full_check=True)
+        ours = OnnxSession(model).run({"data": data})
+        for name in graph.outputs:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_stochastic_pooling_at_the_oldest_opset():
+    graph = single(Pooling("STOCHASTIC", (2, 2), (3, 3)), SHAPE)
+    onnx.checker.check_model(to_onnx(graph, opset=MIN_OPSET, dynamic_batch=True), full_check=True)
