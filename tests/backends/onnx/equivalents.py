@@ -26,6 +26,11 @@ def save(folder: Path, stem: str, text: str, blobs: Blobs) -> tuple[Path, Path]:
     return model, weights
 
 
+def floats(*shape: int, seed: int = 7) -> Array:
+    """Normal numbers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
 def random_inputs(graph: Graph, spread: float = 1.0, seed: int = 3) -> dict[str, Array]:
     """Normal numbers for each input."""
     rng = np.random.default_rng(seed)

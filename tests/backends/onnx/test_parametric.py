@@ -7,19 +7,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import OnnxSession, to_onnx
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.passes import fold_affine
 
-from .equivalents import against_opencv, against_stock, random_inputs, save
+from .equivalents import against_opencv, against_stock, floats, random_inputs, save
 from .oracle import inputs_text, layer_text
 
 pytestmark = pytest.mark.caffe
@@ -29,14 +27,6 @@ IMAGE = (2, 4, 7, 9)
 
 def one(kind, rest="", shape=IMAGE):
     return inputs_text(data=shape) + "\n" + layer_text(kind, rest)
-
-
-def two(kind, rest, shape, part):
-    return inputs_text(data=shape, other=part) + "\n" + layer_text(kind, rest, bottoms=("data", "other"))
-
-
-def floats(*shape, seed=7):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("shape", [IMAGE, (3, 5), (2, 3, 4)])
@@ -50,147 +40,6 @@ def test_prelu(oracle, rest, shape):
 def test_prelu_needs_channels(tmp_path):
     with pytest.raises(ModelError, match="input has 1 dimensions, expected at least 2"):
         load_graph(*save(tmp_path, "net", one("PReLU", "", (4,)), {"out": ("PReLU", [floats(4)])}))
-
-
-OWN = [
-    "",
-    "axis: 0",
-    "axis: 2",
-    "axis: -1",
-    "axis: -3",
-    "num_axes: 2",
-    "num_axes: 3",
-    "axis: 0 num_axes: 4",
-    "axis: -2 num_axes: 2",
-    "num_axes: 0",
-    "axis: 3 num_axes: 0",
-    "num_axes: -1",
-    "axis: 0 num_axes: -1",
-    "axis: 2 num_axes: -1",
-    "axis: -1 num_axes: -1",
-]
-
-
-@pytest.mark.parametrize("param", OWN)
-@pytest.mark.parametrize("kind", ["Scale", "Bias"])
-def test_own_blob(oracle, kind, param):
-    oracle.check(one(kind, f"{kind.lower()}_param {{ {param} }}"))
-
-
-@pytest.mark.parametrize("param", OWN)
-def test_scale_with_bias(oracle, param):
-    oracle.check(one("Scale", f"scale_param {{ {param} bias_term: true }}"))
-
-
-PARTS = [
-    ("", (4,)),
-    ("", (4, 7)),
-    ("", (4, 7, 9)),
-    ("axis: 0", IMAGE),
-    ("axis: 0", (2,)),
-    ("axis: 0", (2, 4)),
-    ("axis: 2", (7,)),
-    ("axis: 2", (7, 9)),
-    ("axis: -1", (9,)),
-    ("axis: -3", (4, 7)),
-    ("axis: -4", (2, 4, 7)),
-    # With a second bottom num_axes has no meaning.
-    ("axis: 0 num_axes: 1", (2, 4)),
-    ("num_axes: 0", (4, 7)),
-    ("num_axes: -1", (4,)),
-]
-
-
-@pytest.mark.parametrize(("param", "part"), PARTS)
-@pytest.mark.parametrize("kind", ["Scale", "Bias", "Scale with bias"])
-def test_two_bottoms(oracle, kind, param, part):
-    layer, _, bias = kind.partition(" with ")
-    more = "bias_term: true" if bias else ""
-    graph = oracle.check(two(layer, f"{layer.lower()}_param {{ {param} {more} }}", IMAGE, part))
-    assert graph.node["out"].op.kind == layer
-    assert len(graph.node["out"].params) == int(bool(bias))
-
-
-@pytest.mark.parametrize("kind", ["Scale", "Bias"])
-@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (2, 3, 2, 2, 2)])
-@pytest.mark.parametrize("other", [False, True])
-def test_ranks(oracle, kind, shape, other):
-    rest = f"{kind.lower()}_param {{ axis: 0 }}"
-    oracle.check(two(kind, rest, shape, shape[:1]) if other else one(kind, rest, shape))
-
-
-@pytest.mark.parametrize("kind", ["Scale", "Bias"])
-def test_two_bottoms_in_place_and_twice_the_same(oracle, kind):
-    text = [
-        inputs_text(data=IMAGE),
-        layer_text("Pooling", "pooling_param { pool: AVE global_pooling: true }", name="gap"),
-        layer_text("Flatten", bottoms=("gap",), name="gate"),
-        layer_text("Power", "power_param { scale: 2 }", name="out"),
-        f'layer {{ name: "over" type: "{kind}" bottom: "out" bottom: "gate" top: "out" {kind.lower()}_param {{ axis: 0 }} }}',
-        layer_text(kind, f"{kind.lower()}_param {{ axis: 0 }}", bottoms=("out", "out"), name="self"),
-    ]
-    oracle.check("\n".join(text), rtol=1e-4)
-    graph = oracle.check("\n".join(text), rtol=1e-4, batch=5)
-    assert batch_problems(graph) == []
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_any_layout(oracle, data):
-    shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=5)))
-    kind = data.draw(st.sampled_from(["Scale", "Bias"]))
-    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    count = data.draw(st.integers(0, len(shape) - axis % len(shape)))
-    more = "bias_term: true" if kind == "Scale" and data.draw(st.booleans()) else ""
-    rest = f"{kind.lower()}_param {{ axis: {axis} {more} "
-    if count and data.draw(st.booleans()):
-        start = axis % len(shape)
-        oracle.check(two(kind, rest + "}", shape, shape[start : start + count]))
-    else:
-        whole = start + count == len(shape) if (start := axis % len(shape)) >= 0 else False
-        number = -1 if count and whole and data.draw(st.booleans()) else count
-        oracle.check(one(kind, rest + f"num_axes: {number} }}", shape))
-
-
-@pytest.mark.parametrize(
-    ("kind", "rest", "part", "message"),
-    [
-        ("Scale", "", (3,), "parameters have shapes 3, expected 4"),
-        ("Scale", "scale_param { axis: 0 }", (4,), "parameters have shapes 4, expected 2"),
-        ("Bias", "", (4, 7, 9, 1), "expected 4x7x9"),
-        ("Bias", "bias_param { axis: 4 }", (4,), "axis 4 is outside a shape of 4 dimensions"),
-    ],
-)
-def test_a_second_bottom_that_does_not_fit(tmp_path, kind, rest, part, message):
-    with pytest.raises(ModelError, match=message):
-        load_graph(*save(tmp_path, "net", two(kind, rest, IMAGE, part), {}))
-
-
-@pytest.mark.parametrize("kind", ["Scale", "Bias"])
-def test_num_axes_below_minus_one_is_refused(tmp_path, kind):
-    text = one(kind, f"{kind.lower()}_param {{ num_axes: -2 }}")
-    graph = load_graph(*save(tmp_path, "net", text, {"out": (kind, [floats(4)])}))
-    assert "num_axes -2" in graph.node["out"].op.reason
-
-
-def test_only_a_scale_with_its_own_factors_is_folded(oracle):
-    """A computed factor is no constant, whichever of its bottoms the convolution makes."""
-    text = [
-        inputs_text(data=(1, 3, 6, 6), other=(1, 4, 6, 6)),
-        layer_text("Convolution", "convolution_param { num_output: 4 kernel_size: 1 }", name="conv"),
-        layer_text("Scale", "scale_param { bias_term: true }", bottoms=("conv",), name="own"),
-        layer_text("Scale", "scale_param { axis: 0 bias_term: true }", bottoms=("own", "other"), name="first"),
-        layer_text(
-            "Convolution", "convolution_param { num_output: 4 kernel_size: 1 }", bottoms=("first",), name="conv2"
-        ),
-        layer_text("Scale", "scale_param { axis: 0 }", bottoms=("other", "conv2"), name="second"),
-    ]
-    graph = oracle.check("\n".join(text), rtol=1e-4)
-    result = fold_affine(graph)
-    assert dict(result.folded) == {"conv": ("own",)}
-    inputs = random_inputs(graph)
-    expected = OnnxSession(graph).run(inputs)["second"]
-    np.testing.assert_allclose(OnnxSession(result.graph).run(inputs)["second"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_parameter(oracle):
@@ -209,6 +58,22 @@ def test_parameter_of_another_shape(tmp_path):
     text = 'layer { name: "out" type: "Parameter" top: "out" parameter_param { shape { dim: 3 } } }'
     with pytest.raises(ModelError, match="parameters have shapes 4, expected 3"):
         load_graph(*save(tmp_path, "net", text, {"out": ("Parameter", [floats(4)])}))
+
+
+def test_bn_of_a_file_with_legacy_sizes(tmp_path):
+    model, weights = save(
+        tmp_path, "net", one("BN", "bn_param { bn_mode: INFERENCE }"), {"out": ("BN", [floats(1, 4, 1, 1)] * 2)}
+    )
+    expected = OnnxSession(load_graph(model, weights)).run({"data": floats(*IMAGE)})["out"]
+    net = NetParameter()
+    net.ParseFromString(weights.read_bytes())
+    for blob in net.layer[0].blobs:
+        blob.ClearField("shape")
+        blob.num, blob.channels, blob.height, blob.width = 1, 4, 1, 1
+    weights.write_bytes(net.SerializeToString())
+    np.testing.assert_array_equal(
+        OnnxSession(load_graph(model, weights)).run({"data": floats(*IMAGE)})["out"], expected
+    )
 
 
 BLOB_SHAPES = [(1, 4, 1, 1), (1, 4), (4,)]
