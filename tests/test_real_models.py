@@ -17,7 +17,7 @@ from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Precision
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, model_files
-from tests.support.detections import in_caffes_order
+from tests.support.detections import assert_same_detections, in_caffes_order
 from tests.support.plans import strongest_plan
 
 pytestmark = pytest.mark.package
@@ -159,7 +159,7 @@ def test_detections_are_opencvs(confidence, tmp_path):
     net.setInput(data)
     expected = in_caffes_order(net.forward())
     assert len(expected[0, 0]) == (3 if confidence == 0.25 else 83)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    assert_same_detections(found, expected)
 
 
 def test_detections_of_the_quantized_model_in_opencv(tmp_path):

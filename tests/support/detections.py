@@ -13,3 +13,14 @@ def in_caffes_order(detections):
     rows = detections.reshape(-1, 7)
     rows = rows[rows.any(axis=1)]
     return rows[np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))][np.newaxis, np.newaxis]
+
+
+def assert_same_detections(found, expected, rtol=1e-3, atol=1e-4):
+    """Asserts that images, labels and confidences agree row by row, and boxes too up to the order of nearly equal confidences."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found[..., :3], expected[..., :3], rtol=rtol, atol=atol)
+    left = list(expected[0, 0])
+    for row in found[0, 0]:
+        match = next((n for n, other in enumerate(left) if np.allclose(row, other, rtol=rtol, atol=atol)), None)
+        assert match is not None, row
+        del left[match]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.backends.onnx.lowering.steps import Steps
@@ -14,19 +14,94 @@ from nuqconv.ir.ops import PSROIPooling, ROIPooling
 __all__: list[str] = []
 
 _LEAST_SIZE = 0.1
+_WITHOUT_ROI_POOL = 22
 
 
 @lowers(ROIPooling)
 def roi_pooling(build: Builder, node: Node, op: ROIPooling) -> None:
-    """MaxRoiPool, whose bins are Caffe's."""
-    regions = reshape_to(build, node.inputs[1], (-1, 5), node)
-    build.node(
-        "MaxRoiPool",
-        [node.inputs[0], regions],
-        node,
-        output=node.outputs[0],
-        attributes={"pooled_shape": op.pooled, "spatial_scale": op.scale},
+    """MaxRoiPool, whose bins are Caffe's; from opset 22 on, which onnxruntime has none of, by maxima over windows of all powers of two."""
+    steps = Steps(build, node)
+    regions = steps.to(node.inputs[1], (-1, 5))
+    if build.opset < _WITHOUT_ROI_POOL:
+        attributes: dict[str, Attribute] = {"pooled_shape": op.pooled, "spatial_scale": op.scale}
+        build.node("MaxRoiPool", [node.inputs[0], regions], node, output=node.outputs[0], attributes=attributes)
+        return
+    count, channels, height, width = build.shape(node.inputs[0])
+    image, left, top, right, bottom = steps.columns(regions, 5)
+    rows = _Ranges(steps, (top, bottom), op.pooled[0], op.scale, height)
+    columns = _Ranges(steps, (left, right), op.pooled[1], op.scale, width)
+    tables = [
+        steps.to(_window_maximum(steps, node.inputs[0], (2**down, 2**across)), (1, count, channels, height * width))
+        for down in range(rows.levels)
+        for across in range(columns.levels)
+    ]
+    table = steps.call("Concat", *tables, axis=0) if len(tables) > 1 else tables[0]
+    table = steps.to(steps.call("Transpose", table, perm=(0, 1, 3, 2)), (-1, channels))
+    down_level, across_level = (
+        steps.to(rows.level, (-1, op.pooled[0], 1)),
+        steps.to(columns.level, (-1, 1, op.pooled[1])),
     )
+    level = steps.call("Add", steps.call("Mul", down_level, steps.integers([columns.levels])), across_level)
+    image = steps.to(steps.whole(image), (-1, 1, 1))
+    start = steps.call("Add", steps.call("Mul", level, steps.integers([count])), image)
+    maxima = [
+        steps.call("Gather", table, _flat(steps, start, (row, column), op.pooled, (height, width)), axis=0)
+        for row in rows.starts
+        for column in columns.starts
+    ]
+    empty = steps.call(
+        "Or", steps.to(rows.empty, (-1, op.pooled[0], 1, 1)), steps.to(columns.empty, (-1, 1, op.pooled[1], 1))
+    )
+    found = steps.call("Where", empty, steps.number(0.0), steps.call("Max", *maxima))
+    build.node("Transpose", [found], node, output=node.outputs[0], attributes={"perm": (0, 3, 1, 2)})
+
+
+def _window_maximum(steps: Steps, value: str, window: tuple[int, int]) -> str:
+    """For each element the maximum of the window that begins there."""
+    if window == (1, 1):
+        return value
+    return steps.call("MaxPool", value, kernel_shape=window, pads=(0, 0, window[0] - 1, window[1] - 1))
+
+
+def _flat(steps: Steps, start: str, place: tuple[str, str], pooled: tuple[int, int], size: tuple[int, int]) -> str:
+    """Index of a row and column behind ``start`` in units of a whole image, as (R, pooled height, pooled width)."""
+    row, column = steps.to(place[0], (-1, pooled[0], 1)), steps.to(place[1], (-1, 1, pooled[1]))
+    rows = steps.call("Add", steps.call("Mul", start, steps.integers([size[0]])), row)
+    return steps.call("Add", steps.call("Mul", rows, steps.integers([size[1]])), column)
+
+
+class _Ranges:
+    """Bins of `ROIPooling` along one axis, each covered by two windows whose length is a power of two.
+
+    Attributes:
+        levels: Number of powers of two that the axis has room for.
+        level: int64 (R, bins), the power.
+        starts: Two int64 (R, bins), where the windows begin.
+        empty: bool (R, bins).
+    """
+
+    def __init__(self, steps: Steps, corners: tuple[str, str], bins: int, scale: float, length: int) -> None:
+        first, last = (_rounded(steps, steps.call("Mul", corner, steps.number(scale))) for corner in corners)
+        one = steps.number(1.0)
+        size = steps.call("Max", steps.call("Add", steps.call("Sub", last, first), one), one)
+        step = steps.call("Div", size, steps.number(bins))
+
+        def bound(rounding: str, begin: int) -> str:
+            factors = steps.constant(np.arange(begin, begin + bins, dtype=np.float32)[np.newaxis])
+            place = steps.call("Add", steps.call(rounding, steps.call("Mul", factors, step)), first)
+            inside = steps.call("Min", steps.call("Max", place, steps.number(0.0)), steps.number(length))
+            return steps.whole(inside)
+
+        low, high = bound("Floor", 0), bound("Ceil", 1)
+        count = steps.call("Sub", high, low)
+        self.levels = length.bit_length()
+        self.empty = steps.call("LessOrEqual", count, steps.integers([0]))
+        powers = [max(0, number.bit_length() - 1) for number in range(length + 1)]
+        count = steps.call("Max", count, steps.integers([0]))
+        self.level = steps.call("Gather", steps.integers(powers), count, axis=0)
+        window = steps.call("Gather", steps.integers([2**power for power in powers]), count, axis=0)
+        second = steps.call("Max", steps.call("Sub", high, window), steps.integers([0]))
+        self.starts = (steps.call("Min", low, steps.integers([length - 1])), second)
 
 
 @lowers(PSROIPooling)

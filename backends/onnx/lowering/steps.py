@@ -54,6 +54,10 @@ class Steps:
         """Adds a Cast to float32."""
         return self.call("Cast", value, to=int(TensorProto.FLOAT))
 
+    def whole(self, value: str) -> str:
+        """Adds a Cast to int64."""
+        return self.call("Cast", value, to=int(TensorProto.INT64))
+
     def filled(self, like: str, value: float) -> str:
         """Adds a float32 tensor of the shape of another that holds one number."""
         return self.call("Expand", self.number(value), self.call("Shape", like))

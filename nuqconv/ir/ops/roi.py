@@ -36,6 +36,11 @@ class ROIPooling(Op):
     min_inputs: ClassVar[int] = 2
     max_inputs: ClassVar[int | None] = 2
 
+    @property
+    def fixed_batch(self) -> str:
+        """Regions pick their image by number."""
+        return "regions pick their image out of a fixed number"
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Output (R, C, pooled height, pooled width)."""
         expect_params(params, [])

@@ -294,20 +294,13 @@ def test_any_batch_and_every_opset(tmp_path, shared):
     groups = 1 if shared else CLASSES
     text = "\n".join([
         inputs_text(loc=(1, COUNT * groups * 4), conf=(1, COUNT * CLASSES)),
-        layer_text("Flatten", "flatten_param { axis: 1 }", bottoms=("loc",), name="feature"),
-        layer_text("Reshape", "reshape_param { shape { dim: [0, 4, -1, 2] } }", bottoms=("loc",), name="map"),
-        layer_text("PriorBox", "prior_box_param { min_size: 20 aspect_ratio: [2, 3] step: 7 }", bottoms=("map", "map"),
+        layer_text("Reshape", f"reshape_param {{ shape {{ dim: [0, {4 * groups}, 12, 2] }} }}", bottoms=("loc",), name="map"),
+        layer_text("PriorBox", "prior_box_param { min_size: 20 step: 7 }", bottoms=("map", "map"),
                    name="priors"),
         layer_text("DetectionOutput", f"detection_output_param {{ num_classes: {CLASSES} {NMS} keep_top_k: 9 "
                    f"share_location: {str(shared).lower()} code_type: CENTER_SIZE }}",
                    bottoms=("loc", "conf", "priors")),
     ])  # fmt: skip
-    # One cell for each five boxes: as many boxes as the locations need.
-    text = text.replace("min_size: 20 aspect_ratio: [2, 3]", "min_size: [20, 30]" if shared else "min_size: 20")
-    if not shared:
-        text = text.replace("dim: [0, 4, -1, 2]", "dim: [0, 16, -1, 2]")
-    else:
-        text = text.replace("dim: [0, 4, -1, 2]", "dim: [0, 8, -1, 2]")
     graph = graph_of(tmp_path, text)
     assert not batch_problems(graph)
     inputs = {name: array for name, array in detection_inputs(3, groups).items() if name != "priors"}
