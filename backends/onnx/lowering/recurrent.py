@@ -15,7 +15,8 @@ from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.ir import Node
-from nuqconv.ir.ops import LSTM, RNN, Recurrent
+from nuqconv.ir.ops import LSTM, RNN
+from nuqconv.ir.ops.recurrent import Recurrent
 
 __all__: list[str] = []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-from nuqconv.ir.ops import LSTM, RNN, Recurrent
+from nuqconv.ir.ops import LSTM, RNN
+from nuqconv.ir.ops.recurrent import Recurrent
 
 __all__: list[str] = []
 
@@ -13,12 +14,17 @@ _TYPES: dict[str, tuple[type[Recurrent], tuple[int, ...]]] = {"LSTM": (LSTM, ())
 """The operator of each layer type, and the ranks of the blobs that it has behind the common ones."""
 
 
+_STATE = (
+    "every run starts from a state of 0; Caffe goes on from where its last forward pass ended unless cont is 0 at the first step "
+    "(expose_hidden makes the state an input)"
+)
+
+
 @reads(*_TYPES)
 def read_recurrent(layer: Any) -> Reading:
     """Reads ``recurrent_param``; the bottoms tell whether there is a static input, and ``debug_info`` only makes Caffe talk.
 
-    A Caffe net without ``expose_hidden`` goes on from the state in which its last forward pass ended; here every run starts from 0, as
-    Caffe's first one does. The two agree in all runs where ``cont`` is 0 at the first step.
+    Without ``expose_hidden`` every run starts from a state of 0, as Caffe's first forward pass does; a note tells it.
     """
     param = layer.recurrent_param
     make, more = _TYPES[layer.type]
@@ -29,4 +35,4 @@ def read_recurrent(layer: Any) -> Reading:
         raise CannotReadError(f"{len(layer.bottom)} bottoms (expected {plain} or {plain + 1})")
     static = len(layer.bottom) > plain
     op = make(param.num_output, static_input=static, expose_hidden=param.expose_hidden)
-    return Reading(op, (2, 1, *(2,) * int(static), 2, *more))
+    return Reading(op, (2, 1, *(2,) * int(static), 2, *more), note="" if param.expose_hidden else _STATE)

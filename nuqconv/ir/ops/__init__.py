@@ -29,7 +29,7 @@ from nuqconv.ir.ops.parametric import BN, Bias, Normalize, Parameter, PReLU
 from nuqconv.ir.ops.pooling import Pooling, PoolMethod
 from nuqconv.ir.ops.quantization import Dequantize, Quantize
 from nuqconv.ir.ops.rearrange import Reorg, Reverse, ShuffleChannel
-from nuqconv.ir.ops.recurrent import LSTM, RNN, Recurrent
+from nuqconv.ir.ops.recurrent import LSTM, RNN
 from nuqconv.ir.ops.reduction import MVN, ArgMax, Reduction
 from nuqconv.ir.ops.resize import Interp, Upsample
 from nuqconv.ir.ops.roi import PSROIPooling, ROIPooling
@@ -89,7 +89,6 @@ __all__ = [
     "Quantize",
     "ROIPooling",
     "ReLU",
-    "Recurrent",
     "Reduction",
     "Reorg",
     "Reshape",

@@ -6,13 +6,17 @@ import numpy as np
 import onnx
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
-from nuqconv.errors import UnsupportedError
+from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.onnx import OnnxSession, batch_problems, newest_opset, to_onnx
+from nuqconv.errors import QuantizationError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import BatchStatistics, Convolution, Opaque, Quantize
 from nuqconv.passes import fold_affine
+from nuqconv.quantize.activation import ActivationQuant
+from nuqconv.quantize.apply import apply_plan
 from nuqconv.quantize.capability import capabilities
+from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 
 from .oracle import inputs_text, layer_text, write_weights
 
@@ -87,6 +91,27 @@ def test_several_bottoms_share_the_weights(oracle, kind, param, count, shape):
     graph = oracle.check(many(kind, f"num_output: 4 {param}", shapes))
     (can,) = capabilities(graph)
     assert (can.int8, can.nuq, can.reason) == (False, False, f"its weights are shared by its {count} inputs")
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_bottoms_are_written_back_to_the_letter(oracle, kind):
+    shapes = {"a": (2, 4, 5, 5), "b": (2, 4, 5, 5)}
+    text = many(kind, "num_output: 4 kernel_size: 3", shapes)
+    text += "\n" + layer_text("InnerProduct", "inner_product_param { num_output: 3 }", bottoms=("a_out",), name="fc")
+    graph = oracle.check(text, rtol=1e-4, atol=1e-4)
+    activation = ActivationQuant(0.0625, 3)
+    quantized = apply_plan(graph, Plan.of({"fc": LayerPlan(Precision.INT8, activation=activation)}))
+    with pytest.raises(QuantizationError, match="its weights are shared by its 2 inputs"):
+        apply_plan(graph, Plan.of({"out": LayerPlan(Precision.INT8, activation=activation)}))
+    for number, written in enumerate((graph, quantized)):
+        files = oracle.folder / f"{number}.prototxt", oracle.folder / f"{number}.caffemodel"
+        write_caffe(written, *files)
+        assert text.splitlines()[2] in files[0].read_text()
+        again = load_graph(*files)
+        assert again.node["out"] == graph.node["out"]
+        for name in graph.node["out"].params:
+            np.testing.assert_array_equal(again.params[name], graph.params[name])
 
 
 @pytest.mark.caffe
@@ -357,11 +382,11 @@ def test_statistics_of_the_batch_are_not_folded_and_follow_the_batch(oracle):
 
 
 @pytest.mark.caffe
-@pytest.mark.parametrize("opset", [13, 17, 18, None])
+@pytest.mark.parametrize("opset", range(13, newest_opset() + 1))
 def test_valid_at_every_opset(oracle, opset):
     graph = statistics_net(
         oracle,
-        layer_text("Convolution", "convolution_param { num_output: 3 kernel_size: 3 axis: 1 }", name="conv"),
+        layer_text("Convolution", "convolution_param { num_output: 3 kernel_size: 3 axis: 2 }", name="conv"),
         layer_text("BatchNorm", STATISTICS.format("false", ""), bottoms=("conv",), name="bn"),
         layer_text("InnerProduct", "inner_product_param { num_output: 3 axis: -1 }", bottoms=("bn",)),
     )

@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import OnnxSession, batch_problems, newest_opset, to_onnx
 from nuqconv.errors import ModelError
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe import load_graph, read_model
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LSTM, RNN, Opaque, OpError
 from nuqconv.quantize.capability import capabilities
@@ -64,6 +64,8 @@ def check(oracle, text, cont="new here and there", rtol=1e-5):
 @pytest.mark.parametrize("hidden", [False, True])
 def test_every_combination(oracle, kind, cont, static, hidden):
     graph = check(oracle, net_text(kind, (4, 3, 5), 7, static=static, hidden=hidden), cont)
+    notes = read_model(oracle.folder / "net.prototxt", oracle.folder / "net.caffemodel").notes
+    assert ["starts from a state of 0" in note for note in notes] == [True] * (not hidden)
     assert len(graph.node["out"].outputs) == 1 + (len(STATES[kind]) if hidden else 0)
 
 
@@ -107,7 +109,7 @@ def test_two_layers_and_a_reader_of_all_outputs(oracle, kind):
 
 @pytest.mark.caffe
 @pytest.mark.parametrize("kind", STATES)
-@pytest.mark.parametrize("opset", [13, 17, 18, None])
+@pytest.mark.parametrize("opset", range(13, newest_opset() + 1))
 def test_valid_at_every_opset(oracle, kind, opset):
     graph, net = oracle.load(net_text(kind, (4, 3, 5), 7, static=(3, 6), hidden=True), np.random.default_rng(0))
     net.close()
