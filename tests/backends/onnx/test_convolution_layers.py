@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.caffe.runtime import Net
 from nuqconv.backends.onnx import OnnxSession, batch_problems, newest_opset, to_onnx
 from nuqconv.errors import QuantizationError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
@@ -168,6 +169,33 @@ def test_a_kernel_that_exceeds_the_input_by_less_than_a_stride(oracle, param, sh
     text += "\n" + layer_text("Convolution", f"convolution_param {{ num_output: 4 {param} }}", bottoms=("bn",))
     graph = oracle.check(text, rtol=1e-4, atol=1e-4)
     assert fold_affine(graph).folded == {}
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("param", "shape"),
+    [
+        ("kernel_size: 5 stride: 4", (1, 4, 5, 9)),
+        ("kernel_size: 4 stride: 3 pad: 1", (1, 4, 2, 5)),
+        ("kernel_size: [2, 3] stride: [1, 2] pad: [1, 0]", (2, 4, 5, 6)),
+    ],
+)
+def test_quantized_windows_in_three_runtimes(oracle, kind, param, shape):
+    """Floats that hold integers, integers, and real Caffe on the written model agree to the bit."""
+    short = (1, shape[1], 3, 9) if kind == "Convolution" and "5 stride" in param else shape
+    text = one(kind, f"convolution_param {{ num_output: 3 {param} }}", short)
+    graph, net = oracle.load(text, np.random.default_rng(0))
+    net.close()
+    layer = LayerPlan(Precision.INT8, activation=ActivationQuant(0.0625, 3))
+    quantized = apply_plan(graph, Plan.of({"out": layer}))
+    data = {"data": np.random.default_rng(1).standard_normal(short).astype(np.float32)}
+    found = OnnxSession(quantized, threads=1).run(data)["out"]
+    np.testing.assert_array_equal(OnnxSession(quantized, threads=1, integer=True).run(data)["out"], found)
+    files = oracle.folder / "fake.prototxt", oracle.folder / "fake.caffemodel"
+    write_caffe(quantized, *files)
+    with Net(*files, process=oracle.process) as net:
+        np.testing.assert_array_equal(net.run(data, ["out"])["out"], found)
 
 
 @pytest.mark.caffe
