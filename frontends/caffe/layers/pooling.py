@@ -13,7 +13,10 @@ METHODS: dict[int, PoolMethod] = {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
 
 
 def _pair(param: Any, name: str, both: str) -> tuple[int, int]:
-    if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
+    given = [param.HasField(f"{name}_h"), param.HasField(f"{name}_w")]
+    if any(given):
+        if not all(given) or param.HasField(both):
+            raise CannotReadError(f"{name}_h and {name}_w belong together, without {both}")
         return (getattr(param, f"{name}_h"), getattr(param, f"{name}_w"))
     value = getattr(param, both)
     return (value, value)

@@ -254,6 +254,10 @@ def test_refused(op, shape, reason):
         ("Im2col", "convolution_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }", "stands beside"),
         ("Im2col", "convolution_param { kernel_size: 2 stride: 0 }", "must be positive"),
         ("Pooling", 'top: "mask" pooling_param { pool: AVE kernel_size: 2 }', "a second top of AVE"),
+        ("Pooling", 'top: "mask" pooling_param { pool: STOCHASTIC kernel_size: 2 }', "a second top of STOCHASTIC"),
+        ("Pooling", "pooling_param { kernel_h: 2 }", "kernel_h and kernel_w belong together"),
+        ("Pooling", "pooling_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }", "without kernel_size"),
+        ("Pooling", "pooling_param { kernel_size: 3 pad_w: 1 }", "pad_h and pad_w belong together"),
     ],
 )
 def test_parameters_that_caffe_refuses_make_a_layer_opaque(tmp_path, kind, rest, reason):
