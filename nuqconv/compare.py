@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from nuqconv.backends.caffe.runtime import CaffeProcess, find_caffe
 from nuqconv.comparison.causes import Evidence, likely_causes
-from nuqconv.comparison.measure import Tolerance, compare_blob, worst
+from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
 from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.comparison.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
@@ -205,6 +205,10 @@ class _Comparison:
             )
         self.feeds = feeds
         values = one.run(self.inputs, names), two.run(feeds, names)
+        for name in names:
+            if self.guide.layer(name)[1] == "DetectionOutput" and all(own[name].shape[-1:] == (7,) for own in values):
+                for own in values:
+                    own[name] = detections(own[name])
         found = {name: self._compared(name, values[0][name], values[1][name]) for name in names}
         first = None
         for name in names:

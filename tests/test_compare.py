@@ -19,6 +19,7 @@ from nuqconv.backends.onnx import to_onnx
 from nuqconv.comparison import Tolerance, compare_blob
 from nuqconv.comparison.caffe2onnx import VARIABLE
 from nuqconv.comparison.causes import Evidence, likely_causes
+from nuqconv.comparison.measure import detections
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 
 from .support.nets import Files, conv_net, write_net
@@ -184,6 +185,8 @@ def test_batch_norm_causes(model):
     text = sided("bn1", right, norm(1.0), model, **evidence)
     assert text == "BatchNorm: on the second side the scale factor (blob 2) is ignored"
     assert "multiplied" in sided("bn1", right, norm(factor[0]), model, **evidence)
+    other = sided("bn1", right, right + np.random.default_rng(1).standard_normal(right.shape), model, **evidence)
+    assert "not known" in other
     assert "the first side the scale factor" in sided("bn1", norm(1.0), right, model, **evidence)
 
 
@@ -402,6 +405,14 @@ def test_refusals(model, good, tmp_path):
         nuqconv.compare(model, good, runtimes=ORT, inputs={"a": x, "b": x})
     with pytest.raises(ModelError, match="no blob in common"):
         nuqconv.compare(model, good, runtimes=ORT, blobs=["nothing"])
+
+
+def test_rows_that_fill_up_are_no_detections():
+    row = [0, 3, 0.9, 0.1, 0.1, 0.5, 0.5]
+    ours = np.array([[[row, [0, -1, -1, -1, -1, -1, -1]]]])
+    theirs = np.array([[[row, [0] * 7, [0] * 7]]])
+    np.testing.assert_array_equal(detections(ours), [[[row]]])
+    np.testing.assert_array_equal(detections(theirs), [[[row]]])
 
 
 def test_measures():

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from nuqconv.backends.onnx import read_onnx
 from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.comparison.sides import CaffeFiles, layer_type
 from nuqconv.errors import ModelError, RuntimeMissingError
-from nuqconv.ir import Array
+from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.ops import BatchNorm, Scale
 
 __all__ = ["VARIABLE", "Caffe2OnnxSide", "interpreter"]
 
@@ -37,10 +39,9 @@ class Caffe2OnnxSide(OnnxSide):
 
     def __init__(self, files: CaffeFiles) -> None:
         graph = files.graph
-        blobs = {node.name: node.outputs[0] for node in graph.nodes if len(node.outputs) == 1}
         model = _converted(files)
         made = {name for node in model.graph.node for name in node.output}
-        blobs = {layer: blob for layer, blob in blobs.items() if layer in made}
+        blobs = {node.name: _blob(graph, node, made) for node in graph.nodes if node.name in made}
         constants = {item.name for item in model.graph.initializer}
         feeds = [item.name for item in model.graph.input if item.name not in constants]
         names = [graph.storage_name(item.name) for item in graph.inputs]
@@ -58,6 +59,16 @@ class Caffe2OnnxSide(OnnxSide):
         """Not told: it stores them in other layouts."""
         del layer
         return None
+
+
+def _blob(graph: Graph, node: Node, made: Collection[str]) -> str:
+    """The blob that a layer's value is: a BatchNorm takes in the Scale behind it, which then has no value of its own."""
+    readers = graph.consumers[node.outputs[0]]
+    if isinstance(node.op, BatchNorm) and len(readers) == 1:
+        following = readers[0]
+        if isinstance(following.op, Scale) and following.name not in made:
+            return following.outputs[0]
+    return node.outputs[0]
 
 
 def interpreter() -> str:

@@ -145,11 +145,19 @@ def _batch_norm(evidence: Evidence) -> str | None:
         "eps is ignored": (factor, 0.0),
     }
     shape = (1, -1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
-    for text, (scale, eps) in variants.items():
+
+    def made(scale: float, eps: float) -> Array:
         with np.errstate(all="ignore"):
-            made = (x - (mean * scale).reshape(shape)) / np.sqrt((variance * scale + eps).reshape(shape))
+            found: Array = (x - (mean * scale).reshape(shape)) / np.sqrt((variance * scale + eps).reshape(shape))
+        return found
+
+    right = made(factor, op.eps)
+    for text, (scale, eps) in variants.items():
+        wrong = made(scale, eps)
+        if evidence.equal(wrong, right):
+            continue
         for side, value in _sides(evidence):
-            if evidence.equal(value, made) and not evidence.equal(_other(evidence, value), made):
+            if evidence.equal(value, wrong) and not evidence.equal(_other(evidence, value), wrong):
                 return f"BatchNorm: on {side} {text}"
     return None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nuqconv.comparison.report import BlobComparison
 from nuqconv.ir import Array
 
-__all__ = ["Tolerance", "aligned", "compare_blob", "worst"]
+__all__ = ["Tolerance", "aligned", "compare_blob", "detections", "worst"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,14 @@ def worst(a: Array, b: Array) -> tuple[tuple[int, ...], tuple[float, float]] | N
     difference[np.isnan(difference)] = np.inf
     index = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), a.shape))
     return index, (float(first[index]), float(second[index]))
+
+
+def detections(rows: Array) -> Array:
+    """Returns the rows (1, 1, found, 7) of a DetectionOutput without those that only fill up; -1 or zeros, by the runtime's taste."""
+    table = rows.reshape(-1, 7)
+    real = (table[:, 1] >= 0) & (table[:, 1:] != 0).any(axis=1)
+    found: Array = table[real].reshape(1, 1, -1, 7)
+    return found
 
 
 def _ratio(part: float, whole: float) -> float:
