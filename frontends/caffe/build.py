@@ -288,6 +288,7 @@ class _Builder:
         self._infer(self.nodes[-1])
 
     def _input_layer(self, layer: LayerText) -> None:
+        self._unknown(layer.unknown, "is lost when the model is written")
         shapes = [tuple(shape.dim) for shape in layer.message.input_param.shape]
         tops = list(layer.message.top)
         if len(shapes) == 1:

@@ -22,9 +22,9 @@ from nuqconv.frontends.caffe.upgrade import fold_padding, upgrade_v0, upgrade_v1
 __all__ = ["LayerText", "Prototxt", "read_prototxt"]
 
 _TOKEN = re.compile(
-    r"""(?P<skip>[\s,;]+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[{<])|(?P<close>[}>])|(?P<word>[^\s{}<>"'#,;:]+)|(?P<colon>:)"""
+    r"""(?P<skip>[\s,;]+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[{<])|(?P<close>[}>])|(?P<list>\[)|(?P<end>\])|(?P<word>[^\s{}<>"'#,;:\[\]]+)|(?P<colon>:)"""
 )
-_PAIRS = {"{": "}", "<": ">"}
+_PAIRS = {"{": "}", "<": ">", "[": "]"}
 
 
 @dataclass(frozen=True)
@@ -141,18 +141,24 @@ def _layer(path: str, entry: _Entry, problems: list[str]) -> LayerText | None:
     try:
         text_format.Parse(entry.text, net)
     except text_format.ParseError as error:
-        net = NetParameter()
         try:
+            unknown = _unknown(path, entry, parse_fields(entry.text), NetParameter.DESCRIPTOR)
+            net = NetParameter()
             text_format.Parse(entry.text, net, allow_unknown_field=True)
-            fields = parse_fields(entry.text)
-        except (text_format.ParseError, FormatError):
+        except FormatError:
             problems.append(_message(path, entry, error))
             return None
-        unknown = _unknown(path, entry, fields, NetParameter.DESCRIPTOR)
+        except text_format.ParseError as other:
+            problems += [*map(str, unknown), _message(path, entry, other)]
+            return None
         if not unknown:
             problems.append(_message(path, entry, error))
             return None
-    (message,) = getattr(net, entry.name)
+    messages = getattr(net, entry.name)
+    if len(messages) != 1:
+        problems.append(f"{path}:{entry.line}: holds {len(messages)} layers in one list; write '{entry.name}' for each")
+        return None
+    (message,) = messages
     return LayerText(message, entry.line, entry.text, unknown)
 
 
@@ -252,10 +258,13 @@ def _entries(path: str, text: str) -> Iterator[_Entry]:
             if not stack and not name:
                 raise FormatError(f"{path}:{line}: '{token}' without a field name before it")
             stack.append((token, line))
-        elif kind == "close":
-            if not stack or _PAIRS[stack[-1][0]] != token:
-                raise FormatError(f"{path}:{line}: '{token}' closes nothing")
-            stack.pop()
+        elif kind in ("list", "end") and stack and stack[-1][0] != "[":
+            # A list inside of a message is left to protobuf, so that a fault in one layer hides no other.
+            continue
+        elif kind == "list" and name:
+            stack.append((token, line))
+        elif kind in ("close", "end"):
+            _close(path, stack, token, line)
             ended = not stack
         elif not stack and name:
             ended = kind != "colon"
@@ -272,3 +281,9 @@ def _entries(path: str, text: str) -> Iterator[_Entry]:
         raise FormatError(f"{path}:{line}: '{token}' is never closed; the file may be truncated")
     if name:
         raise FormatError(f"{path}:{first_line}: '{name}' has no value; the file may be truncated")
+
+
+def _close(path: str, stack: list[tuple[str, int]], token: str, line: int) -> None:
+    if not stack or _PAIRS[stack[-1][0]] != token:
+        raise FormatError(f"{path}:{line}: '{token}' closes nothing")
+    stack.pop()

@@ -69,6 +69,10 @@ def test_all_faults_at_once(write):
         ('name "x"', "expected ':'"),
         ('{ name: "a" }', "without a field name"),
         ('name: "net"\n', "holds no layer"),
+        ('input: ["a", "b"', ":1: '[' is never closed"),
+        ('input: "a"\n]', ":2: ']' closes nothing"),
+        ("[a.b]: 1", ":1: expected ':' or '{' after '['"),
+        ('layer [{ name: "a" }, { name: "b" }]', ":1: holds 2 layers in one list"),
     ],
 )
 def test_each_fault_has_its_message(write, text, expected):

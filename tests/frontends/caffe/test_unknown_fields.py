@@ -1,0 +1,166 @@
+"""Fields that their message does not have: an error by default, as in Caffe; kept to the letter on demand."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+import nuqconv
+from nuqconv.backends.caffe.runtime import Net
+from nuqconv.errors import CaffeProcessError, FormatError, ModelError
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe.fields import parse_fields
+from nuqconv.passes import fold_affine
+from tests.support.nets import write_net
+
+TEXT = """name: "net"
+engine: "FAST"  # outside of layers
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 2, 5, 5] } } }
+layer {
+  name: "conv"
+  type: "Convolution"
+  bottom: "data" top: "conv"
+  param { lr_mult: 1 }
+  param { lr_mult: 2 larsen: 0.5 }
+  convolution_param {
+    num_output: 2  kernal_size: 3
+    kernel_size: 3 bias_term: false
+    weight_filler { type: "xavier" fanciness: "a { b" }
+  }
+  odd_param { list: [1, 2] inner < text: 'x' 'y' > }
+}
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "relu" relu_param { negative_slop: 0.1 } profile: true }
+"""
+WEIGHTS = {
+    "conv": [np.ones((2, 2, 3, 3))],
+    "bn": [np.ones(2), np.full(2, 4.0), np.ones(1)],
+}
+UNKNOWN = [
+    (2, 1, "NetParameter has no field 'engine'"),
+    (9, 22, "ParamSpec has no field 'larsen'"),
+    (11, 20, "ConvolutionParameter has no field 'kernal_size'; did you mean 'kernel_size'?"),
+    (13, 36, "FillerParameter has no field 'fanciness'"),
+    (15, 3, "LayerParameter has no field 'odd_param'"),
+    (18, 75, "ReLUParameter has no field 'negative_slop'; did you mean 'negative_slope'?"),
+    (18, 96, "LayerParameter has no field 'profile'"),
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_net(tmp_path, TEXT, WEIGHTS)
+
+
+def test_all_of_them_are_refused_in_one_report(files):
+    with pytest.raises(ModelError) as caught:
+        load_graph(files.model, files.weights)
+    found = [problem for problem in caught.value.problems if "has no field" in problem]
+    assert found == [f"{files.model}:{line}:{column}: {text}" for line, column, text in UNKNOWN]
+    lines = TEXT.splitlines()
+    for line, column, text in UNKNOWN:
+        assert lines[line - 1][column - 1 :].startswith(text.split("'")[1])
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize(
+    "text",
+    [
+        'engine: "FAST" layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }',
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } profile: true }',
+        'input: "x" input_dim: [1, 1, 1, 1] layers { name: "r" type: RELU bottom: "x" top: "y" relu_param { slope: 1 } }',
+    ],
+)
+def test_caffe_refuses_them(caffe_python, tmp_path, text):
+    files = write_net(tmp_path, text, {})
+    with pytest.raises(CaffeProcessError, match="has no field named"), Net(files.model, python=caffe_python):
+        pass
+    with pytest.raises(ModelError, match="has no field"):
+        load_graph(files.model, files.weights)
+
+
+def test_on_demand_they_are_noted_and_kept(files, tmp_path, caplog):
+    notes: list[str] = []
+    with caplog.at_level(logging.WARNING):
+        graph = nuqconv.load(files.model, files.weights, allow_unknown_fields=True, notes=notes)
+    fates = ["it is lost when the model is written", *["it is kept without being understood"] * 6]
+    expected = [
+        f"{files.model}:{line}:{column}: {text}; {fate}"
+        for (line, column, text), fate in zip(UNKNOWN, fates, strict=True)
+    ]
+    assert notes == expected
+    assert [record.message for record in caplog.records] == expected
+    nuqconv.save(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    for node in graph.nodes:
+        assert node.origin.text in TEXT
+        assert node.origin.text in (tmp_path / "a.prototxt").read_text()
+
+
+def test_they_stay_in_layers_that_change(files, tmp_path):
+    """Folding gives the convolution a bias, so its text is written anew."""
+    graph = nuqconv.load(files.model, files.weights, allow_unknown_fields=True)
+    nuqconv.save(fold_affine(graph).graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    text = (tmp_path / "a.prototxt").read_text()
+    layers = parse_fields(text).messages("layer")
+    conv = next(layer for layer in layers if layer.scalars("name") == ["conv"])
+    param = conv.message("convolution_param")
+    assert conv.messages("param")[0].scalars("larsen") == []
+    assert conv.messages("param")[1].scalars("larsen") == ["0.5"]
+    assert (param.scalars("kernal_size"), param.scalars("bias_term")) == (["3"], ["true"])
+    assert param.message("weight_filler").scalars("fanciness") == ["a { b"]
+    assert conv.message("odd_param").integers("list") == [1, 2]
+    assert "odd_param { list: [1, 2] inner < text: 'x' 'y' > }" in text
+    again = nuqconv.load(tmp_path / "a.prototxt", tmp_path / "a.caffemodel", allow_unknown_fields=True)
+    assert [node.op for node in again.nodes] == [node.op for node in fold_affine(graph).graph.nodes]
+
+
+def test_old_layers_keep_them(tmp_path):
+    text = (
+        'input: "data" input_dim: [1, 2, 5, 5]\n'
+        'layers { name: "relu" type: RELU bottom: "data" top: "relu"\n  relu_param { negative_slop: 0.1 } profile: true }\n'
+    )
+    files = write_net(tmp_path, text, {})
+    with pytest.raises(ModelError) as caught:
+        load_graph(files.model, files.weights)
+    assert [problem.removeprefix(str(files.model)) for problem in caught.value.problems] == [
+        ":3:16: ReLUParameter has no field 'negative_slop'; did you mean 'negative_slope'?",
+        ":3:37: V1LayerParameter has no field 'profile'",
+    ]
+    graph = load_graph(files.model, files.weights, allow_unknown_fields=True)
+    nuqconv.save(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    assert "  relu_param {\nnegative_slop: 0.1\n  }\nprofile: true\n}" in (tmp_path / "a.prototxt").read_text()
+
+
+def test_unknown_types_may_have_any_field(tmp_path):
+    files = write_net(tmp_path, 'layer { name: "x" type: "Odd" top: "x" odd_param { a: 1 } }', {})
+    notes: list[str] = []
+    graph = nuqconv.load(files.model, files.weights, notes=notes)
+    assert (notes, graph.node["x"].op.kind) == ([], "Opaque")
+
+
+def test_a_wrong_value_is_an_error_in_any_case(tmp_path):
+    text = TEXT.replace("bias_term: false", "bias_term: maybe")
+    files = write_net(tmp_path, text, WEIGHTS)
+    with pytest.raises(FormatError) as caught:
+        load_graph(files.model, files.weights, allow_unknown_fields=True)
+    assert len(caught.value.problems) == 5
+    assert caught.value.problems[-1].startswith(f"{files.model}:12:31: ")
+
+
+def test_blobs_that_a_layer_does_not_have(tmp_path):
+    """As in Caffe, which compares the numbers of blobs; layers that the net lacks are only noted."""
+    text = "\n".join(line for line in TEXT.splitlines() if "engine" not in line)
+    extra = {**WEIGHTS, "relu": [np.ones(1)], "bn": [*WEIGHTS["bn"], np.ones(2)], "gone": [np.ones(1)], "empty": []}
+    files = write_net(tmp_path, text, extra)
+    with pytest.raises(ModelError) as caught:
+        load_graph(files.model, files.weights, allow_unknown_fields=True)
+    assert [problem.partition(": ")[2] for problem in caught.value.problems] == [
+        f"layer 'bn' (BatchNorm): needs 3 blobs, {files.weights} has 4 blobs for it",
+        f"layer 'relu' (ReLU): needs 0 blobs, {files.weights} has 1 blobs for it",
+    ]
+    files = write_net(tmp_path, text, {**WEIGHTS, "gone": [np.ones(1)], "empty": []})
+    notes: list[str] = []
+    nuqconv.load(files.model, files.weights, allow_unknown_fields=True, notes=notes)
+    assert notes[-1] == f"{files.weights}: weights of 1 layers are not used by the net: gone"
