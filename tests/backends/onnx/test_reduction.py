@@ -41,7 +41,7 @@ def reductions(draw):
     return one("Reduction", f"reduction_param {{ operation: {operation} axis: {axis} coeff: {coeff} }}", shape)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=reductions(), seed=st.integers(0, 2**31))
 def test_any_reduction(oracle, text, seed):
     oracle.check(text, rtol=1e-5, atol=2e-5, seed=seed)

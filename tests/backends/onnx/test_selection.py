@@ -62,7 +62,7 @@ def slices(draw):
     return slicing(len(points) + 1, f"axis: {named} slice_point: {points}", tuple(shape))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=slices())
 def test_any_slice(oracle, text):
     oracle.check(text, rtol=0, atol=0)
