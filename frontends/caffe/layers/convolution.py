@@ -78,7 +78,7 @@ def read_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
     return _weighted(_window(layer, inputs, layer.convolution_param.group))
 
 
-@reads_with_shapes("ConvolutionDepthwise", "DepthwiseConvolution")
+@reads_with_shapes("ConvolutionDepthwise", "DepthwiseConvolution", dialects=True)
 def read_depthwise_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
     """Reads ``convolution_param`` of the forks' layers that filter each channel by itself: a Convolution with a group for each channel.
 

@@ -14,6 +14,7 @@ __all__: list[str] = []
 def read_batch_norm(layer: Any) -> Reading:
     """Reads ``batch_norm_param``; at inference the stored statistics are used unless the layer says otherwise."""
     param = layer.batch_norm_param
-    of_batch = param.HasField("use_global_stats") and not param.use_global_stats
-    op = BatchStatistics(param.eps) if of_batch else BatchNorm(param.eps)
-    return Reading(op, (1, 1, 1))
+    if param.HasField("use_global_stats") and not param.use_global_stats:
+        note = "is normalized by the statistics of each batch (use_global_stats: false), so that its result depends on the whole batch"
+        return Reading(BatchStatistics(param.eps), (1, 1, 1), note=note)
+    return Reading(BatchNorm(param.eps), (1, 1, 1))

@@ -15,6 +15,7 @@ __all__ = [
     "Reading",
     "ShapedReader",
     "has_dialects",
+    "ignored_fields",
     "reader_for",
     "reads",
     "reads_with_shapes",
@@ -53,30 +54,37 @@ ShapedReader = Callable[[Any, Sequence[Shape | None]], Reading]
 
 _READERS: dict[str, ShapedReader] = {}
 _DIALECTS: set[str] = set()
+_IGNORED: dict[str, frozenset[str]] = {}
 
 
-def reads(*layer_types: str, dialects: bool = False) -> Callable[[LayerReader], LayerReader]:
+def reads(
+    *layer_types: str, dialects: bool = False, ignored: Sequence[str] = ()
+) -> Callable[[LayerReader], LayerReader]:
     """Registers a reader for the layer types named.
 
     Args:
         layer_types: The types.
         dialects: Whether forks give the types different fields. One that is not known then makes the layer Opaque; elsewhere it is an error.
+        ignored: Names of fields that the schema lacks and that change nothing of what the layer computes.
     """
 
     def register(reader: LayerReader) -> LayerReader:
         _register(lambda layer, _: reader(layer), layer_types)
         if dialects:
             _DIALECTS.update(layer_types)
+        _IGNORED.update(dict.fromkeys(layer_types, frozenset(ignored)))
         return reader
 
     return register
 
 
-def reads_with_shapes(*layer_types: str) -> Callable[[ShapedReader], ShapedReader]:
-    """Registers a reader whose result depends on the shapes of the bottoms."""
+def reads_with_shapes(*layer_types: str, dialects: bool = False) -> Callable[[ShapedReader], ShapedReader]:
+    """Registers a reader whose result depends on the shapes of the bottoms; see `reads`."""
 
     def register(reader: ShapedReader) -> ShapedReader:
         _register(reader, layer_types)
+        if dialects:
+            _DIALECTS.update(layer_types)
         return reader
 
     return register
@@ -90,6 +98,11 @@ def reader_for(layer_type: str) -> ShapedReader | None:
 def has_dialects(layer_type: str) -> bool:
     """Returns whether forks give a layer type different fields."""
     return layer_type in _DIALECTS
+
+
+def ignored_fields(layer_type: str) -> frozenset[str]:
+    """Returns the fields that the schema lacks and that change nothing of what a layer type computes."""
+    return _IGNORED.get(layer_type, frozenset())
 
 
 def _register(reader: ShapedReader, layer_types: Sequence[str]) -> None:

@@ -256,6 +256,7 @@ def test_depthwise_layers_of_forks(oracle, kind, param):
             "num_output 6 and group 1 differ",
         ),
         ("ConvolutionDepthwise", "num_output: 6 kernel_size: 3", (2, 6, 8), "no batch of images"),
+        ("ConvolutionDepthwise", "num_output: 6 kernel_size: 3 strange: 1", (2, 6, 8, 9), "fields of another fork"),
         ("Convolution", "num_output: 6 kernel_size: 3 axis: 4", (2, 6, 8, 9), "axis 4 of an input of 4 dimensions"),
         ("Convolution", "num_output: 6 kernel_h: 3 kernel_w: 3", (2, 6, 8), "need two spatial dimensions"),
         ("Convolution", "num_output: 6 kernel_size: [3, 3]", (2, 6, 8), "kernel_size has 2 entries for 1 spatial"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.onnx import OnnxSession, batch_problems, newest_opset, to_onnx
@@ -84,6 +86,21 @@ def test_every_combination(oracle, kind, cont, static, hidden):
 )
 def test_shapes(oracle, kind, x, size, static):
     check(oracle, net_text(kind, x, size, static=static, hidden=x[0] % 2 == 1), rtol=1e-4)
+
+
+@pytest.mark.caffe
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(sorted(STATES)),
+    x=st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 5)),
+    size=st.integers(1, 8),
+    static=st.none() | st.integers(1, 5),
+    hidden=st.booleans(),
+    cont=st.sampled_from(sorted(CONT)),
+)
+def test_random(oracle, kind, x, size, static, hidden, cont):
+    shape = None if static is None else (x[1], static)
+    check(oracle, net_text(kind, x, size, static=shape, hidden=hidden), cont, rtol=1e-4)
 
 
 @pytest.mark.caffe
