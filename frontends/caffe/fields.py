@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -206,7 +207,7 @@ class _Parser:
         return value
 
     def _field(self, name: str, value: str | Fields, start: int) -> Field:
-        line = sum(begin <= start for begin in self.line_starts)
+        line = bisect.bisect_right(self.line_starts, start)
         text = self.text[start : self.tokens[self.next - 1].end]
         return Field(name, value, text, line, start - self.line_starts[line - 1] + 1)
 
