@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
@@ -38,13 +38,13 @@ class Builder:
         self.open_sizes = open_sizes
         self.batched = frozenset(open_sizes)
         self.nodes: list[NodeProto] = []
-        self.tensors: dict[str, TensorProto] = {}
+        self.tensors: dict[str, Array] = {}
         self._values = {*graph.consumers, *graph.params}
         self._node_names = set(graph.node)
         self._named: set[str] = set()
         self._cached: dict[tuple[str, Shape, str], str] = {}
         self._types: dict[str, int] = {}
-        self._shapes: dict[str, Sequence[int | str]] = {}
+        self._shapes: dict[str, Sequence[int | str] | None] = {}
 
     def shape(self, value: str) -> Shape:
         """Returns the shape of a value of the graph.
@@ -196,8 +196,8 @@ class Builder:
         """Notes that a value of the graph is not float32."""
         self._types[value] = elem_type
 
-    def set_shape(self, value: str, shape: Sequence[int | str]) -> None:
-        """Notes the shape of a value of the graph whose shape is known only at run time; a text names an open size."""
+    def set_shape(self, value: str, shape: Sequence[int | str] | None) -> None:
+        """Notes the shape of a value of the graph whose shape is known only at run time; a text names an open size, None says nothing."""
         self._shapes[value] = shape
 
     def elem_type(self, value: str) -> int:
@@ -205,7 +205,7 @@ class Builder:
         return self._types.get(value, int(TensorProto.FLOAT))
 
     def finish(self) -> GraphProto:
-        """Returns the ONNX graph."""
+        """Returns the ONNX graph without its tensors."""
         made = {name for node in self.nodes for name in node.output}
         ends = {*self.graph.outputs, *(item.name for item in self.graph.inputs)}
         return helper.make_graph(
@@ -213,7 +213,6 @@ class Builder:
             self.graph.name or "network",
             [self._info(item.name) for item in self.graph.inputs],
             [self._info(name) for name in dict.fromkeys(self.graph.outputs)],
-            list(self.tensors.values()),
             value_info=[self._info(name) for name in self.graph.consumers if name in made and name not in ends],
         )
 
@@ -226,9 +225,7 @@ class Builder:
         return helper.make_tensor_value_info(value, self.elem_type(value), shape)
 
     def _store(self, array: Array, name: str) -> str:
-        # from_array swaps bytes itself on a big-endian machine; a view of a file may have another byte order or be unaligned.
-        native = np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
-        self.tensors[name] = numpy_helper.from_array(native, name)
+        self.tensors[name] = array
         self._values.add(name)
         return name
 

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
 
 from nuqconv.backends.onnx import size
-from nuqconv.backends.onnx.lower import to_onnx
+from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.errors import FormatError, ModelError, OutputError
 from nuqconv.ir import Graph
 from nuqconv.staging import move_into_place, staging_folder
@@ -46,18 +46,20 @@ def write_onnx(
         OutputError: The file cannot be written.
     """
     target = Path(path)
-    model = to_onnx(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch)
+    model = lower_graph(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch)
     if metadata:
-        onnx.helper.set_model_props(model, dict(metadata))
-    content = serialize(model, f"network '{graph.name}'")
+        onnx.helper.set_model_props(model.skeleton, dict(metadata))
+    if model.size() > size.MAX_BYTES:
+        raise size.too_large(f"network '{graph.name}'")
     try:
-        onnx.checker.check_model(content, full_check=True)
+        onnx.checker.check_model(model.for_checker().SerializeToString(), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"network '{graph.name}': its ONNX form is not valid: {error}") from error
     with staging_folder(target) as folder:
         staged = folder / "model.onnx"
         try:
-            staged.write_bytes(content)
+            with staged.open("wb") as file:
+                file.writelines(model.chunks())
         except OSError as error:
             raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
         move_into_place({target: staged})

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from google.protobuf.message import EncodeError
-from onnx import GraphProto, ModelProto, helper
+from onnx import ModelProto, helper
 
 from nuqconv.backends.onnx.batch import open_sizes
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
-from nuqconv.backends.onnx.size import check_size, too_large
+from nuqconv.backends.onnx.size import check_size
+from nuqconv.backends.onnx.stream import LoweredModel
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque
 
-__all__ = ["to_onnx"]
+__all__ = ["lower_graph", "to_onnx"]
 
 
 def to_onnx(
@@ -42,6 +42,13 @@ def to_onnx(
         UnsupportedError: The opset is not supported, layers have no form in ONNX (all of them are listed), or the model would exceed 2 GB.
         ModelError: The graph is wrong, or ``dynamic_batch`` is asked for and the batch size is fixed.
     """
+    return lower_graph(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch).whole()
+
+
+def lower_graph(
+    graph: Graph, *, opset: int | None = None, integer: bool = False, dynamic_batch: bool = False
+) -> LoweredModel:
+    """Does what `to_onnx` does, without copying the weights; see there."""
     opset = _checked(opset)
     _refuse(graph, integer=integer)
     check_size(graph)
@@ -58,13 +65,14 @@ def to_onnx(
     if problems:
         raise UnsupportedError(f"network '{graph.name}' cannot be written as ONNX", problems)
     imports = [helper.make_opsetid("", opset)]
-    return helper.make_model(
-        _finished(build),
+    skeleton = helper.make_model(
+        build.finish(),
         opset_imports=imports,
         ir_version=helper.find_min_ir_version_for(imports),
         producer_name="nuqconv",
         producer_version=_version(),
     )
+    return LoweredModel(skeleton, build.tensors)
 
 
 def _checked(opset: int | None) -> int:
@@ -88,16 +96,10 @@ def _refuse(graph: Graph, *, integer: bool) -> None:
         problems += integer_arithmetic.problems(graph)
     if problems:
         raise UnsupportedError(
-            f"network '{graph.name}' cannot be written as ONNX; cut it before these layers (Graph.up_to) or replace them",
+            f"network '{graph.name}' cannot be written as ONNX; register these layer types (nuqconv.register_layer, see docs/custom-layers.md) "
+            "or cut it before them (Graph.up_to)",
             problems,
         )
-
-
-def _finished(build: Builder) -> GraphProto:
-    try:
-        return build.finish()
-    except EncodeError as error:
-        raise too_large(f"network '{build.graph.name}'") from error
 
 
 def _version() -> str:

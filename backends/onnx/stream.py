@@ -1,0 +1,134 @@
+"""Models as skeleton and tensors, and their bytes without a copy of the tensors.
+
+protobuf would hold each weight three times on the way to a file: in the tensor's message, in the model's, and in the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import GraphProto, ModelProto, TensorProto, helper
+
+from nuqconv.ir import Array
+
+__all__ = ["LoweredModel"]
+
+# Fields of length-delimited type: number * 8 + 2.
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7 * 8 + 2, 5 * 8 + 2, 9 * 8 + 2
+# Shape inference looks at the numbers of tensors that are shapes, axes, pads and the like; none of those is larger.
+_LARGE = 4096
+
+
+@dataclass(frozen=True)
+class LoweredModel:
+    """An ONNX model in two parts.
+
+    Attributes:
+        skeleton: The model without initializers.
+        tensors: The initializers by name.
+    """
+
+    skeleton: ModelProto
+    tensors: Mapping[str, Array]
+
+    def whole(self) -> ModelProto:
+        """Returns the model as one message."""
+        model = ModelProto()
+        model.CopyFrom(self.skeleton)
+        for name, array in self.tensors.items():
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(_header(name, array))
+            tensor.raw_data = _raw(array).tobytes()
+        return model
+
+    def for_checker(self) -> ModelProto:
+        """Returns the model with its large tensors as inputs of the same type and shape: all that a checker sees of them."""
+        model = ModelProto()
+        model.CopyFrom(self.skeleton)
+        for name, array in self.tensors.items():
+            if array.nbytes > _LARGE:
+                kind = _type(array)
+                model.graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
+            else:
+                tensor = model.graph.initializer.add()
+                tensor.CopyFrom(_header(name, array))
+                tensor.raw_data = _raw(array).tobytes()
+        return model
+
+    def size(self) -> int:
+        """Returns the number of bytes."""
+        return sum(len(part) for part in self.chunks())
+
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """Yields the bytes of the model, the very ones that protobuf would write for it."""
+        before, graph, after = ModelProto(), GraphProto(), ModelProto()
+        # Fields stand in the order of their numbers: those of the model below 7 before the graph, nodes and name before the initializers.
+        before.CopyFrom(self.skeleton)
+        for field in ("graph", *_AFTER_GRAPH):
+            before.ClearField(field)
+        for field in _AFTER_GRAPH:
+            _take(after, self.skeleton, field)
+        graph.CopyFrom(self.skeleton.graph)
+        for field in _BEFORE_TENSORS:
+            graph.ClearField(field)
+        first = GraphProto()
+        for field in _BEFORE_TENSORS:
+            _take(first, self.skeleton.graph, field)
+        heads = {name: _entry_head(name, array) for name, array in self.tensors.items()}
+        tensors = sum(len(heads[name]) + array.nbytes for name, array in self.tensors.items())
+        opening, closing = (part.SerializeToString(deterministic=True) for part in (first, graph))
+        yield before.SerializeToString(deterministic=True)
+        yield _key(_MODEL_GRAPH, len(opening) + tensors + len(closing)) + opening
+        for name, array in self.tensors.items():
+            yield heads[name]
+            if array.size:
+                yield _raw(array).reshape(-1).view(np.uint8).data
+        yield closing
+        yield after.SerializeToString(deterministic=True)
+
+
+def _fields(message: type, low: int, high: int) -> tuple[str, ...]:
+    return tuple(field.name for field in message.DESCRIPTOR.fields if low <= field.number < high)  # type: ignore[attr-defined]
+
+
+_AFTER_GRAPH = _fields(ModelProto, 8, 1000)
+_BEFORE_TENSORS = _fields(GraphProto, 1, 5)
+
+
+def _take(target: ModelProto | GraphProto, source: ModelProto | GraphProto, field: str) -> None:
+    value = getattr(source, field)
+    if hasattr(value, "extend"):
+        getattr(target, field).extend(value)
+    elif source.HasField(field):
+        setattr(target, field, value)
+
+
+def _raw(array: Array) -> Array:
+    """The numbers as ONNX stores them: contiguous and little-endian."""
+    return np.require(array, array.dtype.newbyteorder("<"), ["C", "A"])
+
+
+def _type(array: Array) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype.newbyteorder("=")))
+
+
+def _header(name: str, array: Array) -> TensorProto:
+    return TensorProto(name=name, data_type=_type(array), dims=array.shape)
+
+
+def _entry_head(name: str, array: Array) -> bytes:
+    """What stands before a tensor's numbers: the graph's key, the tensor's own fields, and the key of the numbers."""
+    head: bytes = _header(name, array).SerializeToString(deterministic=True) + _key(_TENSOR_RAW_DATA, array.nbytes)
+    return _key(_GRAPH_INITIALIZER, len(head) + array.nbytes) + head
+
+
+def _key(field: int, length: int) -> bytes:
+    """A field's key and the length of what follows, both as varints."""
+    found = bytearray([field])
+    while length > 0x7F:
+        found.append(length & 0x7F | 0x80)
+        length >>= 7
+    found.append(length)
+    return bytes(found)
