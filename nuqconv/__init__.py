@@ -10,6 +10,7 @@ from nuqconv import auto_nuq, errors
 from nuqconv.api import create_quant_config, load, save
 from nuqconv.compare import CompareReport, compare
 from nuqconv.convert import Conversion, convert
+from nuqconv.custom import register_layer, register_python_layer, unregister_layer
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.result import NuqResult
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
@@ -28,5 +29,8 @@ __all__ = [
     "create_quant_config",
     "errors",
     "load",
+    "register_layer",
+    "register_python_layer",
     "save",
+    "unregister_layer",
 ]

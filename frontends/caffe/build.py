@@ -11,7 +11,8 @@ from typing import Any
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.fields import UnknownField
-from nuqconv.frontends.caffe.layers import CannotReadError, Reading, has_dialects, reader_for
+from nuqconv.frontends.caffe.layers import CannotReadError, Reading, has_dialects, ignored_fields, reader_for
+from nuqconv.frontends.caffe.layers.custom import CustomReader, custom_reader
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
 from nuqconv.frontends.caffe.training import Cut, cut_training, is_for_training
@@ -315,12 +316,16 @@ class _Builder:
 
     def _read(self, layer: LayerText, inputs: Sequence[str]) -> Reading:
         message = layer.message
+        custom = custom_reader(message)
+        if custom is not None:
+            return self._read_custom(layer, custom)
         reader = reader_for(message.type)
         if reader is None:
             return Reading(Opaque(message.type, "the layer type is not known"))
-        if layer.unknown and has_dialects(message.type):
-            return Reading(Opaque(message.type, f"it has fields of another fork: {'; '.join(map(str, layer.unknown))}"))
-        self._unknown(layer.unknown, "is kept without being understood")
+        unknown = [item for item in layer.unknown if item.name not in ignored_fields(message.type)]
+        if unknown and has_dialects(message.type):
+            return Reading(Opaque(message.type, f"it has fields of another fork: {'; '.join(map(str, unknown))}"))
+        self._unknown(unknown, "is kept without being understood")
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             stored = self.weights.layers.get(message.name)
@@ -331,6 +336,14 @@ class _Builder:
         if reading.note:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
+
+    def _read_custom(self, layer: LayerText, reader: CustomReader) -> Reading:
+        self._unknown(reader.leftover(layer), "is kept without being understood")
+        stored = self.weights.layers.get(layer.message.name)
+        try:
+            return reader.read(layer, len(stored.blobs) if stored is not None else 0)
+        except CannotReadError as error:
+            return Reading(Opaque(layer.message.type, f"it is not as registered: {error}"))
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
         if self.allow_unknown:

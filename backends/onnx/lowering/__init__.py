@@ -5,6 +5,7 @@ from __future__ import annotations
 from nuqconv.backends.onnx.lowering import (
     activation,
     convolution,
+    custom,
     detection,
     elementwise,
     merge,
@@ -27,6 +28,7 @@ from nuqconv.backends.onnx.lowering.registry import lowering_for
 __all__ = [
     "activation",
     "convolution",
+    "custom",
     "detection",
     "elementwise",
     "lowering_for",

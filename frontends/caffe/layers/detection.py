@@ -95,7 +95,7 @@ def _limit(name: str, value: int) -> int:
     return max(value, -1)
 
 
-@reads("DetectionOutput")
+@reads("DetectionOutput", ignored=("save_output_param", "visualize", "visualize_threshold", "save_file"))
 def read_detection_output(layer: Any) -> Reading:
     """Reads ``detection_output_param``."""
     param = layer.detection_output_param

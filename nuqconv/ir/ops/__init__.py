@@ -5,6 +5,7 @@ from __future__ import annotations
 from nuqconv.ir.ops.activation import Identity, Power, ReLU, Sigmoid, Softmax, TanH
 from nuqconv.ir.ops.base import Op, OpError, Shape
 from nuqconv.ir.ops.convolution import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops.custom import Custom, CustomDefinition, CustomLayer
 from nuqconv.ir.ops.detection import DetectionOutput, PriorBox
 from nuqconv.ir.ops.elementwise import (
     BNLL,
@@ -58,6 +59,9 @@ __all__ = [
     "Concat",
     "Convolution",
     "Crop",
+    "Custom",
+    "CustomDefinition",
+    "CustomLayer",
     "Deconvolution",
     "Dequantize",
     "DetectionOutput",
