@@ -165,7 +165,7 @@ class _Cutter:
                 self.labels.update(sources)
             elif message.type == "Silence":
                 self.labels.update(value for value in sources if value[0] < 0 or not self.weighted[value[0]])
-                if any(value not in lost and value not in self.labels for value in sources):
+                if not sources or any(value not in lost and value not in self.labels for value in sources):
                     continue
             elif not lost.intersection(sources):
                 continue

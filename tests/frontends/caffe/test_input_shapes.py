@@ -8,9 +8,11 @@ import pytest
 import nuqconv
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
-from nuqconv.frontends.caffe.schema import BlobProto
+from nuqconv.frontends.caffe.schema import BlobProto, NetParameter
 from nuqconv.frontends.caffe.weights import blob_array
 from tests.support.nets import write_net
+
+from .judge import fill
 
 BODY = """
 layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
@@ -93,6 +95,30 @@ def test_an_input_that_is_overwritten(tmp_path):
     files = write_net(tmp_path, text, {})
     graph = load_graph(files.model, files.weights, input_shapes={"a": (7, 2)})
     assert graph.shapes["a"] == (7, 2)
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("both", [False, True])
+def test_legacy_blobs_in_caffe(judge, both):
+    """Four sizes in a current layer, and beside them a shape that says something else: Caffe goes by the four."""
+
+    def store(params):
+        net = NetParameter()
+        for name, (kind, blobs) in params.items():
+            layer = net.layer.add(name=name, type=kind)
+            for array in blobs:
+                blob = layer.blobs.add()
+                fill(blob, array, legacy=True)
+                if both:
+                    blob.shape.dim.extend(array.shape[::-1])
+        return net
+
+    text = INPUTS["layer"] + BODY
+    text += 'layer { name: "f" type: "InnerProduct" bottom: "s" top: "f" inner_product_param { num_output: 3 } }'
+    judge.write(text, store)
+    graph = nuqconv.load(judge.model, judge.weights)
+    judge.check(graph)
+    judge.check_written(graph)
 
 
 @pytest.mark.parametrize(

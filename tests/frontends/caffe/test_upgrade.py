@@ -262,3 +262,17 @@ def test_what_is_not_understood_is_written_as_a_current_layer(tmp_path):
     stored = read_weights(target[1])
     assert stored.notes == ()
     assert blob_array(stored.layers["out"].blobs[0], 2).tolist() == [[1] * 3] * 2
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize(("text", "store"), [(V1_NET, v1_weights), (V0_NET, v0_weights)], ids=["V1", "V0"])
+def test_old_models_are_quantized(judge, text, store):
+    judge.write(text, store)
+    model, weights, out = judge.model, judge.weights, judge.model.parent
+    nuqconv.create_quant_config(out / "c.json", model, weights)
+    data = {"data": np.random.default_rng(0).standard_normal((4, 4, 7, 6)).astype(np.float32)}
+    evaluator = nuqconv.OnnxRuntimeEvaluator(data, metric="output_error", max_error=0.5, batch_size=2)
+    files = nuqconv.auto_nuq(model, weights, evaluator, out / "c.json", out / "r.txt", out / "q" / "net").files
+    fake = files.fake_quant_model, files.fake_quant_weights
+    assert "layers {" not in files.fake_quant_model.read_text()
+    judge.check(nuqconv.load(*fake), fake)
