@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Pooling, Quantize, Scale
 
-__all__ = ["Capability", "capabilities", "quantized_parts"]
+__all__ = ["Capability", "capabilities", "limits", "quantized_parts"]
 
 # Layers of a quantized model that have no operator here.
 _QUANTIZED_TYPES = frozenset({"Quant", "DeQuant", "AntiQuant"})
@@ -78,6 +78,12 @@ _RULES: Mapping[type[Op], _Rule] = {
     InnerProduct: _inner_product,
     Pooling: _pooling,
 }
+
+
+def limits(op: Op) -> tuple[str, str] | None:
+    """Returns why an operator cannot be int8 and why it cannot be NUQ, empty where it can; None for one that is never quantized."""
+    rule = _RULES.get(type(op))
+    return None if rule is None else rule(op)
 
 
 def capabilities(graph: Graph) -> tuple[Capability, ...]:

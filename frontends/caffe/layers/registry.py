@@ -16,6 +16,7 @@ __all__ = [
     "ShapedReader",
     "has_dialects",
     "ignored_fields",
+    "known_types",
     "reader_for",
     "reads",
     "reads_with_shapes",
@@ -93,6 +94,11 @@ def reads_with_shapes(*layer_types: str, dialects: bool = False) -> Callable[[Sh
 def reader_for(layer_type: str) -> ShapedReader | None:
     """Returns the reader of a layer type, or None."""
     return _READERS.get(layer_type)
+
+
+def known_types() -> tuple[str, ...]:
+    """Returns the layer types that have a reader."""
+    return tuple(_READERS)
 
 
 def has_dialects(layer_type: str) -> bool:

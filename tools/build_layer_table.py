@@ -1,0 +1,141 @@
+"""Writes docs/layers.md: what can be done with each Caffe layer type, as the registries of the code say.
+
+python tools/build_layer_table.py           # writes the file
+python tools/build_layer_table.py --check   # exit code 1 if it is not current
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from nuqconv.backends.onnx.lowering import lowering_for
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, known_types, reader_for
+from nuqconv.frontends.caffe.schema import LayerParameter
+from nuqconv.frontends.caffe.training import is_for_training
+from nuqconv.ir.ops import Op
+from nuqconv.quantize.capability import limits
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "layers.md"
+
+# BVLC Caffe's own layer types, so that one that nobody reads is seen, too.
+_STOCK = (
+    "AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Data Deconvolution Dropout DummyData "
+    "ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM "
+    "Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP Scale Sigmoid "
+    "SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData"
+)
+STOCK = _STOCK.split()
+
+_KERNEL = "convolution_param { num_output: 4 kernel_size: 3 %s }"
+# Parameters of layer types that have none by default; the first sample is the plain case, the others show what it depends on.
+SAMPLES: dict[str, tuple[str, ...]] = {
+    "Clip": ("clip_param { min: 0 max: 6 }",),
+    "Convolution": (_KERNEL % "", _KERNEL % "dilation: 2", _KERNEL % "group: 2"),
+    "ConvolutionDepthwise": (_KERNEL % "",),
+    "Deconvolution": (_KERNEL % "", _KERNEL % "dilation: 2"),
+    "DepthwiseConvolution": (_KERNEL % "",),
+    "DetectionOutput": ("detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.5 } keep_top_k: 1 }",),
+    "Embed": ("embed_param { num_output: 2 input_dim: 2 }",),
+    "Im2col": ("convolution_param { kernel_size: 3 }",),
+    "InnerProduct": ("inner_product_param { num_output: 2 }", "inner_product_param { num_output: 2 axis: 2 }"),
+    "Interp": ("interp_param { height: 4 width: 4 }",),
+    "LSTM": ("recurrent_param { num_output: 2 }",),
+    "PSROIPooling": ("psroi_pooling_param { spatial_scale: 1 output_dim: 1 group_size: 2 }",),
+    "Pooling": ("pooling_param { pool: AVE kernel_size: 2 }", "pooling_param { kernel_size: 2 }"),
+    "PriorBox": ("prior_box_param { min_size: 4 }",),
+    "Quant": ('quant_param { scale: 1 offset: "\\000" }',),
+    "RNN": ("recurrent_param { num_output: 2 }",),
+    "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 2 }",),
+    "SPP": ("spp_param { pyramid_height: 2 }",),
+    "Tile": ("tile_param { tiles: 2 }",),
+}
+BOTTOMS = {"DetectionOutput": 3, "PriorBox": 2, "LSTM": 2, "RNN": 2, "ROIPooling": 2, "PSROIPooling": 2, "Axpy": 3}
+
+HEAD = """# Layer types
+
+Made by `python tools/build_layer_table.py` from the registries of the code; do not edit.
+
+- **read as** is the operator in the graph. Where parameters or blobs of a layer ask for something that its reader does not know, the layer becomes
+  Opaque with the reason: it is kept, and ONNX refuses it by name.
+- **ONNX**: has a form in ONNX, tested against real Caffe (or OpenCV where Caffe lacks the layer).
+- **Caffe**: can be written as a Caffe model. A layer that has not changed is written to the letter.
+- **int8**, **NUQ**: its input and weights can be int8; its weights can be non-uniformly quantized. Layers without an entry compute on floats.
+
+Any type that is not in the table is kept to the letter: the model loads, is quantized around it and is written back. `docs/custom-layers.md`
+tells how to teach nuqconv such a type.
+
+"""
+
+
+def samples(layer_type: str) -> Iterator[Any]:
+    """Yields LayerParameter messages of a type."""
+    for text in SAMPLES.get(layer_type, ("",)):
+        layer = LayerParameter(name="x", type=layer_type, top=["y"])
+        layer.bottom.extend(f"x{number}" for number in range(BOTTOMS.get(layer_type, 1)))
+        text_format.Parse(text, layer)
+        yield layer
+
+
+def operators(layer_type: str) -> list[Op]:
+    """Returns what the reader of a type makes of its samples.
+
+    Raises:
+        SystemExit: The reader wants parameters that `SAMPLES` lacks.
+    """
+    reader = reader_for(layer_type)
+    if reader is None:
+        return []
+    try:
+        shapes = [(1, 4, 8, 8)] * BOTTOMS.get(layer_type, 1)
+        return [reader(layer, shapes).op for layer in samples(layer_type)]
+    except CannotReadError as error:
+        sys.exit(f"{layer_type}: {error}; give it a sample in {Path(__file__).name}")
+
+
+def row(layer_type: str) -> tuple[str, ...]:
+    """Returns the cells of one type."""
+    found = operators(layer_type)
+    if not found:
+        if layer_type == "Input":
+            return (layer_type, "an input", "yes", "yes", "", "", "")
+        if is_for_training(layer_type):
+            return (layer_type, "cut off, see formats.md", "", "", "", "", "")
+        return (layer_type, "kept", "", "yes", "", "", "")
+    known = [(op, limits(op)) for op in found]
+    plain = known[0][1]
+    int8, nuq = ("", "") if plain is None else ("" if plain[0] else "yes", "" if plain[1] else "yes")
+    reasons = dict.fromkeys(reason for _, item in known if item is not None for reason in item if reason)
+    lowered = all(lowering_for(op) is not None for op in found)
+    conditions = "; ".join(reasons)
+    return (layer_type, found[0].kind, "yes" if lowered else "", "yes", int8, nuq, conditions)
+
+
+def table() -> str:
+    """Returns the text of the file."""
+    columns = ("layer type", "read as", "ONNX", "Caffe", "int8", "NUQ", "conditions of int8 and NUQ")
+    stock = [row(layer_type) for layer_type in sorted(STOCK, key=str.lower)]
+    others = [row(name) for name in sorted(set(known_types()) - set(STOCK), key=lambda text: (text.lower(), text))]
+    parts = [HEAD]
+    for title, rows in (("BVLC Caffe", stock), ("Forks, and this package's own", others)):
+        lines = [f"| {' | '.join(cells)} |" for cells in (columns, tuple("---" for _ in columns), *rows)]
+        parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def main() -> None:
+    """Writes or checks the file."""
+    text = table()
+    if "--check" in sys.argv[1:]:
+        if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
+            sys.exit(f"{TARGET} is not current; run python tools/{Path(__file__).name}")
+        return
+    TARGET.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
