@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import build_layer_table
-
 from nuqconv.frontends.caffe.layers.registry import known_types
 
 
