@@ -77,7 +77,7 @@ def _step(param: Any) -> tuple[float, float]:
     return (down, across)
 
 
-@reads("PriorBox")
+@reads("PriorBox", dialects=True)
 def read_prior_box(layer: Any) -> Reading:
     """Reads ``prior_box_param``."""
     param = layer.prior_box_param
@@ -95,7 +95,11 @@ def _limit(name: str, value: int) -> int:
     return max(value, -1)
 
 
-@reads("DetectionOutput", ignored=("save_output_param", "visualize", "visualize_threshold", "save_file"))
+@reads(
+    "DetectionOutput",
+    dialects=True,
+    ignored=("save_output_param", "visualize", "visualize_threshold", "save_file"),
+)
 def read_detection_output(layer: Any) -> Reading:
     """Reads ``detection_output_param``."""
     param = layer.detection_output_param

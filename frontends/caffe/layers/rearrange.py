@@ -10,7 +10,7 @@ from nuqconv.ir.ops import Reorg, Reverse, ShuffleChannel
 __all__: list[str] = []
 
 
-@reads("ShuffleChannel")
+@reads("ShuffleChannel", dialects=True)
 def read_shuffle_channel(layer: Any) -> Reading:
     """Reads ``shuffle_channel_param``."""
     if not layer.shuffle_channel_param.group:
@@ -24,7 +24,7 @@ def read_reverse(layer: Any) -> Reading:
     return Reading(Reverse(layer.reverse_param.axis))
 
 
-@reads("Reorg")
+@reads("Reorg", dialects=True)
 def read_reorg(layer: Any) -> Reading:
     """Reads ``reorg_param``."""
     if not layer.reorg_param.stride:

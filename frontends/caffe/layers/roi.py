@@ -10,7 +10,7 @@ from nuqconv.ir.ops import PSROIPooling, ROIPooling
 __all__: list[str] = []
 
 
-@reads("ROIPooling")
+@reads("ROIPooling", dialects=True)
 def read_roi_pooling(layer: Any) -> Reading:
     """Reads ``roi_pooling_param``."""
     param = layer.roi_pooling_param
@@ -19,7 +19,7 @@ def read_roi_pooling(layer: Any) -> Reading:
     return Reading(ROIPooling((param.pooled_h, param.pooled_w), param.spatial_scale))
 
 
-@reads("PSROIPooling")
+@reads("PSROIPooling", dialects=True)
 def read_psroi_pooling(layer: Any) -> Reading:
     """Reads ``psroi_pooling_param``."""
     param = layer.psroi_pooling_param

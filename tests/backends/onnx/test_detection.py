@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
@@ -354,3 +355,32 @@ def test_nothing_behind_detections_has_a_shape(tmp_path):
     assert graph.shapes["out"] is graph.shapes["flat"] is None
     with pytest.raises(UnsupportedError, match="not known"):
         to_onnx(graph)
+
+
+def test_fields_that_only_say_where_to_save_change_nothing(tmp_path):
+    saving = (
+        'save_output_param { label_map_file: "map.prototxt" } visualize: true visualize_threshold: 0.6 save_file: "x"'
+    )
+    graph = graph_of(tmp_path, detection_text(saving))
+    assert graph.node["out"].op == graph_of(tmp_path, detection_text("")).node["out"].op
+    assert saving in graph.node["out"].origin.text
+
+
+@pytest.mark.parametrize(
+    ("param", "name"), [("objectness_score: 0.5", "objectness"), ("nms_param { soft: true }", "soft")]
+)
+def test_fields_of_other_forks_make_the_layer_opaque(tmp_path, param, name):
+    op = graph_of(tmp_path, detection_text(param)).node["out"].op
+    assert isinstance(op, Opaque)
+    assert name in op.reason
+
+
+def test_whole_models_pass_the_full_check(tmp_path):
+    text = (
+        prior_text("min_size: 60", (3, 5), (50, 70))
+        + "\n"
+        + detection_text("keep_top_k: 7 nms_param { top_k: 5 }").replace('"out"', '"found"')
+    )
+    graph = graph_of(tmp_path, text)
+    for opset in (13, newest_opset()):
+        onnx.checker.check_model(to_onnx(graph, opset=opset), full_check=True)

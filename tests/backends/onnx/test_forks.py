@@ -10,6 +10,7 @@ import itertools
 import math
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -190,8 +191,9 @@ def pooled_text(param, shape, kernel=2, stride=2):
     """A pooling with its mask, some layer between, and the upsampling."""
     return "\n".join([
         inputs_text(data=shape),
-        'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask" '
-        + f"pooling_param {{ pool: MAX kernel_size: {kernel} stride: {stride} }} }}",
+        layer_text(
+            "Pooling", f'top: "mask" pooling_param {{ pool: MAX kernel_size: {kernel} stride: {stride} }}', name="pool"
+        ),
         layer_text("Power", "power_param { scale: 2 shift: 1 }", bottoms=("pool",), name="power"),
         layer_text("Upsample", f"upsample_param {{ {param} }}", bottoms=("power", "mask")),
     ])  # fmt: skip
@@ -313,7 +315,9 @@ def test_roi_pooling(tmp_path, pooled, scale):
     text, expected = regions_text("ROIPooling", param, data.shape), roi_pooling(data, REGIONS, pooled, scale)
     np.testing.assert_array_equal(run(tmp_path, text, data=data, rois=REGIONS), expected)
     for opset in (13, 21, newest_opset()):
-        session = OnnxSession(to_onnx(graph_of(tmp_path, text), opset=opset))
+        model = to_onnx(graph_of(tmp_path, text), opset=opset)
+        onnx.checker.check_model(model, full_check=True)
+        session = OnnxSession(model)
         np.testing.assert_array_equal(session.run({"data": data, "rois": REGIONS})["out"], expected)
 
 
@@ -333,6 +337,9 @@ def test_psroi_pooling(tmp_path, group, scale):
     data = noise(2, 2 * group**2, 12, 16)
     found = run(tmp_path, regions_text("PSROIPooling", param, data.shape), data=data, rois=REGIONS)
     np.testing.assert_allclose(found, psroi_pooling(data, REGIONS, 2, group, scale), rtol=1e-5, atol=1e-5)
+    onnx.checker.check_model(
+        to_onnx(graph_of(tmp_path, regions_text("PSROIPooling", param, data.shape))), full_check=True
+    )
 
 
 def test_psroi_pooling_is_opencvs(tmp_path):
@@ -373,7 +380,9 @@ def test_any_batch_and_every_opset(tmp_path, kind, rest):
     single = OnnxSession(graph).run({"data": data[:1]})["out"]
     np.testing.assert_array_equal(expected[:1], single)
     for opset in (13, 15, 18, 19, 22, newest_opset()):
-        found = OnnxSession(to_onnx(graph, opset=opset, dynamic_batch=True)).run({"data": data})["out"]
+        model = to_onnx(graph, opset=opset, dynamic_batch=True)
+        onnx.checker.check_model(model, full_check=True)
+        found = OnnxSession(model).run({"data": data})["out"]
         np.testing.assert_array_equal(found, expected)
 
 
