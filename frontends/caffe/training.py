@@ -13,6 +13,7 @@ from typing import Any
 
 from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
 from nuqconv.frontends.caffe.layers import reader_for
+from nuqconv.frontends.caffe.layers.custom import custom_reader
 from nuqconv.frontends.caffe.prototxt import LayerText
 from nuqconv.frontends.caffe.schema import LayerParameter
 from nuqconv.frontends.caffe.weights import blob_shape
@@ -91,13 +92,17 @@ def cut_training(
 
 def _is_loss(layer: LayerText) -> bool:
     kind = str(layer.message.type)
-    return kind in _COMPARING or (kind.endswith("Loss") and reader_for(kind) is None)
+    return kind in _COMPARING or (kind.endswith("Loss") and not _is_known(layer))
+
+
+def _is_known(layer: LayerText) -> bool:
+    return custom_reader(layer.message) is not None or reader_for(layer.message.type) is not None
 
 
 def _is_given(layer: LayerText, given: Mapping[str, Sequence[int]]) -> bool:
     """A layer of an unknown type that only makes blobs (a Python data layer, for instance) whose shapes the user gives."""
     message = layer.message
-    unknown = message.type != "Input" and reader_for(message.type) is None
+    unknown = message.type != "Input" and not _is_known(layer)
     return unknown and not len(message.bottom) and any(top in given for top in message.top)
 
 

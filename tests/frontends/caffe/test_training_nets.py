@@ -480,3 +480,45 @@ def test_lenet(judge):
     with pytest.raises(UnsupportedError, match="give the deploy form"):
         nuqconv.create_quant_config(judge.model.with_name("c.json"), train, LENET_WEIGHTS)
     assert read_prototxt(train).notes == ()
+
+
+SSD = """
+layer { name: "data" type: "AnnotatedData" top: "data" top: "label" include { phase: TEST }
+  transform_param { mean_value: 104 mean_value: 117 mean_value: 123
+  resize_param { prob: 1 resize_mode: WARP height: 12 width: 12 interp_mode: LINEAR } }
+  data_param { source: "x" batch_size: 8 backend: LMDB } annotated_data_param { batch_sampler { } label_map_file: "y" } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 12 kernel_size: 3 pad: 1 stride: 4 } }
+layer { name: "loc" type: "Convolution" bottom: "conv" top: "loc" convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "locp" type: "Permute" bottom: "loc" top: "locp" permute_param { order: 0 order: 2 order: 3 order: 1 } }
+layer { name: "mbox_loc" type: "Flatten" bottom: "locp" top: "mbox_loc" flatten_param { axis: 1 } }
+layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf" convolution_param { num_output: 6 kernel_size: 1 } }
+layer { name: "confp" type: "Permute" bottom: "conf" top: "confp" permute_param { order: 0 order: 2 order: 3 order: 1 } }
+layer { name: "mbox_conf" type: "Flatten" bottom: "confp" top: "mbox_conf" flatten_param { axis: 1 } }
+layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
+  prior_box_param { min_size: 3 aspect_ratio: 2 flip: false variance: 0.1 } }
+layer { name: "r" type: "Reshape" bottom: "mbox_conf" top: "r" reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
+layer { name: "sm" type: "Softmax" bottom: "r" top: "sm" softmax_param { axis: 2 } }
+layer { name: "fl" type: "Flatten" bottom: "sm" top: "fl" flatten_param { axis: 1 } }
+layer { name: "mbox_loss" type: "MultiBoxLoss" bottom: "mbox_loc" bottom: "mbox_conf" bottom: "prior" bottom: "label" top: "mbox_loss"
+  include { phase: TRAIN } multibox_loss_param { num_classes: 3 } }
+layer { name: "det" type: "DetectionOutput" bottom: "mbox_loc" bottom: "fl" bottom: "prior" top: "det" detection_output_param { num_classes: 3
+  nms_param { nms_threshold: 0.4 } keep_top_k: 20 } include { phase: TEST } }
+layer { name: "eval" type: "DetectionEvaluate" bottom: "det" bottom: "label" top: "eval" detection_evaluate_param { num_classes: 3 }
+  include { phase: TEST } }
+"""
+
+
+@pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
+def test_ssd(tmp_path, phase):
+    """The loss has three results and a label; the measurement one of both."""
+    rng = np.random.default_rng(0)
+    sizes = {"conv": (12, 3, 3, 3), "loc": (8, 12, 1, 1), "conf": (6, 12, 1, 1)}
+    weights = {name: [rng.standard_normal(shape), rng.standard_normal(shape[0])] for name, shape in sizes.items()}
+    text = SSD.replace('top: "label" include { phase: TEST }', 'top: "label"')
+    files = write_net(tmp_path, text, weights)
+    model = read_model(files.model, files.weights, cut_for_inference=True, state=NetState(phase))
+    assert input_shapes(model.graph) == {"data": (8, 3, 12, 12)}
+    assert model.graph.outputs == (("det",) if phase == "TEST" else ("mbox_loc", "prior", "fl"))
+    removed = [note.split("layer ")[1] for note in model.notes if "removed" in note]
+    kind = "'eval' (DetectionEvaluate)" if phase == "TEST" else "'mbox_loss' (MultiBoxLoss)"
+    assert removed == [f"{kind}: removed, it is only for training and testing"]
