@@ -18,7 +18,7 @@ from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.comparison.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import Embed, Shape
+from nuqconv.ir.ops import DetectionOutput, Embed, Quantize, Shape
 
 __all__ = ["AUTO", "CompareReport", "Model", "compare", "random_inputs"]
 
@@ -205,10 +205,8 @@ class _Comparison:
             )
         self.feeds = feeds
         values = one.run(self.inputs, names), two.run(feeds, names)
-        for name in names:
-            if self.guide.layer(name)[1] == "DetectionOutput" and all(own[name].shape[-1:] == (7,) for own in values):
-                for own in values:
-                    own[name] = detections(own[name])
+        for own in values:
+            own.update({name: self._plain(name, array) for name, array in own.items()})
         found = {name: self._compared(name, values[0][name], values[1][name]) for name in names}
         first = None
         for name in names:
@@ -244,6 +242,15 @@ class _Comparison:
         pairs = ", ".join(f"'{ours}' is '{theirs}'" for ours, theirs in zip(self.inputs, two.inputs, strict=True))
         self.notes.append(f"inputs are called otherwise on the second side and are matched by position: {pairs}")
         return feeds
+
+    def _plain(self, name: str, array: Array) -> Array:
+        """Takes out what runtimes write in their own way without meaning anything else by it."""
+        node = None if self.guide.graph is None else self.guide.graph.producer.get(name)
+        if node is not None and isinstance(node.op, Quantize) and array.dtype == np.uint8:
+            return array.astype(np.float32) - (128 + node.op.offset)
+        if node is not None and isinstance(node.op, DetectionOutput) and array.shape[-1:] == (7,):
+            return detections(array)
+        return array
 
     def _order(self) -> tuple[str, ...]:
         graph = self.guide.graph

@@ -169,6 +169,7 @@ def test_deploy_to_integers(deploy, tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 3, 12, 12)).astype(np.float32)
     ours = OnnxSession(model).run({"data": x})["prob"]
     np.testing.assert_array_equal(ours, OnnxSession(quantized, integer=True).run({"data": x})["prob"])
+    assert nuqconv.compare(paths, model, runtimes=ORT, inputs={"data": x}).agrees
     nuqconv.convert(*paths, tmp_path / "float.onnx")
     assert nuqconv.compare(paths, tmp_path / "float.onnx", runtimes=ORT).agrees
 
