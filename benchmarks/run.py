@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 import codebooks
+import convert
 import nuqconv
 import overhead
 from nuqconv.backends.caffe.runtime import find_caffe
@@ -38,6 +39,7 @@ def main() -> None:
         np.savez(folder / "weights.npz", **weights)
         codebooks.main(["--weights", str(folder / "weights.npz"), "--json", str(folder / "codebooks.json")])
         found["codebooks"] = json.loads((folder / "codebooks.json").read_text())
+    found["convert"] = convert.measure(console)
     if find_caffe() is None:
         console.print(
             "real Caffe is not there (make caffe), so the cost of the search beside an evaluator is not measured"
