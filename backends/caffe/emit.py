@@ -91,6 +91,11 @@ def _from_source(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     message.bottom.extend(bottoms)
     message.top.extend(tops)
     arrays = [graph.params[name] for name in node.params]
+    if isinstance(node.op, Convolution) and arrays[0].dtype == np.int8:
+        # A quantized depthwise layer of a fork is written in its stock form, which every Caffe runs.
+        message.type = "Convolution"
+        if message.convolution_param.group != node.op.group:
+            message.convolution_param.group = node.op.group
     if style is Style.FAKE_QUANT:
         arrays = [array if array.dtype == np.float32 else array.astype(np.float32) for array in arrays]
     unchanged = _without_blobs(message) == _without_blobs(origin.source)

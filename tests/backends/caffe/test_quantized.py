@@ -210,3 +210,21 @@ def test_a_layer_behind_an_opaque_one(tmp_path):
     write_caffe(quantizer.apply(plan), tmp_path / "d.prototxt", tmp_path / "d.caffemodel", Style.DEPLOY)
     assert load_graph(tmp_path / "d.prototxt", tmp_path / "d.caffemodel").params["fc/0"].dtype == np.int8
     assert "channels" not in record_text(quantizer, plan)
+
+
+def test_a_depthwise_layer_of_a_fork_is_quantized_in_its_stock_form(tmp_path, process):
+    layer = 'layer { name: "x" type: "%s" bottom: "data" top: "x" convolution_param { num_output: 4 kernel_size: 3 pad: 1 %s } }\n'
+    weights = {"x": [np.random.default_rng(1).normal(size=(4, 1, 3, 3)), np.arange(4)]}
+    data = np.random.default_rng(2).normal(size=(2, 4, 7, 6)).astype(np.float32)
+    found = []
+    for layer_type, extra in (("ConvolutionDepthwise", ""), ("Convolution", "group: 4")):
+        files = write_net(tmp_path, INPUT + layer % (layer_type, extra), weights)
+        quantizer = Quantizer(load_graph(files.model, files.weights))
+        write_caffe(
+            quantizer.apply(strongest_plan(quantizer, {"data": data})),
+            tmp_path / "q.prototxt",
+            tmp_path / "q.caffemodel",
+        )
+        with Net(tmp_path / "q.prototxt", tmp_path / "q.caffemodel", process=process) as net:
+            found.append(net.run({"data": data})["x"])
+    np.testing.assert_array_equal(*found)
