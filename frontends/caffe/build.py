@@ -282,7 +282,7 @@ class _Builder:
             "caffe",
             message,
             layer.text,
-            self.weights.layers.get(message.name),
+            self.weights.apart(message.name) if isinstance(reading.op, Opaque) else None,
             tuple((item.path, item.text) for item in layer.unknown),
         )
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))

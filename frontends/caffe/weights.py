@@ -13,7 +13,7 @@ from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
 
 from nuqconv.errors import FormatError, ModelError
-from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
 from nuqconv.frontends.caffe.upgrade import upgrade_v0, upgrade_v1
 from nuqconv.frontends.caffe.varint import decode_varints
 from nuqconv.ir import Array
@@ -44,6 +44,14 @@ class Weights:
     path: str
     layers: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    def apart(self, name: str) -> Any:
+        """Returns a copy of a layer or None; the layer itself would keep the numbers of the whole file in memory."""
+        if name not in self.layers:
+            return None
+        copy = LayerParameter()
+        copy.CopyFrom(self.layers[name])
+        return copy
 
 
 def read_weights(path: str | Path) -> Weights:

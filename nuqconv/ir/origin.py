@@ -20,7 +20,7 @@ class Origin:
         framework: The source framework, for instance ``"caffe"``. Only a backend of the same framework may use what follows.
         source: The source message, never changed after reading.
         text: The layer as it stands in the file, to the letter.
-        blobs: The message that carried the layer's weights, or None.
+        blobs: The message that carried the weights of a layer that is not understood, or None.
         unknown: Fields that the schema lacks, for writing back: the messages around each (``convolution_param[0]``) and its text.
     """
 
