@@ -1,7 +1,7 @@
 """Caffe to ONNX: wall time and peak memory next to caffe2onnx, on the same files in the same run.
 
-caffe2onnx gets an environment of its own under build/, made by pip. Every conversion runs in a fresh process; its peak memory is the
-kernel's figure for that process, told before and after the call. "In process" is the time of the call alone, "whole" that of the process with its imports.
+caffe2onnx gets an environment of its own under build/, made by pip. Every conversion runs in a fresh process, which tells its peak memory
+before and after the call. "seconds" is the call alone, "whole process" includes start and imports.
 """
 
 from __future__ import annotations
