@@ -130,7 +130,7 @@ def text(rows: list[Row]) -> str:
     lines += [f"- {row.case.name}: {note}" for row in rows for note in row.result.notes] or ["- none"]
     lines += [
         "",
-        "PriorBox and DetectionOutput of `mobilenet_ssd` are Opaque here and not in the Caffe that the tests use, so OpenCV's importer (with its",
+        "PriorBox and DetectionOutput of `mobilenet_ssd` are not in the Caffe that the tests use, so OpenCV's importer (with its",
         "layer fusion switched off, which would round elsewhere) is the second runtime for it.",
         "",
         f"onnxruntime {onnxruntime.__version__}, Caffe {version}, Python {platform.python_version()}; times are of a machine with two cores.",

@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nuqconv.backends.onnx.opset import newest_opset
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
 from tests.support.nets import write_net
+
+
+def opsets(*wanted: int) -> list[int]:
+    """Those of the opsets that can be written here, and the newest."""
+    newest = newest_opset()
+    return sorted({newest, *(opset for opset in wanted if opset < newest)})
 
 
 def graph_of(folder: Path, text: str, weights=None) -> Graph:

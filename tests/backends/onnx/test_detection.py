@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
-from nuqconv.backends.onnx.opset import newest_opset
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import Opaque
 from tests.support.detections import in_caffes_order
 
-from .opencv import graph_of, opencv_run
+from .opencv import graph_of, opencv_run, opsets
 from .oracle import inputs_text, layer_text
 
 PRIORS = [
@@ -307,7 +308,7 @@ def test_any_batch_and_every_opset(tmp_path, shared):
     inputs = {name: array for name, array in detection_inputs(3, groups).items() if name != "priors"}
     priors = OnnxSession(graph, outputs=["priors"]).run(inputs)["priors"]
     expected = published({**inputs, "priors": priors}, shared=shared, nms=0.45, top=20, keep=9, code="CENTER_SIZE")
-    for opset in (13, 15, 17, 18, 20, 22, newest_opset()):
+    for opset in opsets(13, 15, 17, 18, 20, 22):
         model = to_onnx(graph, opset=opset, dynamic_batch=True)
         assert [dim.dim_param or dim.dim_value for dim in model.graph.output[-1].type.tensor_type.shape.dim] == [
             1, 1, "detections", 7,
@@ -382,5 +383,30 @@ def test_whole_models_pass_the_full_check(tmp_path):
         + detection_text("keep_top_k: 7 nms_param { top_k: 5 }").replace('"out"', '"found"')
     )
     graph = graph_of(tmp_path, text)
-    for opset in (13, newest_opset()):
+    for opset in opsets(13):
         onnx.checker.check_model(to_onnx(graph, opset=opset), full_check=True)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_parameters(tmp_path, data):
+    """Random parameters and boxes; OpenCV agrees with the loop where it has the parameters (above)."""
+    draw = data.draw
+    batch, count, classes = draw(st.integers(1, 3)), draw(st.integers(1, 40)), draw(st.integers(2, 5))
+    code, shared = draw(st.sampled_from(["CORNER", "CENTER_SIZE", "CORNER_SIZE"])), draw(st.booleans())
+    background, encoded = draw(st.integers(0, classes)), draw(st.booleans())
+    nms, confidence = draw(st.sampled_from([0.0, 0.2, 0.45, 0.9])), draw(st.sampled_from([0.0, 0.1, 0.3, 0.6]))
+    top, keep = (draw(st.sampled_from([-1, 1, 3, 10, 200])) for _ in range(2))
+    groups = 1 if shared else classes
+    param = (
+        f"share_location: {str(shared).lower()} background_label_id: {background} code_type: {code} keep_top_k: {keep} "
+        f"variance_encoded_in_target: {str(encoded).lower()} confidence_threshold: {confidence} "
+        f"nms_param {{ nms_threshold: {nms} top_k: {top} }}"
+    )
+    inputs = detection_inputs(batch, groups, count, classes, seed=draw(st.integers(0, 10**6)))
+    text = detection_text(param, batch, groups, count, classes)
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    expected = published(inputs, classes, shared=shared, background=background, nms=np.float32(nms), top=top, code=code,
+                         encoded=encoded, keep=keep, confidence=np.float32(confidence))  # fmt: skip
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

@@ -16,11 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
-from nuqconv.backends.onnx.opset import newest_opset
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import Opaque
 
-from .opencv import graph_of, opencv_run
+from .opencv import graph_of, opencv_run, opsets
 from .oracle import inputs_text, layer_text
 
 
@@ -314,7 +313,7 @@ def test_roi_pooling(tmp_path, pooled, scale):
     data = noise(2, 3, 12, 16)
     text, expected = regions_text("ROIPooling", param, data.shape), roi_pooling(data, REGIONS, pooled, scale)
     np.testing.assert_array_equal(run(tmp_path, text, data=data, rois=REGIONS), expected)
-    for opset in (13, 21, newest_opset()):
+    for opset in opsets(13, 21):
         model = to_onnx(graph_of(tmp_path, text), opset=opset)
         onnx.checker.check_model(model, full_check=True)
         session = OnnxSession(model)
@@ -379,7 +378,7 @@ def test_any_batch_and_every_opset(tmp_path, kind, rest):
     expected = OnnxSession(graph).run({"data": data})["out"]
     single = OnnxSession(graph).run({"data": data[:1]})["out"]
     np.testing.assert_array_equal(expected[:1], single)
-    for opset in (13, 15, 18, 19, 22, newest_opset()):
+    for opset in opsets(13, 15, 18, 19, 22):
         model = to_onnx(graph, opset=opset, dynamic_batch=True)
         onnx.checker.check_model(model, full_check=True)
         found = OnnxSession(model).run({"data": data})["out"]
