@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.backends.onnx import OnnxSession
@@ -172,7 +174,7 @@ class GraphSide(Side):
 
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Runs what the names need."""
-        feeds = self.graph.feeds(inputs)
+        feeds = self.graph.feeds({name: np.asarray(array, np.float32) for name, array in inputs.items()})
         return OnnxSession(self.graph, outputs=names).run(feeds)
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
