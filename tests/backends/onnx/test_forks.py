@@ -276,10 +276,10 @@ def roi_pooling(data, regions, pooled, scale):
         rows, columns = max(bottom - top + 1, 1), max(right - left + 1, 1)
         step_h, step_w = np.float32(rows) / np.float32(pooled[0]), np.float32(columns) / np.float32(pooled[1])
         for i, j in itertools.product(*map(range, pooled)):
-            low_h = min(max(int(np.floor(i * step_h)) + top, 0), height)
-            high_h = min(max(int(np.ceil((i + 1) * step_h)) + top, 0), height)
-            low_w = min(max(int(np.floor(j * step_w)) + left, 0), width)
-            high_w = min(max(int(np.ceil((j + 1) * step_w)) + left, 0), width)
+            low_h = min(max(int(np.floor(np.float32(i) * step_h)) + top, 0), height)
+            high_h = min(max(int(np.ceil(np.float32(i + 1) * step_h)) + top, 0), height)
+            low_w = min(max(int(np.floor(np.float32(j) * step_w)) + left, 0), width)
+            high_w = min(max(int(np.ceil(np.float32(j + 1) * step_w)) + left, 0), width)
             if high_h > low_h and high_w > low_w:
                 window = data[int(image), :, low_h:high_h, low_w:high_w]
                 result[number, :, i, j] = window.max(axis=(1, 2))
