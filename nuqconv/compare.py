@@ -207,6 +207,11 @@ class _Comparison:
         values = one.run(self.inputs, names), two.run(feeds, names)
         for own in values:
             own.update({name: self._plain(name, array) for name, array in own.items()})
+        self.notes += [
+            f"'{name}' is empty on both sides with these inputs, which proves little; give inputs of the kind that the model is for"
+            for name in names
+            if not values[0][name].size and not values[1][name].size
+        ]
         found = {name: self._compared(name, values[0][name], values[1][name]) for name in names}
         first = None
         for name in names:

@@ -415,6 +415,22 @@ def test_rows_that_fill_up_are_no_detections():
     np.testing.assert_array_equal(detections(theirs), [[[row]]])
 
 
+def test_empty_results_are_told(tmp_path):
+    text = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "which" type: "Input" top: "which" input_param { shape { dim: 2 dim: 1 } } }
+layer { name: "kept" type: "Filter" bottom: "data" bottom: "which" top: "kept" }
+layer { name: "relu" type: "ReLU" bottom: "kept" top: "relu" }
+"""
+    files = write_net(tmp_path, text, {})
+    graph = nuqconv.load(files.model, files.weights)
+    inputs = {"data": np.ones((2, 3), np.float32), "which": np.zeros((2, 1), np.float32)}
+    report = nuqconv.compare(graph, graph, inputs=inputs)
+    assert any("'kept' is empty on both sides" in note for note in report.notes)
+    inputs["which"] += 1
+    assert nuqconv.compare(graph, graph, inputs=inputs).notes == ()
+
+
 def test_measures():
     tolerance = Tolerance(rtol=0.1, atol=0)
     a, b = np.array([[1.0, 2, 3]]), np.array([[1.05, 2, 4]])

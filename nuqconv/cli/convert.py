@@ -105,4 +105,4 @@ def _print(result: Conversion, console: Console) -> None:
 
 
 def _shape(shape: tuple[int | str, ...] | None) -> str:
-    return "of unknown shape" if shape is None else "x".join(map(str, shape)) or "one number"
+    return "shape not known before it runs" if shape is None else "x".join(map(str, shape)) or "one number"

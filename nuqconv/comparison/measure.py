@@ -111,7 +111,7 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def _top1(a: Array, b: Array) -> float | None:
     """Only for blobs of shape (N, C) or (N, C, 1, ...) with several classes."""
-    if a.ndim < 2 or a.shape[1] < 2 or a.size != a.shape[0] * a.shape[1]:
+    if not a.size or a.ndim < 2 or a.shape[1] < 2 or a.size != a.shape[0] * a.shape[1]:
         return None
     first, second = a.reshape(a.shape[0], -1), b.reshape(a.shape[0], -1)
     return float(np.mean(first.argmax(axis=1) == second.argmax(axis=1)))
