@@ -21,6 +21,8 @@ from nuqconv.comparison.caffe2onnx import VARIABLE
 from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import detections
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
+from nuqconv.ir import Node
+from nuqconv.ir.ops import BatchNorm, Pooling, Quantize, ReLU, Softmax
 
 from .support.nets import Files, conv_net, write_net
 
@@ -452,3 +454,24 @@ def test_measures():
     assert not compare_blob("x", "", "", np.array([1.0, 0.5]), np.array([1.0, 0]), scaled).agrees
     zero = compare_blob("x", "", "", np.zeros(3), np.zeros(3), tolerance)
     assert (zero.agrees, zero.relative, zero.cosine) == (True, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("special", [None, np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("op", [Pooling("AVE", (2, 2)), Softmax(), ReLU(), Quantize(0.5, 0), BatchNorm(), None])
+def test_causes_of_odd_arrays(op, special):
+    """No rule fails, whatever the shapes and numbers; there is always some text."""
+    rng = np.random.default_rng(0)
+    shapes = [(), (1,), (3,), (2, 3), (0, 3), (2, 3, 4, 4), (2, 3, 1, 1), (1, 1, 4)]
+    node = None if op is None else Node("x", op, ("i",), ("o",))
+    weights = [np.ones(3), np.ones(3), np.ones(1)]
+    for one in shapes:
+        for two in shapes:
+            a, b = rng.standard_normal(one), rng.standard_normal(two)
+            if not a.size and not b.size:
+                continue
+            b = b if special is None else np.full(two, special)
+            for x in (None, a.copy()):
+                more = {"inputs_a": [x], "inputs_b": [x], "params_a": weights, "params_b": weights}
+                found = likely_causes(Evidence(node, "ArgMax", a, b, states={"before": b.copy()}, **more))
+                assert all(found)
+            compare_blob("x", "", "", a, b, Tolerance())

@@ -68,7 +68,8 @@ _Rule = Callable[[Evidence], str | None]
 
 def likely_causes(evidence: Evidence) -> tuple[str, ...]:
     """Returns what the rules find, the most telling first; never empty."""
-    found = [text for rule in _RULES if (text := rule(evidence)) is not None]
+    with np.errstate(all="ignore"):
+        found = [text for rule in _RULES if (text := rule(evidence)) is not None]
     if found:
         return tuple(found)
     kind = evidence.layer_type or "operator"
@@ -136,6 +137,8 @@ def _batch_norm(evidence: Evidence) -> str | None:
     x = evidence.inputs_a[0] if evidence.inputs_a else None
     if not isinstance(op, BatchNorm) or params is None or len(params) != 3 or x is None:
         return None
+    if x.ndim < 2 or x.shape[1] != params[0].size:
+        return None
     mean, variance, count = (np.asarray(item, np.float64).reshape(-1) for item in params)
     factor = 0.0 if count[0] == 0 else 1.0 / count[0]
     variants = {
@@ -144,11 +147,10 @@ def _batch_norm(evidence: Evidence) -> str | None:
         "eps 1e-5 is used, not the layer's": (factor, 1e-5),
         "eps is ignored": (factor, 0.0),
     }
-    shape = (1, -1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
+    shape = (1, -1, *(1,) * (x.ndim - 2))
 
     def made(scale: float, eps: float) -> Array:
-        with np.errstate(all="ignore"):
-            found: Array = (x - (mean * scale).reshape(shape)) / np.sqrt((variance * scale + eps).reshape(shape))
+        found: Array = (x - (mean * scale).reshape(shape)) / np.sqrt((variance * scale + eps).reshape(shape))
         return found
 
     right = made(factor, op.eps)
@@ -188,7 +190,7 @@ def _quantized(evidence: Evidence) -> str | None:
 
 def _slope(evidence: Evidence) -> str | None:
     x = evidence.inputs_a[0] if evidence.inputs_a else None
-    if not isinstance(evidence.op, ReLU) or x is None or not aligned(evidence.a, evidence.b):
+    if not isinstance(evidence.op, ReLU) or x is None or not aligned(x, evidence.a) or not aligned(x, evidence.b):
         return None
     below = np.asarray(x).ravel() < 0
     if not below.any():
