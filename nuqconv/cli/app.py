@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
+from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +20,7 @@ from nuqconv.cli.config import config
 from nuqconv.cli.convert import convert
 from nuqconv.cli.doctor import doctor
 from nuqconv.cli.inspect import inspect
+from nuqconv.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -41,17 +46,37 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _load_plugins(names: Iterable[str]) -> None:
+    # As with `python -m`, modules of the working directory can be named.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except Exception as error:
+                raise ConfigError(
+                    f"--plugin {name}: importing the module raised {type(error).__name__}: {error}"
+                ) from error
+    finally:
+        sys.path.pop(0)
+
+
 @app.callback()
 def options(
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Say more: -v each step, -vv everything.")
     ] = 0,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A Python module to import first, which registers layer types; may be given several times."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
     """Options before the command."""
     del version
+    _load_plugins(plugin or ())
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
