@@ -28,7 +28,7 @@ TARGET = Path(__file__).resolve().parent.parent / "build" / "bench.json"
 
 def main() -> None:
     """Runs the benchmarks."""
-    console = Console(width=130)
+    console = Console(width=170)
     found: dict[str, object] = {}
     graph = fold_affine(nuqconv.load(*model_files("nsfw"))).graph
     weights = {
