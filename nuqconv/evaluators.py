@@ -97,7 +97,7 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
         """Runs the first ``batch_num`` batches and returns the metric."""
         runs: list[Outputs] = list(self.run(model_file, weights_file, self._batches(self.inputs, batch_num)))
-        found = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+        found = _joined(runs)
         seen = min(self.samples, batch_num * self.batch_size)
         if self.metric == "output_error":
             # The search evaluates the original first; its outputs are what all others are held against.
@@ -155,6 +155,18 @@ def _top(name: str) -> Callable[[Array, Array], float]:
             f"metric '{name}' is not known; top1, top5 (any number) and output_error are, or give a function"
         )
     return topk(int(count))
+
+
+def _joined(runs: list[Outputs]) -> dict[str, Array]:
+    """Returns the outputs of all batches, one after the other."""
+    uneven = [name for name in runs[0] if len({run[name].shape[1:] for run in runs}) != 1]
+    if uneven:
+        shapes = "; ".join(f"'{name}': {', '.join(str(run[name].shape) for run in runs[:3])}" for name in uneven)
+        raise EvaluatorError(
+            f"these outputs have no fixed number of entries for each sample, so they cannot be compared: {shapes}; "
+            "choose blobs before them with outputs= (--outputs)"
+        )
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
 
 def _only(outputs: Outputs) -> Array:

@@ -263,3 +263,18 @@ def test_after_a_crash_of_caffe_the_next_evaluation_has_a_new_process(data, tmp_
         with pytest.raises(CaffeProcessError, match="ip1"):
             evaluator.eval_model(str(broken), str(LENET_WEIGHTS), 1)
         assert evaluator.eval_model(*LENET_FILES, 1) > 0.8
+
+
+def test_outputs_whose_size_depends_on_the_data(monkeypatch):
+    """As a detection layer gives them: the numbers of two batches cannot be put together."""
+    evaluator = OnnxRuntimeEvaluator(
+        {"data": np.zeros((2, 1), np.float32)}, metric="output_error", max_error=1, batch_size=1
+    )
+    runs = [{"found": np.zeros((1, 1, count, 7), np.float32)} for count in (1, 3)]
+    monkeypatch.setattr(evaluator, "run", lambda *arguments: iter(runs))
+    with pytest.raises(EvaluatorError) as caught:
+        evaluator.eval_model("m", "w", 2)
+    assert str(caught.value) == (
+        "these outputs have no fixed number of entries for each sample, so they cannot be compared: "
+        "'found': (1, 1, 1, 7), (1, 1, 3, 7); choose blobs before them with outputs= (--outputs)"
+    )
