@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test lint bench results caffe models format clean
+.PHONY: demo test explore lint bench results caffe models format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -32,6 +32,10 @@ caffe: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp caffe
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# The property tests on other random examples than last time.
+explore: $(VENV)/test.stamp caffe
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(VENV)/test.stamp $(TREE)
 	$(BIN)/ruff check .
