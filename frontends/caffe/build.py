@@ -13,6 +13,7 @@ from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.frontends.caffe.layers import CannotReadError, Reading, has_dialects, ignored_fields, reader_for
 from nuqconv.frontends.caffe.layers.custom import CustomReader, custom_reader
+from nuqconv.frontends.caffe.memory import overwritten_reads
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
 from nuqconv.frontends.caffe.training import Cut, cut_training, is_for_training
@@ -167,6 +168,7 @@ class _Builder:
             for name in self.given
             if name not in known
         ]
+        self.problems += overwritten_reads(self.nodes, list(self.unread), self.storage)
         if self.problems:
             raise ModelError(f"{self.definition.path} with {self.weights.path}: the model is not valid", self.problems)
         unused = [

@@ -1,0 +1,76 @@
+"""Finds nets whose result depends on memory that Caffe shares between blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from nuqconv.ir import Node
+from nuqconv.ir.ops import Concat, Flatten, Identity, Op, Permute, Reshape, Slice, Split
+
+__all__ = ["overwritten_reads"]
+
+
+def _always(node: Node) -> bool:
+    del node
+    return True
+
+
+_SHARING: Mapping[type[Op], Callable[[Node], bool]] = {
+    Flatten: _always,
+    Reshape: _always,
+    Split: _always,
+    Concat: lambda node: len(node.inputs) == 1,
+    Slice: lambda node: len(node.outputs) == 1,
+    Permute: lambda node: isinstance(node.op, Permute) and node.op.order == tuple(range(len(node.op.order))),
+}
+"""Layers whose tops are their bottom's memory in Caffe, and when."""
+
+
+def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Mapping[str, str]) -> list[str]:
+    """Returns what reads a blob whose memory an in-place layer has overwritten under another name.
+
+    Caffe computes with the overwritten numbers there, which nobody who reads the file would expect; a graph of values cannot express it.
+
+    Args:
+        nodes: The layers in the order in which they run.
+        outputs: The net's outputs.
+        storage: Blob of each value, where it differs from the value's name.
+
+    Returns:
+        One line for each such read; nothing for a net that means the same either way.
+    """
+    memory: dict[str, int] = {}
+    overwriter: dict[str, Node] = {}
+    problems = []
+
+    def place(value: str) -> int:
+        return memory.setdefault(value, len(memory))
+
+    for node in nodes:
+        problems += [_told(node, name, overwriter[name], storage) for name in node.inputs if name in overwriter]
+        shares = type(node.op) in _SHARING and _SHARING[type(node.op)](node)
+        for output in node.outputs:
+            source = _in_place(node, output, storage)
+            if source is not None:
+                kept = place(source)
+                # A Dropout writes back what it has read.
+                if not isinstance(node.op, Identity):
+                    overwriter.update({name: node for name, where in memory.items() if where == kept})
+                memory[output] = kept
+            elif shares:
+                memory[output] = place(node.inputs[0])
+    return problems + [_told(None, name, overwriter[name], storage) for name in outputs if name in overwriter]
+
+
+def _in_place(node: Node, output: str, storage: Mapping[str, str]) -> str | None:
+    """Returns the input whose blob an output takes over."""
+    blob = storage.get(output, output)
+    return next((name for name in node.inputs if storage.get(name, name) == blob), None)
+
+
+def _told(reader: Node | None, value: str, writer: Node, storage: Mapping[str, str]) -> str:
+    who = "the net's output is" if reader is None else f"{reader.place} reads"
+    return (
+        f"{who} blob '{storage.get(value, value)}', whose memory {writer.place} has overwritten in place through another blob: "
+        "Caffe computes with the overwritten numbers there; give the in-place layer a top of its own, or read its top if that is what is meant"
+    )
