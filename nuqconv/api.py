@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.caffe import save_caffe
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.config import make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
@@ -64,7 +64,7 @@ def load(
 
 
 def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None) -> None:
-    """Writes a graph; the ending of ``model_file`` chooses the format.
+    """Writes a graph, whole or not at all; the ending of ``model_file`` chooses the format.
 
     Args:
         graph: The graph.
@@ -79,7 +79,7 @@ def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None)
     if target.suffix == ".onnx" and weights_file is None:
         write_onnx(graph, target)
     elif target.suffix == ".prototxt" and weights_file is not None:
-        write_caffe(graph, target, Path(weights_file))
+        save_caffe(graph, target, Path(weights_file))
     else:
         raise OutputError(f"{target}: expected one file that ends in .onnx, or a .prototxt together with a .caffemodel")
 

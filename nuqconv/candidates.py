@@ -10,7 +10,7 @@ import numpy as np
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import InnerProduct
-from nuqconv.quantize.activation import ActivationQuant, ifmr
+from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
 from nuqconv.quantize.apply import QuantizedWeights, Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
 from nuqconv.quantize.histogram import Histogram
@@ -134,7 +134,7 @@ def find_candidates(
         if activation is not None:
             key = (node.inputs[0], activation)
             if key not in noise_of:
-                noise_of[key] = _input_noise(histograms[node.inputs[0]], activation)
+                noise_of[key] = relative_noise(histograms[node.inputs[0]], activation)
             noise = noise_of[key]
         if node.params:
             space, levels = _weighted(quantizer, node, request, activation, noise)
@@ -185,15 +185,3 @@ def _rounding_error(weights: np.ndarray, integers: QuantizedWeights, axis: int |
         shape[axis] = -1
     difference = integers.weights * integers.scales.reshape(shape) - weights
     return float(np.square(difference, dtype=np.float64).sum())
-
-
-def _input_noise(hist: Histogram, quant: ActivationQuant) -> float:
-    """Squared error of a quantized input relative to its square, over the bins' centres."""
-    counts = hist.counts.astype(np.float64)
-    if hist.zeros:
-        # They are exact, unlike what else is in their bin.
-        counts[-hist.origin] -= hist.zeros
-    centres = (np.arange(counts.size) + hist.origin + 0.5) * 2.0**hist.exponent
-    integers = np.clip(np.rint(centres / quant.scale) + quant.offset, -128, 127) - quant.offset
-    signal = float(counts @ np.square(centres))
-    return float(counts @ np.square(integers * quant.scale - centres)) / signal if signal else 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nuqconv.backends.caffe import Style, write_caffe
+from nuqconv.backends.caffe import Style, save_caffe
 from nuqconv.backends.onnx import newest_opset, write_onnx
 from nuqconv.backends.onnx.batch import batched_values
 from nuqconv.errors import ConfigError, OutputError, UnsupportedError
@@ -21,7 +21,7 @@ from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque, Quantize
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.capability import quantized_parts
-from nuqconv.staging import check_targets, move_into_place, staging_folder
+from nuqconv.staging import check_targets
 
 __all__ = ["Conversion", "convert"]
 
@@ -134,7 +134,7 @@ def convert(
         metadata = {"source_format": "caffe", "source_model": sources[0].name, "source_weights": sources[1].name}
         write_onnx(graph, targets[0], opset=opset, integer=integer, dynamic_batch=dynamic_batch, metadata=metadata)
     else:
-        _write_caffe(graph, targets, Style.DEPLOY if quantized else Style.FAKE_QUANT)
+        save_caffe(graph, targets[0], targets[1], Style.DEPLOY if quantized else Style.FAKE_QUANT)
     return _summary(graph, sources, targets, opset, folded, read.notes, dynamic_batch=dynamic_batch, begun=begun)
 
 
@@ -147,13 +147,6 @@ def _targets(target: Path, weights: Path | None) -> tuple[Path, ...]:
         f"{target}{f' with {weights}' if weights else ''}: expected one file that ends in .onnx, "
         "or a .prototxt, with a .caffemodel if that is to have another name"
     )
-
-
-def _write_caffe(graph: Graph, targets: Sequence[Path], style: Style) -> None:
-    with staging_folder(targets[0]) as folder:
-        staged = (folder / "model.prototxt", folder / "model.caffemodel")
-        write_caffe(graph, *staged, style)
-        move_into_place(dict(zip(targets, staged, strict=True)))
 
 
 def _summary(

@@ -12,33 +12,38 @@ from nuqconv.backends.caffe.layer import OutputLayer
 from nuqconv.errors import OutputError
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Graph
+from nuqconv.staging import move_into_place, staging_folder
 
-__all__ = ["definition_text", "weights_bytes", "write_caffe"]
+__all__ = ["definition_text", "save_caffe", "weights_bytes", "write_caffe"]
 
 _LIMIT = 2**31 - 1
 
 
+def save_caffe(graph: Graph, model_file: str | Path, weights_file: str | Path, style: Style = Style.FAKE_QUANT) -> None:
+    """Writes a graph as a Caffe model whose two files appear together or not at all; see `write_caffe`."""
+    model, weights = Path(model_file), Path(weights_file)
+    with staging_folder(model) as folder:
+        staged = (folder / "model.prototxt", folder / "model.caffemodel")
+        write_caffe(graph, *staged, style)
+        move_into_place({model: staged[0], weights: staged[1]})
+
+
 def write_caffe(
-    graph: Graph,
-    model_file: str | Path,
-    weights_file: str | Path,
-    style: Style = Style.FAKE_QUANT,
-    extra: list[OutputLayer] | None = None,
+    graph: Graph, model_file: str | Path, weights_file: str | Path, style: Style = Style.FAKE_QUANT
 ) -> None:
-    """Writes a graph as a Caffe model.
+    """Writes a graph as a Caffe model, file by file: into a folder that is not finished yet.
 
     Args:
         graph: A float or quantized graph.
         model_file: The .prototxt to write.
         weights_file: The .caffemodel to write.
         style: What quantized layers become.
-        extra: Layers to add at the end.
 
     Raises:
         UnsupportedError: A node has no Caffe form.
         OutputError: A file cannot be written, or the weights exceed protobuf's 2 GiB.
     """
-    layers = [*emit(graph, style), *(extra or [])]
+    layers = emit(graph, style)
     data = weights_bytes(graph.name, layers)
     try:
         Path(model_file).write_text(definition_text(graph.name, layers), encoding="utf-8", newline="\n")

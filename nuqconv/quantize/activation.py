@@ -17,7 +17,7 @@ from nuqconv.errors import CalibrationError, ConfigError, QuantizationError
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN, SCALE_MAX, SCALE_MIN, dequantize, quantize
 
-__all__ = ["ActivationQuant", "ifmr", "quantizer_for_range"]
+__all__ = ["ActivationQuant", "ifmr", "quantizer_for_range", "relative_noise"]
 
 _STEPS = INT8_MAX - INT8_MIN
 
@@ -133,6 +133,21 @@ def ifmr(
     if best is None:
         raise CalibrationError(f"activation {name!r}: the search range {search_range} holds no ratio")
     return best
+
+
+def relative_noise(hist: Histogram, quant: ActivationQuant) -> float:
+    """Return the squared error that a quantizer makes, relative to the square of the values.
+
+    Args:
+        hist: The values, counted; those of a bin are taken as its centre, exact zeros as 0.
+        quant: The quantizer.
+
+    Returns:
+        Noise power over signal power; 0 where there is no signal.
+    """
+    centers, counts = _nonzero_bins(hist)
+    signal = float(np.sum(counts * np.square(centers, dtype=np.float64)))
+    return _squared_error(centers, counts, quant) / signal if signal else 0.0
 
 
 def _check_parameters(

@@ -1,11 +1,13 @@
 """Writing Caffe models: untouched layers to the letter, opaque layers with all they had."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.caffe import save_caffe, write_caffe, writer
 from nuqconv.backends.caffe.emit import emit
-from nuqconv.errors import UnsupportedError
+from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Graph, Input, Node
@@ -70,3 +72,24 @@ def test_nodes_from_elsewhere_are_refused_together():
     with pytest.raises(UnsupportedError) as caught:
         emit(graph)
     assert len(caught.value.problems) == 2
+
+
+def test_a_saved_model_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    files = conv_net(tmp_path)
+    graph = load_graph(files.model, files.weights)
+    model, weights = tmp_path / "out" / "m.prototxt", tmp_path / "out" / "m.caffemodel"
+    save_caffe(graph, model, weights)
+    before = model.read_bytes(), weights.read_bytes()
+
+    def full(*arguments):
+        raise OutputError("no space left")
+
+    monkeypatch.setattr(writer, "weights_bytes", full)
+    with pytest.raises(OutputError, match="no space left"):
+        save_caffe(fold_affine(graph).graph, model, weights)
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="no space left"):
+        save_caffe(fold_affine(graph).graph, model, weights)
+    assert (model.read_bytes(), weights.read_bytes()) == before
+    assert sorted(path.name for path in model.parent.iterdir()) == ["m.caffemodel", "m.prototxt"]
