@@ -11,9 +11,10 @@ from nuqconv.errors import ConfigError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import InnerProduct
 from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
-from nuqconv.quantize.apply import QuantizedWeights, Quantizer
+from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
 from nuqconv.quantize.histogram import Histogram
+from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.rate import layer_bytes
 from nuqconv.quantize.weights import weight_importance

@@ -178,7 +178,7 @@ def layer_results(quantizer: Quantizer, plan: Plan, lossless: Mapping[str, int])
         levels = None if layer is None or layer.codebook is None else len(layer.codebook)
         scales = 0
         if layer is not None and precision is not Precision.FLOAT:
-            scales = quantizer.integers(node.name, layer.activation, channel_wise=layer.channel_wise).scales.size
+            scales = quantizer.layer_integers(node.name, layer).scales.size
         size = layer_bytes(weights, precision, levels=levels, n_scales=scales, n_bias=biases)
         bits = {Precision.FLOAT: 32, Precision.INT8: 8}.get(precision) or bits_per_weight(levels or 1)
         whole = levels is not None and lossless.get(node.name, 257) <= levels

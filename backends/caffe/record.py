@@ -40,7 +40,7 @@ def record_text(quantizer: Quantizer, plan: Plan, skip_fusion: frozenset[str] = 
         value = entry.value
         value.scale_d, value.offset_d = layer.activation.scale, layer.activation.offset
         if node.params:
-            scales = quantizer.integers(name, layer.activation, channel_wise=layer.channel_wise).scales
+            scales = quantizer.layer_integers(name, layer).scales
             value.scale_w.extend(scales.tolist())
             value.offset_w.extend([0] * scales.size)
             value.shift_bit.extend([0] * scales.size)

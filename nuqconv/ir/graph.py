@@ -21,7 +21,9 @@ Array = NDArray[Any]
 
 
 def read_only(array: Array) -> Array:
-    """Returns a view of ``array`` that cannot be written through."""
+    """Returns ``array`` itself if it cannot be written to, else a view that cannot."""
+    if not array.flags.writeable:
+        return array
     view: Array = array.view()
     view.flags.writeable = False
     return view

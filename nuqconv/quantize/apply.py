@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct,
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.codebook import assign
+from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.quantize.rounding import reciprocal
 from nuqconv.quantize.weights import bias_floor, check_accumulator, quantize_bias, quantize_weights, weight_scales
@@ -20,21 +21,6 @@ from nuqconv.quantize.weights import bias_floor, check_accumulator, quantize_bia
 __all__ = ["QuantizedWeights", "Quantizer", "apply_plan", "quant_node_name"]
 
 _Weighted = Convolution | Deconvolution | InnerProduct
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizedWeights:
-    """The integers of one layer before its codebook.
-
-    Attributes:
-        weights: int8, shape of the float weights.
-        scales: float32 step sizes, one for each output channel, or one.
-        bias: int32 (num_output,), or None if the layer has no bias or no activation scale.
-    """
-
-    weights: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    bias: NDArray[np.int32] | None
 
 
 def quant_node_name(layer: str, index: int = 0) -> str:
@@ -48,7 +34,7 @@ def apply_plan(graph: Graph, plan: Plan) -> Graph:
 
 
 class Quantizer:
-    """Quantizes one graph by many plans; the integers of a layer are made once.
+    """Quantizes one graph by many plans; the integers of a layer are made once, and equal layers of plans get the same arrays.
 
     Args:
         graph: The float graph, after folding.
@@ -57,6 +43,9 @@ class Quantizer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._integers: dict[tuple[str, ActivationQuant | None, bool], QuantizedWeights] = {}
+        self._stored: dict[str, QuantizedWeights] = {}
+        self._made: dict[tuple[str, LayerPlan], QuantizedWeights] = {}
+        self._steps: dict[tuple[str, LayerPlan], NDArray[np.float32]] = {}
         self._can = {item.name: item for item in capabilities(graph)}
 
     def integers(
@@ -76,6 +65,40 @@ class Quantizer:
         if key not in self._integers:
             self._integers[key] = self._quantize(layer, activation, channel_wise=channel_wise)
         return self._integers[key]
+
+    def store(self, integers: QuantizedWeights) -> str:
+        """Takes integers that calibration has chosen for a layer, and returns the name by which plans refer to them."""
+        digest = integers.digest()
+        self._stored.setdefault(digest, integers)
+        return digest
+
+    def stored(self, digest: str) -> QuantizedWeights:
+        """Returns the integers of a name that `store` returned.
+
+        Raises:
+            QuantizationError: There are none of this name.
+        """
+        if digest not in self._stored:
+            raise QuantizationError(
+                f"the plan takes integers {digest[:12]}... that calibration has chosen, and they are not here; "
+                "store them first (a search's journal keeps them)"
+            )
+        return self._stored[digest]
+
+    def layer_integers(self, name: str, layer: LayerPlan) -> QuantizedWeights:
+        """Returns the integers that a layer has in a plan: stored ones, or its own moved to the nearest levels of the codebook.
+
+        Args:
+            name: Name of a Convolution, Deconvolution or InnerProduct.
+            layer: Its plan, int8 or NUQ.
+
+        Raises:
+            QuantizationError: The layer has no weights, its bias or sums exceed int32, or stored integers are missing or do not fit.
+        """
+        key = (name, layer)
+        if key not in self._made:
+            self._made[key] = self._make(name, layer)
+        return self._made[key]
 
     def apply(self, plan: Plan) -> Graph:
         """Builds the quantized graph of a plan.
@@ -141,16 +164,48 @@ class Quantizer:
             return QuantizedWeights(read_only(integers), scales, None)
         return QuantizedWeights(read_only(integers), scales, quantize_bias(bias, activation.scale, scales, layer))
 
-    def _layer_integers(self, node: Node, layer: LayerPlan) -> QuantizedWeights:
-        found = self.integers(node.name, layer.activation, channel_wise=layer.channel_wise)
-        if layer.codebook is None:
-            return found
-        return replace(found, weights=assign(found.weights, layer.codebook))
+    def _make(self, name: str, layer: LayerPlan) -> QuantizedWeights:
+        node = self.graph.node[name]
+        if layer.weights is None:
+            found = self.integers(name, layer.activation, channel_wise=layer.channel_wise)
+            if layer.codebook is not None:
+                found = replace(found, weights=read_only(assign(found.weights, layer.codebook)))
+        else:
+            found = self.stored(layer.weights)
+            self._check_stored(node, layer, found)
+        if layer.activation is not None and isinstance(node.op, _Weighted):
+            check_accumulator(found.weights, found.bias, node.op.weight_output_axis, name)
+        return found
+
+    def _check_stored(self, node: Node, layer: LayerPlan, found: QuantizedWeights) -> None:
+        """Stored integers may come from a file: they must be of this layer and of this codebook."""
+        if not isinstance(node.op, _Weighted):
+            raise QuantizationError(f"{node.place} has no weights to quantize")
+        shape = self.graph.params[node.params[0]].shape
+        per_channel = layer.channel_wise and not isinstance(node.op, InnerProduct)
+        wanted = node.op.num_output if per_channel else 1
+        biases = node.op.num_output if len(node.params) > 1 and layer.activation is not None else None
+        problems = []
+        if found.weights.shape != shape:
+            problems.append(f"weights of shape {found.weights.shape}, expected {shape}")
+        if found.scales.shape != (wanted,) or not (np.isfinite(found.scales).all() and (found.scales > 0).all()):
+            problems.append(f"step sizes of shape {found.scales.shape}, expected {wanted} positive numbers")
+        if (None if found.bias is None else found.bias.size) != biases:
+            problems.append(
+                f"{'no' if found.bias is None else found.bias.size} bias values, expected {biases or 'none'}"
+            )
+        if layer.codebook is not None:
+            used = np.flatnonzero(np.bincount(found.weights.reshape(-1).view(np.uint8), minlength=256))
+            odd = set(used.astype(np.uint8).view(np.int8).tolist()) - set(layer.codebook)
+            if odd:
+                problems.append(f"levels that the codebook lacks: {sorted(odd)[:8]}")
+        if problems:
+            raise QuantizationError(f"{node.place}: the stored integers are not of this layer", problems)
 
     def _weights_only(self, node: Node, layer: LayerPlan, params: dict[str, Array]) -> Node:
         if not isinstance(node.op, _Weighted):
             raise QuantizationError(f"{node.place} has no weights, and the plan gives its input no step size")
-        found = self._layer_integers(node, layer)
+        found = self.layer_integers(node.name, layer)
         shape = [1] * found.weights.ndim
         if found.scales.size > 1:
             shape[node.op.weight_output_axis] = -1
@@ -174,11 +229,13 @@ class Quantizer:
             op = Quantize(float(reciprocal(activation.scale)), activation.offset)
             nodes.append(Node(quants[key], op, (value,), (quants[key],)))
         scales = self._integer_params(node, layer, params)
-        steps = np.broadcast_to(np.float32(activation.scale) * scales, (self._channels(node),))
+        if (node.name, layer) not in self._steps:
+            steps = np.broadcast_to(np.float32(activation.scale) * scales, (self._channels(node),))
+            self._steps[node.name, layer] = read_only(np.ascontiguousarray(steps))
         accumulator = f"{made}@accumulator"
         storage[accumulator] = self.graph.storage_name(made)
         name = f"{node.name}_dequant_layer"
-        params[f"{name}/0"] = np.ascontiguousarray(steps)
+        params[f"{name}/0"] = self._steps[node.name, layer]
         nodes.append(replace(node, inputs=(quants[key],), outputs=(accumulator,)))
         nodes.append(Node(name, Dequantize(), (accumulator,), (made,), (f"{name}/0",)))
         return nodes
@@ -187,8 +244,7 @@ class Quantizer:
         """Puts the layer's integers among the parameters and returns its step sizes."""
         if not isinstance(node.op, _Weighted):
             return np.ones(1, np.float32)
-        found = self._layer_integers(node, layer)
-        check_accumulator(found.weights, found.bias, node.op.weight_output_axis, node.name)
+        found = self.layer_integers(node.name, layer)
         params[node.params[0]] = found.weights
         if found.bias is not None:
             params[node.params[1]] = found.bias

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,6 +21,7 @@ from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 __all__ = ["LayerPlan", "Plan", "Precision"]
 
 _VERSION = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Precision(str, Enum):
@@ -41,6 +43,8 @@ class LayerPlan:
         num_steps: Largest number of levels of a NUQ layer, 1 to 256; None for the others.
         activation: Quantizer of the layer's input; None leaves the input in float (only the weights are quantized).
         channel_wise: Whether each output channel has a weight scale of its own.
+        weights: Name of the integers that the layer takes (`QuantizedWeights.digest`) where calibration has chosen them; None for those
+            that follow from the float weights: rounded, and moved to the nearest level of the codebook.
 
     Raises:
         QuantizationError: The fields do not fit together, are of the wrong type or out of range.
@@ -51,6 +55,7 @@ class LayerPlan:
     num_steps: int | None = None
     activation: ActivationQuant | None = None
     channel_wise: bool = True
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.precision, Precision):
@@ -61,6 +66,10 @@ class LayerPlan:
             raise QuantizationError(f"activation must be an ActivationQuant or None, found {self.activation!r}")
         if self.precision is Precision.FLOAT and self.activation is not None:
             raise QuantizationError("a float layer has no activation quantizer; set activation to None")
+        if self.weights is not None and (type(self.weights) is not str or not _DIGEST.fullmatch(self.weights)):
+            raise QuantizationError(f"weights must be a SHA-256 in hexadecimal or None, found {self.weights!r:.80}")
+        if self.precision is Precision.FLOAT and self.weights is not None:
+            raise QuantizationError("a float layer has no integers; set weights to None")
         if self.precision is Precision.NUQ:
             self._check_codebook()
         elif self.codebook is not None or self.num_steps is not None:
@@ -161,6 +170,7 @@ class Plan(Mapping[str, LayerPlan]):
                 "activation": None
                 if item.activation is None
                 else {"scale": item.activation.scale, "offset": item.activation.offset},
+                **({} if item.weights is None else {"weights": item.weights}),
             }
             for name, item in self.layers
         }
@@ -203,12 +213,14 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _object(value: object, path: str, keys: set[str], problems: list[str]) -> dict[str, Any]:
+def _object(
+    value: object, path: str, keys: set[str], problems: list[str], optional: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Return an object with exactly the given keys, or an empty one after noting what is wrong."""
     if not isinstance(value, dict):
         problems.append(f"{path}: expected an object, found {value!r}")
         return {}
-    wrong = [f"{path}.{key}: unknown key" for key in value if key not in keys]
+    wrong = [f"{path}.{key}: unknown key" for key in value if key not in keys and key not in optional]
     wrong += [f"{path}.{key}: missing" for key in sorted(keys - value.keys())]
     problems += wrong
     return {} if wrong else value
@@ -216,7 +228,7 @@ def _object(value: object, path: str, keys: set[str], problems: list[str]) -> di
 
 def _read_layer(value: object, path: str, problems: list[str]) -> LayerPlan | None:
     keys = {"precision", "channel_wise", "num_steps", "codebook", "activation"}
-    item = _object(value, path, keys, problems)
+    item = _object(value, path, keys, problems, optional=frozenset({"weights"}))
     if not item:
         return None
     names = [precision.value for precision in Precision]
@@ -234,6 +246,7 @@ def _read_layer(value: object, path: str, problems: list[str]) -> LayerPlan | No
             num_steps=item["num_steps"],
             activation=activation,
             channel_wise=item["channel_wise"],
+            weights=item.get("weights"),
         )
     except NuqconvError as error:
         problems.append(f"{path}: {error}")

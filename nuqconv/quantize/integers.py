@@ -1,0 +1,78 @@
+"""The integers of one layer: what a quantized layer's weights, step sizes and bias are, and a name for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuqconv.errors import FormatError
+
+__all__ = ["QuantizedWeights"]
+
+_MAX_HEADER = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedWeights:
+    """The integers of one layer.
+
+    Attributes:
+        weights: int8, shape of the float weights.
+        scales: float32 step sizes, one for each output channel, or one.
+        bias: int32 (num_output,), or None if the layer has no bias or no activation scale.
+    """
+
+    weights: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    bias: NDArray[np.int32] | None
+
+    def to_bytes(self) -> bytes:
+        """Return one line of JSON with the shapes, then the arrays' bytes in little-endian order; equal integers give equal bytes."""
+        header = {
+            "weights": list(self.weights.shape),
+            "scales": self.scales.size,
+            "bias": None if self.bias is None else self.bias.size,
+        }
+        parts = [json.dumps(header).encode("ascii"), b"\n", np.ascontiguousarray(self.weights).tobytes()]
+        parts.append(self.scales.astype("<f4").tobytes())
+        if self.bias is not None:
+            parts.append(self.bias.astype("<i4").tobytes())
+        return b"".join(parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> QuantizedWeights:
+        """Read what `to_bytes` wrote; the arrays are read-only views of ``data``.
+
+        Raises:
+            FormatError: The bytes are none of a layer's integers.
+        """
+        line, newline, _ = data[:_MAX_HEADER].partition(b"\n")
+        try:
+            header = json.loads(line) if newline else None
+        except (ValueError, RecursionError):
+            header = None
+        if not isinstance(header, dict) or set(header) != {"weights", "scales", "bias"}:
+            raise FormatError("stored integers of a layer begin with no header; the file is damaged")
+        shape, scales, bias = header["weights"], header["scales"], header["bias"]
+        counts = [*shape, scales, 0 if bias is None else bias] if isinstance(shape, list) else [None]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise FormatError(f"stored integers of a layer have the sizes {header!r}; the file is damaged")
+        total = math.prod(shape)
+        if len(data) - len(line) - 1 != total + 4 * (scales + (bias or 0)):
+            raise FormatError(
+                f"stored integers of a layer: {len(data)} bytes do not fit the sizes {header!r}; the file is damaged"
+            )
+        start = len(line) + 1
+        weights = np.frombuffer(data, np.int8, total, start).reshape(shape)
+        steps = np.frombuffer(data, "<f4", scales, start + total)
+        found = None if bias is None else np.frombuffer(data, "<i4", bias, start + total + 4 * scales)
+        return cls(weights, steps.astype(np.float32, copy=False), found)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of `to_bytes` in hexadecimal, the name of these integers in plans."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
