@@ -69,7 +69,8 @@ class Quantizer:
     def store(self, integers: QuantizedWeights) -> str:
         """Takes integers that calibration has chosen for a layer, and returns the name by which plans refer to them."""
         digest = integers.digest()
-        self._stored.setdefault(digest, integers)
+        bias = None if integers.bias is None else read_only(integers.bias)
+        self._stored.setdefault(digest, QuantizedWeights(read_only(integers.weights), read_only(integers.scales), bias))
         return digest
 
     def stored(self, digest: str) -> QuantizedWeights:
@@ -160,9 +161,10 @@ class Quantizer:
             floor = bias_floor(bias, activation.scale)
         scales = weight_scales(weights, axis, floor=floor, layer=layer)
         integers = quantize_weights(weights, scales, axis, layer=layer)
-        if bias is None or activation is None:
-            return QuantizedWeights(read_only(integers), scales, None)
-        return QuantizedWeights(read_only(integers), scales, quantize_bias(bias, activation.scale, scales, layer))
+        whole = None
+        if bias is not None and activation is not None:
+            whole = read_only(quantize_bias(bias, activation.scale, scales, layer))
+        return QuantizedWeights(read_only(integers), read_only(scales), whole)
 
     def _make(self, name: str, layer: LayerPlan) -> QuantizedWeights:
         node = self.graph.node[name]
