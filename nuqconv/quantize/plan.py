@@ -77,6 +77,35 @@ class LayerPlan:
                 f"codebook and num_steps belong to a nuq layer, not to {self.precision.value}; leave them out"
             )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what stands for this layer in JSON; ``weights`` is left out where it is None."""
+        activation = self.activation
+        return {
+            "precision": self.precision.value,
+            "channel_wise": self.channel_wise,
+            "num_steps": self.num_steps,
+            "codebook": None if self.codebook is None else list(self.codebook),
+            "activation": None if activation is None else {"scale": activation.scale, "offset": activation.offset},
+            **({} if self.weights is None else {"weights": self.weights}),
+        }
+
+    @classmethod
+    def from_dict(cls, value: object, path: str) -> LayerPlan:
+        """Read what `to_dict` returned.
+
+        Args:
+            value: The value from JSON.
+            path: Where it stands, for messages.
+
+        Raises:
+            ConfigError: The value is no layer's plan; all faults are listed.
+        """
+        problems: list[str] = []
+        found = _read_layer(value, path, problems)
+        if found is None or problems:
+            raise ConfigError("the plan of a layer is not valid", problems)
+        return found
+
     def _check_codebook(self) -> None:
         if type(self.num_steps) is not int or not 1 <= self.num_steps <= 256:
             raise QuantizationError(
@@ -161,19 +190,7 @@ class Plan(Mapping[str, LayerPlan]):
 
     def to_json(self) -> str:
         """Return the plan as JSON, ASCII on one line; equal plans give equal text, and floats keep every bit."""
-        layers = {
-            name: {
-                "precision": item.precision.value,
-                "channel_wise": item.channel_wise,
-                "num_steps": item.num_steps,
-                "codebook": None if item.codebook is None else list(item.codebook),
-                "activation": None
-                if item.activation is None
-                else {"scale": item.activation.scale, "offset": item.activation.offset},
-                **({} if item.weights is None else {"weights": item.weights}),
-            }
-            for name, item in self.layers
-        }
+        layers = {name: item.to_dict() for name, item in self.layers}
         return json.dumps({"version": _VERSION, "layers": layers}, allow_nan=False, separators=(",", ":"))
 
     @classmethod
