@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,11 +18,14 @@ from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.histogram import Histogram
 
-__all__ = ["Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
+__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
 
 _LOG = logging.getLogger(__name__)
 
 Batches = Iterable[Mapping[str, Array]]
+
+KEPT_BYTES = 256 << 20
+"""Inputs are kept in memory up to this size, in bytes."""
 
 
 class Source(str, Enum):
@@ -41,11 +44,13 @@ class Calibration:
         source: Where they were measured.
         histograms: A histogram for each value measured.
         notes: What the user should know about it.
+        batches: The first batches of inputs, at most `KEPT_BYTES`, for what else has to be measured; none where they could not be had.
     """
 
     source: Source
     histograms: Mapping[str, Histogram]
     notes: tuple[str, ...] = ()
+    batches: tuple[Mapping[str, Array], ...] = ()
 
 
 def calibrate(
@@ -74,12 +79,14 @@ def calibrate(
     blocked = _blocked(graph, values)
     reasons = []
     if batches is not None and not blocked:
-        return Calibration(Source.ONNXRUNTIME, _checked(graph, measure_in_onnxruntime(graph, values, batches), values))
+        kept: list[Mapping[str, Array]] = []
+        measured = measure_in_onnxruntime(graph, values, _keeping(batches, kept))
+        return Calibration(Source.ONNXRUNTIME, _checked(graph, measured, values), batches=tuple(kept))
     if batches is not None:
         more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
     _LOG.info("calibration: running the evaluator on a model with sink layers")
-    model = write_calibration_model(graph, values, folder)
+    model = write_calibration_model(graph, values, folder, record_bytes=KEPT_BYTES)
     try:
         with model.importable():
             run_model(str(model.model_file), str(model.weights_file))
@@ -89,7 +96,7 @@ def calibrate(
     else:
         found = model.histograms()
         if found:
-            return Calibration(Source.CAFFE, _checked(graph, found, values))
+            return Calibration(Source.CAFFE, _checked(graph, found, values), batches=model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
@@ -129,6 +136,17 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
         for value, histogram in histograms.items():
             histogram.update(found[value])
     return histograms
+
+
+def _keeping(batches: Batches, kept: list[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:
+    """Yields batches and keeps copies of the first ones, as many as fit."""
+    left = KEPT_BYTES
+    for batch in batches:
+        yield batch
+        # Only now is it known to be sound.
+        left -= sum(4 * np.size(array) for array in batch.values())
+        if left >= 0:
+            kept.append({name: np.array(array, np.float32) for name, array in batch.items()})
 
 
 def _checked_batch(graph: Graph, batch: object, number: int, needed: Sequence[str]) -> dict[str, Array]:

@@ -1,5 +1,6 @@
 """The three sources of activation ranges."""
 
+import hashlib
 import subprocess
 import sys
 import types
@@ -53,11 +54,19 @@ def _same_ranges(found, expected):
     assert np.array_equal(found["data"].counts, expected["data"].counts)
 
 
+def _same_batches(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert list(one) == ["data"]
+        np.testing.assert_array_equal(one["data"], other["data"])
+
+
 def test_first_source_batches_in_onnxruntime(graph, folder):
     found = calibrate(graph, VALUES, batches=_data(), run_model=_no_evaluator, folder=folder)
     assert found.source is Source.ONNXRUNTIME
     assert found.histograms["conv1"].count == 3 * 2 * 8 * 12 * 12
     assert found.histograms["conv1"].minimum == 0
+    _same_batches(found.batches, _data())
     assert not list(folder.iterdir())
 
 
@@ -94,6 +103,7 @@ def test_second_source_in_a_caffe_that_lives_on(graph, folder, caffe_python):
         assert process.alive
     assert found.source is Source.CAFFE
     _same_ranges(found.histograms, measure_in_onnxruntime(graph, VALUES, _data()))
+    _same_batches(found.batches, _data())
 
 
 SCRIPT = """
@@ -124,6 +134,8 @@ def test_second_source_in_processes_of_the_evaluators_own(graph, folder, tmp_pat
     found = calibrate(graph, VALUES, batches=None, run_model=run_model, folder=folder)
     assert found.source is Source.CAFFE
     _same_ranges(found.histograms, measure_in_onnxruntime(graph, VALUES, _data()))
+    key = lambda batch: hashlib.sha256(batch["data"].tobytes()).digest()  # noqa: E731
+    _same_batches(found.batches, sorted(_data(), key=key))
 
 
 @pytest.mark.caffe
@@ -139,6 +151,41 @@ def test_second_source_with_caffe_in_the_evaluators_own_process(graph, folder, t
     arguments = [files.model, files.weights, model.model_file, model.weights_file, tmp_path / "batch.npy"]
     subprocess.run([str(caffe_python), "-c", script, *map(str, arguments)], check=True, cwd=tmp_path, timeout=120)
     _same_ranges(model.histograms(), measure_in_onnxruntime(graph, VALUES, _data(1)))
+
+
+def test_only_so_many_bytes_are_kept(graph, folder, monkeypatch):
+    size = _data(1)[0]["data"].nbytes
+    monkeypatch.setattr("nuqconv.calibrate.KEPT_BYTES", 2 * size + 4)
+    found = calibrate(graph, VALUES, batches=iter(_data()), run_model=_no_evaluator, folder=folder)
+    _same_batches(found.batches, _data()[:2])
+
+
+@pytest.mark.caffe
+def test_the_recorder_stops_in_time(graph, folder, caffe_python):
+    size = _data(1)[0]["data"].nbytes
+    model = write_calibration_model(graph, VALUES, folder, record_bytes=2 * size + 4)
+    with Net(model.model_file, model.weights_file, python=caffe_python, pythonpath=[folder]) as net:
+        for batch in _data():
+            net.run(batch)
+    _same_batches(model.batches(), _data()[:2])
+    next(folder.glob("inputs_*")).write_bytes(b"PK\x03\x04 no zip")
+    with pytest.raises(CalibrationError, match="recorded inputs are damaged"):
+        model.batches()
+
+
+@pytest.mark.caffe
+def test_an_input_that_a_layer_overwrites_is_not_recorded(tmp_path, folder, caffe_python):
+    text = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
+layer { name: "half" type: "Power" bottom: "data" top: "data" power_param { scale: 0.5 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }
+"""
+    files = write_net(tmp_path, text, {"fc": [np.ones((2, 4)), np.zeros(2)]})
+    model = write_calibration_model(load_graph(files.model, files.weights), ["data"], folder, record_bytes=1 << 20)
+    with Net(model.model_file, model.weights_file, python=caffe_python, pythonpath=[folder]) as net:
+        net.run({"data": np.array([[2, 4, 6, 8]], np.float32)})
+    assert model.inputs == model.batches() == ()
+    assert model.histograms()["data"].maximum == 4
 
 
 def test_the_sink_module_can_be_imported_here(graph, folder, monkeypatch):

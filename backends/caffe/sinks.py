@@ -1,4 +1,4 @@
-"""A calibration model for a user's own Caffe: the float net with sink layers that gather histograms."""
+"""A calibration model for a user's own Caffe: the float net with layers that gather histograms and record its inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from google.protobuf import text_format
 from nuqconv.backends.caffe.layer import new_layer
 from nuqconv.backends.caffe.writer import write_caffe
 from nuqconv.errors import CalibrationError
-from nuqconv.ir import Graph, Node, Origin
+from nuqconv.ir import Array, Graph, Node, Origin
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize import histogram as histogram_module
 from nuqconv.quantize.histogram import Histogram
@@ -40,12 +40,14 @@ class CalibrationModel:
         weights_file: The .caffemodel.
         folder: Where model and module lie, and where the sinks write.
         values: The values measured, in the order of the sinks' numbers.
+        inputs: Names of the inputs recorded; empty where they cannot be.
     """
 
     model_file: Path
     weights_file: Path
     folder: Path
     values: tuple[str, ...]
+    inputs: tuple[str, ...]
 
     @contextmanager
     def importable(self) -> Iterator[None]:
@@ -83,9 +85,32 @@ class CalibrationModel:
             found.setdefault(value, Histogram()).merge(part)
         return found
 
+    def batches(self) -> tuple[Mapping[str, Array], ...]:
+        """Collects the inputs that were recorded, over all nets and processes.
 
-def write_calibration_model(graph: Graph, values: Sequence[str], folder: str | Path) -> CalibrationModel:
-    """Writes a float Caffe model whose ``Python`` layers keep a histogram of each value.
+        Returns:
+            For each batch the arrays by input name. Their order depends on nothing but their values and their places in each net's run.
+
+        Raises:
+            CalibrationError: A recorded file is damaged.
+        """
+        found: list[tuple[str, str, Mapping[str, Array]]] = []
+        for path in self.folder.glob("inputs_*_*_*.npz"):
+            try:
+                with np.load(path, allow_pickle=False) as arrays:
+                    batch = {name: np.asarray(arrays[str(index)], np.float32) for index, name in enumerate(self.inputs)}
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                raise CalibrationError(f"{path}: recorded inputs are damaged: {error}") from error
+            digest = hashlib.sha256(b"".join(array.tobytes() for array in batch.values())).hexdigest()
+            found.append((path.stem.rsplit("_", 1)[1], digest, batch))
+        # Nets that ran side by side have names drawn by chance.
+        return tuple(batch for _, _, batch in sorted(found, key=lambda item: item[:2]))
+
+
+def write_calibration_model(
+    graph: Graph, values: Sequence[str], folder: str | Path, *, record_bytes: int = 0
+) -> CalibrationModel:
+    """Writes a float Caffe model whose ``Python`` layers keep a histogram of each value, and record its inputs.
 
     The net's outputs stay as they were. The Python layers' module is one file beside the model.
 
@@ -94,6 +119,8 @@ def write_calibration_model(graph: Graph, values: Sequence[str], folder: str | P
             layer read what an in-place layer overwrites.
         values: The values to measure.
         folder: An existing, empty folder.
+        record_bytes: How many bytes of inputs each net of this model records at most; a net whose inputs an in-place layer overwrites
+            records none.
 
     Returns:
         The model.
@@ -101,25 +128,47 @@ def write_calibration_model(graph: Graph, values: Sequence[str], folder: str | P
     folder = Path(folder).absolute()
     module, source = _module_source()
     (folder / f"{module}.py").write_text(source, encoding="utf-8", newline="\n")
-    nodes: list[Node] = []
+    recorded = _recordable(graph) if record_bytes else ()
+    nodes = [_recorder(graph, recorded, module, folder, record_bytes)] if recorded else []
     waiting = {value: number for number, value in enumerate(values)}
     for node in graph.nodes:
         # Right before its first reader, a value stands in its blob.
         nodes += [_sink(graph, value, waiting.pop(value), module, folder) for value in node.inputs if value in waiting]
         nodes.append(node)
-    model = CalibrationModel(folder / "calibration.prototxt", folder / "calibration.caffemodel", folder, tuple(values))
+    model = CalibrationModel(
+        folder / "calibration.prototxt", folder / "calibration.caffemodel", folder, tuple(values), recorded
+    )
     write_caffe(graph.with_nodes(nodes), model.model_file, model.weights_file)
     return model
 
 
+def _recordable(graph: Graph) -> tuple[str, ...]:
+    """Returns the inputs, or none of them where one shares its blob with what an in-place layer writes: then no other layer can read it."""
+    names = tuple(item.name for item in graph.inputs)
+    shared = {graph.storage_name(output) for node in graph.nodes for output in node.outputs}
+    return () if any(graph.storage_name(name) in shared for name in names) else names
+
+
+def _recorder(graph: Graph, inputs: tuple[str, ...], module: str, folder: Path, size: int) -> Node:
+    return _python_node(
+        graph, f"{module}_inputs", inputs, module, "InputRecorder", {"folder": str(folder), "bytes": size}
+    )
+
+
 def _sink(graph: Graph, value: str, number: int, module: str, folder: Path) -> Node:
-    name = f"{module}_{number}"
-    message: Any = new_layer(name, "Python", [graph.storage_name(value)], [])
-    message.python_param.module, message.python_param.layer = module, "HistogramSink"
-    message.python_param.param_str = json.dumps({"number": number, "folder": str(folder)})
+    options = {"number": number, "folder": str(folder)}
+    return _python_node(graph, f"{module}_{number}", (value,), module, "HistogramSink", options)
+
+
+def _python_node(
+    graph: Graph, name: str, values: tuple[str, ...], module: str, layer: str, options: Mapping[str, object]
+) -> Node:
+    message: Any = new_layer(name, "Python", [graph.storage_name(value) for value in values], [])
+    message.python_param.module, message.python_param.layer = module, layer
+    message.python_param.param_str = json.dumps(options)
     text = f"layer {{\n{text_format.MessageToString(message, indent=2)}}}"
     origin = Origin("calibration model", None, name, "Python", "caffe", message, text)
-    return Node(name, Opaque("Python", "a sink layer"), (value,), (), (), origin)
+    return Node(name, Opaque("Python", "a sink layer"), values, (), (), origin)
 
 
 def _module_source() -> tuple[str, str]:
