@@ -6,7 +6,8 @@ from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.metrics import output_error, sqnr_db, top1, topk
 from nuqconv.search.space import FLOAT_LEVEL, LayerSpace, Levels, Move, Option, SearchSpace
 from nuqconv.search.strategy import PathStrategy, Proposal, Strategy, Verdict
-from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, Progress, SearchOutcome, StopReason, Trial, run_search
+from nuqconv.search.trial import Measured, Progress, SearchOutcome, StopReason, Trial
+from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, run_search
 
 __all__ = [
     "DEFAULT_MAX_EVALUATIONS",
@@ -15,6 +16,7 @@ __all__ = [
     "CheckedEvaluator",
     "LayerSpace",
     "Levels",
+    "Measured",
     "Move",
     "Option",
     "PathStrategy",
