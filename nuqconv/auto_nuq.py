@@ -9,9 +9,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,16 +18,11 @@ from typing import Any
 from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
 from nuqconv.calibrate import Calibration, Source, calibrate
-from nuqconv.candidates import Candidates, LayerRequest, activation_quants, find_candidates
-from nuqconv.config import QuantConfig, load_config
-from nuqconv.errors import ConfigError, UnsupportedError
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.candidates import Candidates, activation_quants, find_candidates
+from nuqconv.errors import ConfigError
 from nuqconv.ir import Array
-from nuqconv.layer_facts import layer_facts, layer_requests
-from nuqconv.passes import FoldResult, fold_affine
+from nuqconv.job import Job, TimedEvaluator, read_job
 from nuqconv.progress import trial_progress
-from nuqconv.quantize.apply import Quantizer
-from nuqconv.quantize.capability import quantized_parts
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
@@ -85,10 +79,10 @@ def auto_nuq(
     """
     start = time.monotonic()
     check_budget(max_evaluations, timeout)
-    evaluator = _TimedEvaluator(CheckedEvaluator(nuq_evaluator))
+    evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     files = OutputFiles.for_prefix(_prefix(save_dir), Path(scale_offset_record_file))
     check_targets(files.present().values(), inputs=[Path(path) for path in (model_file, weights_file, config_file)])
-    job = _prepare(Path(model_file), Path(weights_file), Path(config_file))
+    job = read_job(Path(model_file), Path(weights_file), Path(config_file))
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
     original = evaluator.baseline(model_file, weights_file, batch_num)
     _LOG.info("original model: metric %.6g", original)
@@ -105,44 +99,6 @@ def auto_nuq(
     return _result(job, calibration, candidates, outcome, files, (time.monotonic() - start, evaluator.seconds))
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A checked model with its configuration."""
-
-    config: QuantConfig
-    fold: FoldResult
-    quantizer: Quantizer
-    requests: tuple[LayerRequest, ...]
-
-
-class _TimedEvaluator:
-    """Keeps account of the time that is the evaluator's own."""
-
-    def __init__(self, checked: CheckedEvaluator) -> None:
-        self.checked = checked
-        self.seconds = 0.0
-
-    def baseline(
-        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
-    ) -> float:
-        with self._timed():
-            return self.checked.baseline(model_file, weights_file, batch_num)
-
-    def measure(
-        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
-    ) -> float:
-        with self._timed():
-            return self.checked.measure(model_file, weights_file, batch_num)
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds += time.monotonic() - start
-
-
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:
     text = os.fspath(save_dir)
     if not text or text.endswith(("/", os.sep)):
@@ -152,38 +108,15 @@ def _prefix(save_dir: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def _prepare(model_file: Path, weights_file: Path, config_file: Path) -> _Job:
-    graph = load_graph(model_file, weights_file)
-    parts = quantized_parts(graph)
-    if parts:
-        raise UnsupportedError(f"{model_file} is quantized already; give the float model", parts)
-    config = load_config(config_file, layer_facts(graph))
-    unsupported = config.unsupported()
-    if unsupported:
-        raise UnsupportedError(f"{config_file} asks for what is not supported", unsupported)
-    requests = layer_requests(config, graph)
-    if not any(request.steps for request in requests):
-        raise ConfigError(
-            f"{config_file}: no layer has wts_algo nuq_quantize, so there is nothing to search; "
-            "set it for the layers that may be compressed, or write a configuration with create_quant_config"
-        )
-    fold = FoldResult(graph, {})
-    if config.do_fusion:
-        fold = fold_affine(graph, skip=config.skip_fusion_layers)
-    return _Job(config, fold, Quantizer(fold.graph), requests)
-
-
 def _calibrate(
-    job: _Job, evaluator: _TimedEvaluator, data: Iterable[Mapping[str, Array]] | None, staging: Path
+    job: Job, evaluator: TimedEvaluator, data: Iterable[Mapping[str, Array]] | None, staging: Path
 ) -> Calibration:
-    graph = job.fold.graph
-    values = list(dict.fromkeys(graph.node[request.name].inputs[0] for request in job.requests))
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
     folder = staging / "calibration"
     folder.mkdir()
     found = calibrate(
-        graph,
-        values,
+        job.graph,
+        job.values,
         batches=batches,
         run_model=lambda model, weights: evaluator.measure(model, weights, job.config.batch_num),
         folder=folder,
@@ -192,7 +125,7 @@ def _calibrate(
     return found
 
 
-def _candidates(job: _Job, calibration: Calibration) -> Candidates:
+def _candidates(job: Job, calibration: Calibration) -> Candidates:
     activations = {}
     if calibration.source is not Source.NONE:
         activations = activation_quants(
@@ -202,8 +135,8 @@ def _candidates(job: _Job, calibration: Calibration) -> Candidates:
 
 
 def _search(
-    job: _Job,
-    evaluator: _TimedEvaluator,
+    job: Job,
+    evaluator: TimedEvaluator,
     candidates: Candidates,
     files: OutputFiles,
     staging: Path,
@@ -247,7 +180,7 @@ def _without_deploy(files: OutputFiles) -> tuple[OutputFiles, list[str]]:
     return left, notes
 
 
-def _write(job: _Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
+def _write(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
     finished = staging / "finished"
     finished.mkdir()
     staged = {name: finished / name for name in files.present()}
@@ -267,14 +200,13 @@ def _write(job: _Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
 
 
 def _result(
-    job: _Job,
+    job: Job,
     calibration: Calibration,
     candidates: Candidates,
     outcome: SearchOutcome,
     files: OutputFiles,
     seconds: tuple[float, float],
 ) -> NuqResult:
-    graph = job.fold.graph
     layers = layer_results(job.quantizer, outcome.plan, candidates.lossless)
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in candidates.space.layers)
     notes = list(calibration.notes)
@@ -288,7 +220,7 @@ def _result(
         metric=outcome.metric,
         trials=outcome.trials,
         layers=layers,
-        sizes=measure_sizes(graph, layers, layer_results(job.quantizer, int8, {})),
+        sizes=measure_sizes(job.graph, layers, layer_results(job.quantizer, int8, {})),
         files=files,
         calibration=calibration.source,
         reverted=outcome.reverted,
