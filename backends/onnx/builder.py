@@ -39,6 +39,7 @@ class Builder:
         self.batched = frozenset(open_sizes)
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, Array] = {}
+        self.sources: dict[str, str] = {}
         self._values = {*graph.consumers, *graph.params}
         self._node_names = set(graph.node)
         self._named: set[str] = set()
@@ -157,6 +158,7 @@ class Builder:
         """
         array = self.graph.params[name]
         stored = self.tensor(array if shape is None else array.reshape(shape), name)
+        self.sources[stored] = name
         if array.dtype == np.float32:
             return stored
         key = (stored, self.graph.params[name].shape, "Cast")

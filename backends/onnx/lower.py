@@ -72,7 +72,7 @@ def lower_graph(
         producer_name="nuqconv",
         producer_version=_version(),
     )
-    return LoweredModel(skeleton, build.tensors)
+    return LoweredModel(skeleton, build.tensors, build.sources)
 
 
 def _checked(opset: int | None) -> int:

@@ -116,6 +116,30 @@ class OnnxSession:
         Raises:
             ModelError: Inputs or outputs do not fit the network (all faults are listed), or onnxruntime fails.
         """
+        wanted = self._wanted(inputs, outputs)
+        feeds = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
+        try:
+            results = self._session.run(wanted, feeds)
+        except ORT_ERRORS as error:
+            raise ModelError(f"{self._subject}: onnxruntime failed: {error}") from error
+        return dict(zip(wanted, results, strict=True))
+
+    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
+        part = self._cut(graph, outputs)
+        self._fixed = batch_problems(part)
+        return to_onnx(part, integer=integer, dynamic_batch=not self._fixed)
+
+    def _cut(self, graph: Graph, outputs: Sequence[str] | None) -> Graph:
+        """Returns the part of a graph that makes the outputs, and notes which inputs it does not need."""
+        if outputs is None:
+            return graph
+        part = graph.up_to(tuple(dict.fromkeys(outputs)))
+        kept = {item.name for item in part.inputs}
+        self._not_needed = frozenset(item.name for item in graph.inputs if item.name not in kept)
+        return part
+
+    def _wanted(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> list[str]:
+        """Returns the outputs that a run computes, after a check of all that it is given."""
         wanted = list(dict.fromkeys(self.outputs if outputs is None else outputs))
         problems = [
             f"output '{name}': the session computes only {', '.join(self.outputs)}; name it when making the session"
@@ -125,20 +149,7 @@ class OnnxSession:
         problems += self._input_problems(inputs)
         if problems:
             raise ModelError(f"{self._subject} cannot run", problems)
-        feeds = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
-        try:
-            results = self._session.run(wanted, feeds)
-        except ORT_ERRORS as error:
-            raise ModelError(f"{self._subject}: onnxruntime failed: {error}") from error
-        return dict(zip(wanted, results, strict=True))
-
-    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
-        if outputs is not None:
-            whole, graph = graph, graph.up_to(tuple(dict.fromkeys(outputs)))
-            kept = {item.name for item in graph.inputs}
-            self._not_needed = frozenset(item.name for item in whole.inputs if item.name not in kept)
-        self._fixed = batch_problems(graph)
-        return to_onnx(graph, integer=integer, dynamic_batch=not self._fixed)
+        return wanted
 
     def _input_problems(self, inputs: Mapping[str, Array]) -> list[str]:
         problems = []
@@ -165,7 +176,7 @@ class OnnxSession:
     def _symbol_problems(self, inputs: Mapping[str, Array]) -> list[str]:
         """An open size that several inputs share must be the same in all of them."""
         sizes: dict[str, dict[str, int]] = {}
-        for item in self._session.get_inputs():
+        for item in (item for item in self._session.get_inputs() if item.name in self.inputs):
             for size, dim in zip(np.shape(inputs[item.name]), item.shape, strict=True):
                 if isinstance(dim, str):
                     sizes.setdefault(dim, {})[item.name] = size

@@ -5,8 +5,8 @@ protobuf would hold each weight three times on the way to a file: in the tensor'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper
@@ -28,10 +28,12 @@ class LoweredModel:
     Attributes:
         skeleton: The model without initializers.
         tensors: The initializers by name.
+        sources: For each initializer that holds a parameter of the graph as it is, or in another shape, that parameter.
     """
 
     skeleton: ModelProto
     tensors: Mapping[str, Array]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def whole(self) -> ModelProto:
         """Returns the model as one message."""
@@ -57,6 +59,21 @@ class LoweredModel:
                 tensor.raw_data = _raw(array).tobytes()
         return model
 
+    def with_inputs(self, names: Collection[str]) -> LoweredModel:
+        """Returns the model with some initializers as inputs of the same name, type and shape, behind its own inputs."""
+        skeleton = ModelProto()
+        skeleton.CopyFrom(self.skeleton)
+        skeleton.graph.input.extend(
+            helper.make_tensor_value_info(name, _type(array), array.shape)
+            for name, array in self.tensors.items()
+            if name in names
+        )
+        return replace(
+            self,
+            skeleton=skeleton,
+            tensors={name: array for name, array in self.tensors.items() if name not in names},
+        )
+
     def size(self) -> int:
         """Returns the number of bytes."""
         return sum(len(part) for part in self.chunks())
@@ -66,16 +83,16 @@ class LoweredModel:
         before, graph, after = ModelProto(), GraphProto(), ModelProto()
         # Fields stand in the order of their numbers: those of the model below 7 before the graph, nodes and name before the initializers.
         before.CopyFrom(self.skeleton)
-        for field in ("graph", *_AFTER_GRAPH):
-            before.ClearField(field)
-        for field in _AFTER_GRAPH:
-            _take(after, self.skeleton, field)
+        for name in ("graph", *_AFTER_GRAPH):
+            before.ClearField(name)
+        for name in _AFTER_GRAPH:
+            _take(after, self.skeleton, name)
         graph.CopyFrom(self.skeleton.graph)
-        for field in _BEFORE_TENSORS:
-            graph.ClearField(field)
+        for name in _BEFORE_TENSORS:
+            graph.ClearField(name)
         first = GraphProto()
-        for field in _BEFORE_TENSORS:
-            _take(first, self.skeleton.graph, field)
+        for name in _BEFORE_TENSORS:
+            _take(first, self.skeleton.graph, name)
         heads = {name: _entry_head(name, array) for name, array in self.tensors.items()}
         tensors = sum(len(heads[name]) + array.nbytes for name, array in self.tensors.items())
         opening, closing = (part.SerializeToString(deterministic=True) for part in (first, graph))
@@ -90,19 +107,19 @@ class LoweredModel:
 
 
 def _fields(message: type, low: int, high: int) -> tuple[str, ...]:
-    return tuple(field.name for field in message.DESCRIPTOR.fields if low <= field.number < high)  # type: ignore[attr-defined]
+    return tuple(item.name for item in message.DESCRIPTOR.fields if low <= item.number < high)  # type: ignore[attr-defined]
 
 
 _AFTER_GRAPH = _fields(ModelProto, 8, 1000)
 _BEFORE_TENSORS = _fields(GraphProto, 1, 5)
 
 
-def _take(target: ModelProto | GraphProto, source: ModelProto | GraphProto, field: str) -> None:
-    value = getattr(source, field)
+def _take(target: ModelProto | GraphProto, source: ModelProto | GraphProto, name: str) -> None:
+    value = getattr(source, name)
     if hasattr(value, "extend"):
-        getattr(target, field).extend(value)
-    elif source.HasField(field):
-        setattr(target, field, value)
+        getattr(target, name).extend(value)
+    elif source.HasField(name):
+        setattr(target, name, value)
 
 
 def _raw(array: Array) -> Array:

@@ -1,0 +1,246 @@
+"""How much a network's outputs change through one layer alone, for all layers with one session.
+
+The predicted loss of an option is the layer's response times its own distortion; the response is what is measured here, at one
+perturbation for each layer, divided by the distortion of that perturbation. Decision D25 in ``docs/decisions.md`` has the numbers behind
+the choices.
+
+The idea of ranking layers by what each alone does to the outputs is that of HAWQ and of the sensitivity analyses of other quantizers (Dong
+et al., "HAWQ: Hessian AWare Quantization", 2019); they take the loss and labels, or one whole evaluation for each layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nuqconv.backends.onnx.batch import batch_problems, rebatch
+from nuqconv.backends.onnx.free_weights import FreeWeightsSession
+from nuqconv.errors import CalibrationError, ModelError
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import (
+    ArgMax,
+    Concat,
+    DetectionOutput,
+    Filter,
+    Flatten,
+    Identity,
+    Op,
+    Opaque,
+    Permute,
+    Reshape,
+    Sigmoid,
+    Softmax,
+    Split,
+)
+
+__all__ = ["DEFAULT_SAMPLES", "Responses", "measure_responses", "watched_values"]
+
+DEFAULT_SAMPLES = 8
+"""Samples that are run for each layer."""
+
+# What is left of a difference behind these depends on how sure the network was, or on a threshold.
+_DECIDING: tuple[type[Op], ...] = (ArgMax, DetectionOutput, Filter, Sigmoid, Softmax)
+_REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshape, Split)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What each layer alone does to the outputs.
+
+    Attributes:
+        divergences: For each layer the squared change of the outputs through its perturbed weights, relative to the square of the outputs; the
+            mean over the outputs.
+        unmeasured: For each layer that could not be measured, why.
+        outputs: The values that were compared.
+        samples: How many samples were run.
+    """
+
+    divergences: Mapping[str, float]
+    unmeasured: Mapping[str, str]
+    outputs: tuple[str, ...]
+    samples: int
+
+
+def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Returns the values at which changes are compared: the outputs, or what is decided by in front of them.
+
+    A Softmax, Sigmoid, ArgMax, Filter or DetectionOutput at the end of the network is stepped over to its inputs, since it hides changes where
+    the network is sure; so is all that depends on an Opaque layer, which onnxruntime cannot run.
+
+    Args:
+        graph: The network.
+        outputs: The values that the user judges by; None takes the network's outputs.
+
+    Raises:
+        ModelError: An output does not exist.
+    """
+    wanted = graph.outputs if outputs is None else tuple(outputs)
+    _check_values(graph, wanted)
+    blocked = _behind(graph, [node.name for node in graph.nodes if isinstance(node.op, Opaque)])
+    found: dict[str, tuple[str, ...]] = {item.name: () for item in graph.inputs}
+    for node in graph.nodes:
+        fronts = tuple(dict.fromkeys(front for name in node.inputs for front in found[name]))
+        moved = isinstance(node.op, _REARRANGING) and any(front not in node.inputs for front in fronts)
+        for name in node.outputs:
+            found[name] = fronts if moved or isinstance(node.op, _DECIDING) or name in blocked else (name,)
+    return tuple(dict.fromkeys(front for name in wanted for front in found[name]))
+
+
+def measure_responses(
+    graph: Graph,
+    perturbed: Mapping[str, Array],
+    batches: Iterable[Mapping[str, Array]],
+    *,
+    outputs: Sequence[str] | None = None,
+    samples: int = DEFAULT_SAMPLES,
+    threads: int | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Responses:
+    """Measures what each layer's perturbed weights do to the outputs while all other layers stay as they are.
+
+    One session is made; each layer's weights are exchanged for the runs of that layer. The runs are as many as there are layers times
+    batches, and one more for each batch. Held in memory are the perturbed weights that the caller holds anyway, the samples and the outputs of
+    the samples.
+
+    Args:
+        graph: The float graph.
+        perturbed: For each layer its weights after quantization, float32 in the shape of the float ones.
+        batches: Inputs by name; as many are taken as make up ``samples``, or all if there are fewer. Where layers fix the batch size, whole
+            batches are taken.
+        outputs: The values to compare, as they are; by default `watched_values` of the network's outputs.
+        samples: Number of samples to run, at least 1.
+        threads: Number of threads, or None for onnxruntime's choice.
+        on_layer: Called after each layer with the number of layers done and their total.
+
+    Returns:
+        The divergences. Layers behind an Opaque one, or on which none of the outputs depends, are named as not measured.
+
+    Raises:
+        CalibrationError: There are no samples, a batch does not fit the network, or the float network's outputs are not finite or all zero.
+        ModelError: A layer or an output does not exist, or weights have another shape.
+        UnsupportedError: Layers in front of the outputs have no form in ONNX.
+    """
+    unknown = [name for name in perturbed if name not in graph.node or not graph.node[name].params]
+    if unknown:
+        raise ModelError(f"network '{graph.name}' has no layers with weights {', '.join(map(repr, unknown))}")
+    if samples < 1:
+        raise CalibrationError(f"samples must be at least 1, found {samples}")
+    if outputs is not None:
+        _check_values(graph, outputs)
+    reached = _behind(graph, perturbed)
+    watched = watched_values(graph) if outputs is None else dict.fromkeys(outputs)
+    values = tuple(value for value in watched if value in reached)
+    unmeasured = _unmeasured(graph, perturbed, values)
+    layers = [name for name in perturbed if name not in unmeasured]
+    if not layers:
+        return Responses({}, unmeasured, values, 0)
+    runs = _Runs(graph, [graph.node[name].params[0] for name in layers], values, threads)
+    count = runs.load(batches, samples)
+    divergences: dict[str, float] = {}
+    for done, name in enumerate(layers, 1):
+        found = runs.divergence({graph.node[name].params[0]: perturbed[name]})
+        if np.isfinite(found):
+            divergences[name] = found
+        else:
+            unmeasured[name] = "its perturbed weights make outputs that are not finite"
+        if on_layer is not None:
+            on_layer(done, len(layers))
+    return Responses(divergences, unmeasured, values, count)
+
+
+class _Runs:
+    """The samples, the outputs of the float network, and the session."""
+
+    def __init__(self, graph: Graph, free: Sequence[str], values: Sequence[str], threads: int | None) -> None:
+        self._graph, self._free, self._values, self._threads = graph, free, values, threads
+        self._fixed = bool(batch_problems(graph.up_to(values)))
+        self._sessions: dict[int, FreeWeightsSession] = {}
+        self._batches: list[tuple[FreeWeightsSession, dict[str, Array], dict[str, Array]]] = []
+
+    def load(self, batches: Iterable[Mapping[str, Array]], samples: int) -> int:
+        """Takes the first samples and computes their outputs; returns how many there are."""
+        count = 0
+        for number, batch in enumerate(batches):
+            if not isinstance(batch, Mapping) or not batch:
+                raise CalibrationError(
+                    f"calibration batch {number} cannot be run: expected a mapping from input blobs to arrays, found {batch!r:.60}"
+                )
+            try:
+                given = self._graph.feeds(batch)
+                arrays = {name: np.asarray(array, np.float32) for name, array in given.items()}
+                if not self._fixed:
+                    arrays = {name: array[: samples - count] for name, array in arrays.items()}
+                size = len(next(iter(arrays.values())))
+                session = self._session(size)
+                reference = session.run(arrays)
+            except (IndexError, ModelError, TypeError, ValueError) as error:
+                raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
+            self._batches.append((session, arrays, reference))
+            count += size
+            if count >= samples:
+                break
+        if not count:
+            raise CalibrationError("there is no calibration batch to measure layers on; give at least one sample")
+        self._signal = {
+            value: sum(_energy(reference[value]) for _, _, reference in self._batches) for value in self._values
+        }
+        odd = [repr(value) for value, signal in self._signal.items() if not (np.isfinite(signal) and signal > 0)]
+        if odd:
+            raise CalibrationError(
+                f"the outputs {', '.join(odd)} of the float network are all zero or not finite on the calibration batches; "
+                "check the inputs' scale and layout"
+            )
+        return count
+
+    def divergence(self, weights: Mapping[str, Array]) -> float:
+        """Returns the relative squared change of the outputs through exchanged weights, the mean over the outputs."""
+        noise = dict.fromkeys(self._values, 0.0)
+        for session, arrays, reference in self._batches:
+            found = session.run(arrays, weights=weights)
+            for value in self._values:
+                noise[value] += _energy(np.subtract(found[value], reference[value], dtype=np.float64))
+        return float(np.mean([noise[value] / self._signal[value] for value in self._values]))
+
+    def _session(self, size: int) -> FreeWeightsSession:
+        key = size if self._fixed else 0
+        if key not in self._sessions:
+            graph = rebatch(self._graph, size) if self._fixed else self._graph
+            self._sessions[key] = FreeWeightsSession(graph, self._free, outputs=self._values, threads=self._threads)
+        return self._sessions[key]
+
+
+def _check_values(graph: Graph, values: Sequence[str]) -> None:
+    missing = [name for name in values if name not in graph.consumers]
+    if missing:
+        raise ModelError(f"network '{graph.name}' has no value {', '.join(map(repr, missing))}")
+
+
+def _energy(array: Array) -> float:
+    flat = np.asarray(array, np.float64).reshape(-1)
+    return float(flat @ flat)
+
+
+def _behind(graph: Graph, layers: Iterable[str]) -> frozenset[str]:
+    """Returns the values that depend on some layers."""
+    sources, reached = set(layers), set[str]()
+    for node in graph.nodes:
+        if node.name in sources or reached.intersection(node.inputs):
+            reached.update(node.outputs)
+    return frozenset(reached)
+
+
+def _unmeasured(graph: Graph, layers: Iterable[str], values: Sequence[str]) -> dict[str, str]:
+    """Returns the layers that the session cannot measure, with the reasons."""
+    opaque = [node for node in graph.nodes if isinstance(node.op, Opaque)]
+    blocked = _behind(graph, [node.name for node in opaque])
+    part = graph.up_to(values).node if values else {}
+    reasons = {}
+    for name in layers:
+        if any(value in blocked for value in graph.node[name].outputs):
+            first = next(node for node in opaque if set(graph.node[name].outputs) & _behind(graph, [node.name]))
+            reasons[name] = f"it lies behind {first.place}, which onnxruntime cannot run"
+        elif name not in part:
+            reasons[name] = "none of the outputs that are compared depends on it"
+    return reasons

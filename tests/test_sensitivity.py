@@ -1,0 +1,276 @@
+"""What each layer alone does to the outputs, against closed forms and against a session for each layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nuqconv.backends.onnx import OnnxSession
+from nuqconv.errors import CalibrationError, ModelError
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.ir import Graph, Input, Node
+from nuqconv.ir.ops import (
+    Concat,
+    Convolution,
+    DetectionOutput,
+    Eltwise,
+    Flatten,
+    InnerProduct,
+    Opaque,
+    ReLU,
+    Reshape,
+    Softmax,
+)
+from nuqconv.passes import fold_affine
+from nuqconv.sensitivity import measure_responses, watched_values
+from tests.support.nets import conv_net
+
+RNG = np.random.default_rng(8)
+
+
+def floats(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def dense(name, size, value):
+    return Node(name, InnerProduct(size, bias_term=False), (value,), (name,), (f"{name}/w",))
+
+
+def chain():
+    """x (3) -> a (4) -> b (2) -> prob."""
+    nodes = (dense("a", 4, "x"), dense("b", 2, "a"), Node("prob", Softmax(), ("b",), ("prob",)))
+    return Graph("chain", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3), "b/w": floats(2, 4)}, ("prob",)).verify()
+
+
+def perturbed(graph, *names):
+    chosen = names or [node.name for node in graph.nodes if isinstance(node.op, Convolution | InnerProduct)]
+    weights = {name: graph.params[graph.node[name].params[0]] for name in chosen}
+    return {name: array + np.float32(0.1) * floats(*array.shape) for name, array in weights.items()}
+
+
+def energy(array):
+    return float(np.square(array, dtype=np.float64).sum())
+
+
+def test_a_linear_network_in_closed_form():
+    graph, x = chain(), floats(8, 3)
+    first, second = (graph.params[name].astype(np.float64) for name in ("a/w", "b/w"))
+    other = perturbed(graph)
+    found = measure_responses(graph, other, [{"x": x[:5]}, {"x": x[5:]}])
+    signal = energy(x @ first.T @ second.T)
+    assert found.outputs == ("b",)
+    assert found.samples == 8
+    assert not found.unmeasured
+    assert found.divergences["a"] == pytest.approx(energy(x @ (other["a"] - first).T @ second.T) / signal, rel=1e-4)
+    assert found.divergences["b"] == pytest.approx(energy(x @ first.T @ (other["b"] - second).T) / signal, rel=1e-4)
+
+
+def test_the_outputs_themselves_if_named():
+    graph, x = chain(), floats(8, 3)
+    other = perturbed(graph, "b")
+    found = measure_responses(graph, other, [{"x": x}], outputs=["prob"])
+
+    def prob(second):
+        scores = np.exp(x.astype(np.float64) @ graph.params["a/w"].T @ second.T)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    own = prob(graph.params["b/w"])
+    assert found.divergences == pytest.approx({"b": energy(prob(other["b"]) - own) / energy(own)}, rel=1e-3)
+
+
+def test_a_real_kind_of_network_against_a_session_for_each_layer(tmp_path):
+    files = conv_net(tmp_path)
+    graph = fold_affine(load_graph(files.model, files.weights)).graph
+    x, other = floats(6, 3, 12, 12), perturbed(graph)
+    assert len(other) == 3
+    found = measure_responses(graph, other, [{"data": x[:2]}, {"data": x[2:]}], outputs=graph.outputs, samples=6)
+    own = OnnxSession(graph).run({"data": x})
+    for name, weights in other.items():
+        changed = replace(graph, params={**graph.params, graph.node[name].params[0]: weights})
+        new = OnnxSession(changed).run({"data": x})
+        errors = [energy(new[value] - array) / energy(array) for value, array in own.items()]
+        assert found.divergences[name] == pytest.approx(np.mean(errors), rel=1e-3), name
+
+
+def two_heads():
+    nodes = (
+        dense("trunk", 4, "x"),
+        dense("left", 2, "trunk"),
+        dense("right", 3, "trunk"),
+        dense("idle", 3, "trunk"),
+    )
+    params = {"trunk/w": floats(4, 3), "left/w": floats(2, 4), "right/w": floats(3, 4), "idle/w": floats(3, 4)}
+    return Graph("heads", (Input("x", (1, 3)),), nodes, params, ("left", "right")).verify()
+
+
+def test_outputs_count_alike():
+    graph, x = two_heads(), floats(4, 3)
+    other = perturbed(graph, "trunk", "left", "right")
+    found = measure_responses(graph, other, [{"x": x}])
+    apart = [measure_responses(graph, other, [{"x": x}], outputs=[name]).divergences for name in graph.outputs]
+    assert found.divergences["trunk"] == pytest.approx((apart[0]["trunk"] + apart[1]["trunk"]) / 2)
+    assert found.divergences["left"] == pytest.approx(apart[0]["left"] / 2)
+    assert "left" not in apart[1]
+
+
+def test_layers_that_no_output_depends_on_are_named():
+    graph = two_heads()
+    found = measure_responses(
+        graph, perturbed(graph, "trunk", "right", "idle"), [{"x": floats(4, 3)}], outputs=["left"]
+    )
+    assert list(found.divergences) == ["trunk"]
+    assert sorted(found.unmeasured) == ["idle", "right"]
+    assert "none of the outputs" in found.unmeasured["idle"]
+
+
+def with_opaque():
+    nodes = (
+        dense("a", 4, "x"),
+        Node("odd", Opaque("Strange", "nobody knows it"), ("a",), ("odd",)),
+        dense("b", 2, "odd"),
+        dense("c", 2, "a"),
+        Node("sum", Eltwise(), ("b", "c"), ("sum",)),
+    )
+    params = {"a/w": floats(4, 3), "b/w": floats(2, 4), "c/w": floats(2, 4)}
+    return Graph("opaque", (Input("x", (1, 3)),), nodes, params, ("sum",))
+
+
+def test_layers_behind_an_opaque_one_are_named_and_the_others_measured_in_front_of_it():
+    graph, x = with_opaque(), floats(4, 3)
+    other = perturbed(graph)
+    found = measure_responses(graph, other, [{"x": x}])
+    assert found.outputs == ("a", "c")
+    assert list(found.divergences) == ["a", "c"]
+    assert found.unmeasured == {"b": "it lies behind layer 'odd' (Opaque), which onnxruntime cannot run"}
+    own = x @ graph.params["a/w"].T
+    error = energy(own @ (other["c"] - graph.params["c/w"]).T) / energy(own @ graph.params["c/w"].T)
+    assert found.divergences["c"] == pytest.approx(error / 2, rel=1e-4)
+
+
+def test_nothing_can_be_measured():
+    graph = with_opaque()
+    found = measure_responses(graph, perturbed(graph, "b"), [{"x": floats(4, 3)}])
+    assert not found.divergences
+    assert list(found.unmeasured) == ["b"]
+    assert found.samples == 0
+
+
+def test_values_that_are_watched():
+    assert watched_values(chain()) == ("b",)
+    assert watched_values(chain(), ["a", "prob"]) == ("a", "b")
+    with pytest.raises(ModelError, match="no value 'none'"):
+        watched_values(chain(), ["none"])
+    # A Softmax in the middle is no end: what follows it computes with it.
+    nodes = (Node("soft", Softmax(), ("x",), ("soft",)), dense("a", 4, "soft"))
+    graph = Graph("attention", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3)}, ("a",)).verify()
+    assert watched_values(graph) == ("a",)
+
+
+def detector():
+    """As in SSD: two heads, of which one goes through Reshape, Softmax, Flatten, and a DetectionOutput."""
+    nodes = (
+        dense("loc", 8, "x"),
+        dense("conf", 4, "x"),
+        Node("rows", Reshape((0, 2, 2)), ("conf",), ("rows",)),
+        Node("soft", Softmax(2), ("rows",), ("soft",)),
+        Node("flat", Flatten(), ("soft",), ("flat",)),
+        Node("found", DetectionOutput(num_classes=2), ("loc", "flat", "prior"), ("found",)),
+    )
+    inputs = (Input("x", (1, 3)), Input("prior", (1, 2, 8)))
+    return Graph("detector", inputs, nodes, {"loc/w": floats(8, 3), "conf/w": floats(4, 3)}, ("found",)).verify()
+
+
+def test_a_detector_is_watched_in_front_of_its_decisions():
+    graph = detector()
+    assert watched_values(graph) == ("loc", "rows")
+    data = {"x": floats(4, 3), "prior": floats(4, 2, 8)}
+    found = measure_responses(graph, perturbed(graph), [data])
+    assert list(found.divergences) == ["loc", "conf"]
+
+
+def test_rearranged_outputs_are_as_good_as_the_values_before():
+    joined = Node("cat", Concat(), ("a", "b"), ("cat",))
+    nodes = (dense("a", 4, "x"), dense("b", 2, "x"), joined)
+    graph = Graph("cat", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3), "b/w": floats(2, 3)}, ("cat",)).verify()
+    assert watched_values(graph) == ("cat",)
+
+
+def test_only_so_many_samples_are_taken():
+    graph, x = chain(), floats(9, 3)
+    other = perturbed(graph)
+    asked = []
+
+    def batches():
+        for start in range(0, 9, 3):
+            asked.append(start)
+            yield {"x": x[start : start + 3]}
+
+    found = measure_responses(graph, other, batches(), samples=4)
+    assert found.samples == 4
+    assert asked == [0, 3]
+    assert found.divergences == pytest.approx(measure_responses(graph, other, [{"x": x[:4]}], samples=4).divergences)
+    assert measure_responses(graph, other, batches(), samples=100).samples == 9
+
+
+def test_a_fixed_batch_size_takes_whole_batches():
+    nodes = (dense("a", 4, "x"), Node("one", Reshape((2, 4)), ("a",), ("one",)), dense("b", 2, "one"))
+    graph = Graph("fixed", (Input("x", (2, 3)),), nodes, {"a/w": floats(4, 3), "b/w": floats(2, 4)}, ("b",)).verify()
+    x, other = floats(6, 3), perturbed(graph)
+    found = measure_responses(graph, other, [{"x": x[start : start + 2]} for start in (0, 2, 4)], samples=3)
+    assert found.samples == 4
+    own = x[:4] @ graph.params["a/w"].T
+    error = energy(own @ (other["b"] - graph.params["b/w"]).T) / energy(own @ graph.params["b/w"].T)
+    assert found.divergences["b"] == pytest.approx(error, rel=1e-4)
+
+
+def test_unchanged_weights_change_nothing_and_the_same_call_gives_the_same_numbers():
+    graph, x = chain(), floats(8, 3)
+    own = {"a": np.array(graph.params["a/w"]), **perturbed(graph, "b")}
+    found = measure_responses(graph, own, [{"x": x}])
+    assert found.divergences["a"] == 0
+    assert found == measure_responses(graph, own, [{"x": x}], threads=1)
+
+
+def test_progress():
+    graph, seen = chain(), []
+    measure_responses(graph, perturbed(graph), [{"x": floats(2, 3)}], on_layer=lambda *state: seen.append(state))
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_weights_that_blow_up_are_named():
+    graph = chain()
+    other = {"a": np.full((4, 3), np.inf, np.float32), **perturbed(graph, "b")}
+    found = measure_responses(graph, other, [{"x": floats(2, 3)}])
+    assert list(found.divergences) == ["b"]
+    assert "not finite" in found.unmeasured["a"]
+
+
+def test_what_is_refused():
+    graph = chain()
+    other = perturbed(graph)
+    with pytest.raises(ModelError, match="no layers with weights 'prob', 'none'"):
+        measure_responses(graph, {**other, "prob": floats(1), "none": floats(1)}, [])
+    with pytest.raises(ModelError, match=r"'a/w' are float32 of shape \(2, 3\), expected float32 of shape \(4, 3\)"):
+        measure_responses(graph, {"a": floats(2, 3)}, [{"x": floats(2, 3)}])
+    with pytest.raises(CalibrationError, match="no calibration batch"):
+        measure_responses(graph, other, [])
+    with pytest.raises(CalibrationError, match="at least 1, found 0"):
+        measure_responses(graph, other, [{"x": floats(2, 3)}], samples=0)
+    with pytest.raises(CalibrationError, match=r"batch 1 cannot be run(.|\n)*shape 2x4"):
+        measure_responses(graph, other, [{"x": floats(2, 3)}, {"x": floats(2, 4)}])
+    for odd in ({}, {"x": "text"}, {"x": np.float32(1)}, 5, {"y": floats(2, 3)}):
+        with pytest.raises(CalibrationError, match="batch 0 cannot be run"):
+            measure_responses(graph, other, [odd])
+    with pytest.raises(CalibrationError, match="all zero or not finite"):
+        measure_responses(graph, other, [{"x": np.zeros((2, 3), np.float32)}])
+    with pytest.raises(ModelError, match="no value 'none'"):
+        measure_responses(graph, other, [{"x": floats(2, 3)}], outputs=["none"])
+
+
+def test_values_that_no_perturbed_layer_reaches_do_not_count():
+    nodes = (dense("a", 4, "x"), Node("y", ReLU(), ("x",), ("y",)))
+    graph = Graph("aside", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3)}, ("a", "y")).verify()
+    found = measure_responses(graph, perturbed(graph), [{"x": floats(2, 3)}])
+    assert found.outputs == ("a",)
