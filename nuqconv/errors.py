@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "EvaluatorError",
     "FormatError",
+    "JournalError",
     "ModelError",
     "NuqconvError",
     "OutputError",
@@ -76,6 +77,10 @@ class SearchError(NuqconvError):
     def __init__(self, message: str, problems: Iterable[str] = (), best: object = None) -> None:
         super().__init__(message, problems)
         self.best = best
+
+
+class JournalError(NuqconvError):
+    """The journal of a search cannot be used: damaged, no journal, in use, of another search, or it cannot be written."""
 
 
 class RuntimeMissingError(NuqconvError):

@@ -1,0 +1,8 @@
+"""The journal of a search: what was found out stays, however the search ends, and need not be found out again."""
+
+from __future__ import annotations
+
+from nuqconv.search.journal.journal import MAX_ASSET_BYTES, Journal
+from nuqconv.search.journal.record import JournalRecord
+
+__all__ = ["MAX_ASSET_BYTES", "Journal", "JournalRecord"]
