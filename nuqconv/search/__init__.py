@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.metrics import output_error, sqnr_db, top1, topk
+from nuqconv.search.outstanding import Submit
 from nuqconv.search.space import FLOAT_LEVEL, LayerSpace, Levels, Move, Option, SearchSpace
 from nuqconv.search.strategy import PathStrategy, Proposal, Strategy, Verdict
-from nuqconv.search.trial import Measured, Progress, SearchOutcome, StopReason, Trial
+from nuqconv.search.trial import (
+    Measured,
+    Objective,
+    Progress,
+    SearchOutcome,
+    SmallestBytes,
+    StopReason,
+    Trial,
+    TrialJournal,
+)
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, run_search
 
 __all__ = [
@@ -18,15 +28,19 @@ __all__ = [
     "Levels",
     "Measured",
     "Move",
+    "Objective",
     "Option",
     "PathStrategy",
     "Progress",
     "Proposal",
     "SearchOutcome",
     "SearchSpace",
+    "SmallestBytes",
     "StopReason",
     "Strategy",
+    "Submit",
     "Trial",
+    "TrialJournal",
     "Verdict",
     "output_error",
     "run_search",

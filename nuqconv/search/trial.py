@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from nuqconv.quantize.plan import Plan
+from nuqconv.quantize.plan import Plan, Precision
 
-__all__ = ["Measured", "Progress", "SearchOutcome", "StopReason", "Trial"]
+__all__ = ["Measured", "Objective", "Progress", "SearchOutcome", "SmallestBytes", "StopReason", "Trial", "TrialJournal"]
 
-StopReason = Literal["complete", "max_evaluations", "timeout"]
-"""Why a search ended: the strategy had nothing left to try, or the budget was used."""
+StopReason = Literal["complete", "max_evaluations", "timeout", "no_improvement"]
+"""Why a search ended: the strategy had nothing left to try, the budget was used, or `patience` evaluations brought nothing better."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Trial:
     """One evaluation.
 
     Attributes:
-        number: From 1, in the order of evaluation.
+        number: From 1, in the order in which the strategy proposed.
         plan: What was evaluated.
         metric: What the evaluator returned.
         accepted: Whether it satisfies the evaluator.
@@ -41,6 +42,7 @@ class Trial:
         seconds: Time that the evaluation took.
         step: What was tried, in words.
         float_layers: Layers that the plan leaves in float.
+        worker: Which process evaluated it, as ``host:pid``; empty where it was not said.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Trial:
     seconds: float
     step: str
     float_layers: tuple[str, ...] = ()
+    worker: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,10 @@ class Progress:
     """How far a search is.
 
     Attributes:
-        done: Evaluations done.
+        done: Evaluations done whose verdict the strategy has.
         expected: About how many there will be in all, at most `max_evaluations`; it may go up or down, and is never below `done`.
         seconds: Time since the search began.
-        best: Smallest accepted trial so far, or None.
+        best: Best trial so far by the objective, or None.
     """
 
     done: int
@@ -75,12 +78,13 @@ class SearchOutcome:
     """The result of a search.
 
     Attributes:
-        best: The smallest trial that the evaluator accepted.
-        trials: All evaluations in order.
+        best: The best trial by the objective; unless told otherwise, the smallest one that the evaluator accepted.
+        trials: All evaluations in the order in which they were proposed.
         original: Metric of the original model.
         stopped_by: Why the search ended.
         seconds: How long it took.
         float_bytes: Size of all layers in float.
+        pareto: The trials of which no other is as small and as near to the original's metric and better in one of both, by size.
     """
 
     best: Trial
@@ -89,6 +93,7 @@ class SearchOutcome:
     stopped_by: StopReason
     seconds: float
     float_bytes: float
+    pareto: tuple[Trial, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -109,3 +114,45 @@ class SearchOutcome:
     def reverted(self) -> tuple[str, ...]:
         """Layers that could be quantized and stay in float because the evaluator was not satisfied otherwise."""
         return self.best.float_layers
+
+
+class Objective(Protocol):
+    """What the search is for."""
+
+    def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:
+        """Return what trials are compared by, smaller is better; None if the trial cannot be the result.
+
+        Args:
+            trial: A trial.
+            original: Metric of the original model.
+        """
+
+
+@dataclass(frozen=True)
+class SmallestBytes:
+    """Accepted plans with at least one quantized layer, the smallest first; of equal ones that with the fewest layers in float."""
+
+    def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:  # noqa: ARG002  (the protocol's)
+        """Return size and number of float layers; see `Objective.rank`."""
+        if not trial.accepted or all(layer.precision is Precision.FLOAT for layer in trial.plan.values()):
+            return None
+        return (trial.bytes, float(len(trial.float_layers)))
+
+
+class TrialJournal(Protocol):
+    """Keeps finished evaluations, so that a search that was interrupted does not repeat them."""
+
+    def known(self, plan: Plan) -> Measured | None:
+        """Return what the evaluation of a plan gave, or None if it is not recorded."""
+
+    def record(
+        self,
+        plan: Plan,
+        measured: Measured,
+        number: int,
+        step: str,
+        bytes: float,  # noqa: A002  (the name that trials give it)
+        accepted: bool,
+        float_layers: Sequence[str] = (),
+    ) -> None:
+        """Keep a finished evaluation, or enter a known one under the number, step and verdict that it has now."""
