@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -22,10 +23,13 @@ from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import (
     ArgMax,
     Concat,
+    Convolution,
+    Deconvolution,
     DetectionOutput,
     Filter,
     Flatten,
     Identity,
+    InnerProduct,
     Op,
     Opaque,
     Permute,
@@ -43,6 +47,9 @@ DEFAULT_SAMPLES = 8
 # What is left of a difference behind these depends on how sure the network was, or on a threshold.
 _DECIDING: tuple[type[Op], ...] = (ArgMax, DetectionOutput, Filter, Sigmoid, Softmax)
 _REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshape, Split)
+_WEIGHTED: tuple[type[Op], ...] = (Convolution, Deconvolution, InnerProduct)
+_FEW = 256
+"""Outputs with fewer entries for each sample say too little on few samples, so the features that they are made of are looked at as well."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Responses:
 
     Attributes:
         divergences: For each layer the squared change of the outputs through its perturbed weights, relative to the square of the outputs; the
-            mean over the outputs.
+            mean over the outputs. An output of few entries counts as the mean of itself and the features that it is made of, for the layers
+            that these depend on.
         unmeasured: For each layer that could not be measured, why.
         outputs: The values that were compared.
         samples: How many samples were run.
@@ -77,7 +85,9 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
         ModelError: An output does not exist.
     """
     wanted = graph.outputs if outputs is None else tuple(outputs)
-    _check_values(graph, wanted)
+    missing = [name for name in wanted if name not in graph.consumers]
+    if missing:
+        raise ModelError(f"network '{graph.name}' has no value {', '.join(map(repr, missing))}")
     blocked = _behind(graph, [node.name for node in graph.nodes if isinstance(node.op, Opaque)])
     found: dict[str, tuple[str, ...]] = {item.name: () for item in graph.inputs}
     for node in graph.nodes:
@@ -94,6 +104,7 @@ def measure_responses(
     batches: Iterable[Mapping[str, Array]],
     *,
     outputs: Sequence[str] | None = None,
+    features: bool = True,
     samples: int = DEFAULT_SAMPLES,
     threads: int | None = None,
     on_layer: Callable[[int, int], None] | None = None,
@@ -109,7 +120,8 @@ def measure_responses(
         perturbed: For each layer its weights after quantization, float32 in the shape of the float ones.
         batches: Inputs by name; as many are taken as make up ``samples``, or all if there are fewer. Where layers fix the batch size, whole
             batches are taken.
-        outputs: The values to compare, as they are; by default `watched_values` of the network's outputs.
+        outputs: The values that the user judges by, by default the network's outputs; those that are compared are their `watched_values`.
+        features: Whether outputs of few entries are looked at together with the features that they are made of.
         samples: Number of samples to run, at least 1.
         threads: Number of threads, or None for onnxruntime's choice.
         on_layer: Called after each layer with the number of layers done and their total.
@@ -127,20 +139,22 @@ def measure_responses(
         raise ModelError(f"network '{graph.name}' has no layers with weights {', '.join(map(repr, unknown))}")
     if samples < 1:
         raise CalibrationError(f"samples must be at least 1, found {samples}")
-    if outputs is not None:
-        _check_values(graph, outputs)
     reached = _behind(graph, perturbed)
-    watched = watched_values(graph) if outputs is None else dict.fromkeys(outputs)
-    values = tuple(value for value in watched if value in reached)
+    values = tuple(value for value in watched_values(graph, outputs) if value in reached)
+    made_of = {value: _features(graph, value) if features else () for value in values}
     unmeasured = _unmeasured(graph, perturbed, values)
     layers = [name for name in perturbed if name not in unmeasured]
     if not layers:
         return Responses({}, unmeasured, values, 0)
-    runs = _Runs(graph, [graph.node[name].params[0] for name in layers], values, threads)
+    compared = tuple(dict.fromkeys(name for value in values for name in (value, *made_of[value])))
+    runs = _Runs(graph, [graph.node[name].params[0] for name in layers], compared, threads)
     count = runs.load(batches, samples)
     divergences: dict[str, float] = {}
     for done, name in enumerate(layers, 1):
-        found = runs.divergence({graph.node[name].params[0]: perturbed[name]})
+        errors = runs.errors({graph.node[name].params[0]: perturbed[name]})
+        behind = _behind(graph, [name])
+        stations = [[value, *(item for item in made_of[value] if item in behind)] for value in values]
+        found = float(np.mean([np.mean([errors[item] for item in items]) for items in stations]))
         if np.isfinite(found):
             divergences[name] = found
         else:
@@ -194,14 +208,14 @@ class _Runs:
             )
         return count
 
-    def divergence(self, weights: Mapping[str, Array]) -> float:
-        """Returns the relative squared change of the outputs through exchanged weights, the mean over the outputs."""
+    def errors(self, weights: Mapping[str, Array]) -> dict[str, float]:
+        """Returns the relative squared change of each value through exchanged weights."""
         noise = dict.fromkeys(self._values, 0.0)
         for session, arrays, reference in self._batches:
             found = session.run(arrays, weights=weights)
             for value in self._values:
                 noise[value] += _energy(np.subtract(found[value], reference[value], dtype=np.float64))
-        return float(np.mean([noise[value] / self._signal[value] for value in self._values]))
+        return {value: noise[value] / self._signal[value] for value in self._values}
 
     def _session(self, size: int) -> FreeWeightsSession:
         key = size if self._fixed else 0
@@ -209,12 +223,6 @@ class _Runs:
             graph = rebatch(self._graph, size) if self._fixed else self._graph
             self._sessions[key] = FreeWeightsSession(graph, self._free, outputs=self._values, threads=self._threads)
         return self._sessions[key]
-
-
-def _check_values(graph: Graph, values: Sequence[str]) -> None:
-    missing = [name for name in values if name not in graph.consumers]
-    if missing:
-        raise ModelError(f"network '{graph.name}' has no value {', '.join(map(repr, missing))}")
 
 
 def _energy(array: Array) -> float:
@@ -229,6 +237,20 @@ def _behind(graph: Graph, layers: Iterable[str]) -> frozenset[str]:
         if node.name in sources or reached.intersection(node.inputs):
             reached.update(node.outputs)
     return frozenset(reached)
+
+
+def _features(graph: Graph, value: str) -> tuple[str, ...]:
+    """Returns the input of the layer with weights that makes an output of few entries, or nothing."""
+    shape = graph.shapes[value]
+    if shape is None or prod(shape[1:]) >= _FEW:
+        return ()
+    node = graph.producer.get(value)
+    while node is not None and len(node.inputs) == 1:
+        source = graph.producer.get(node.inputs[0])
+        if isinstance(node.op, _WEIGHTED):
+            return () if source is None else node.inputs
+        node = source
+    return ()
 
 
 def _unmeasured(graph: Graph, layers: Iterable[str], values: Sequence[str]) -> dict[str, str]:

@@ -58,7 +58,7 @@ def test_a_linear_network_in_closed_form():
     graph, x = chain(), floats(8, 3)
     first, second = (graph.params[name].astype(np.float64) for name in ("a/w", "b/w"))
     other = perturbed(graph)
-    found = measure_responses(graph, other, [{"x": x[:5]}, {"x": x[5:]}])
+    found = measure_responses(graph, other, [{"x": x[:5]}, {"x": x[5:]}], features=False)
     signal = energy(x @ first.T @ second.T)
     assert found.outputs == ("b",)
     assert found.samples == 8
@@ -67,17 +67,21 @@ def test_a_linear_network_in_closed_form():
     assert found.divergences["b"] == pytest.approx(energy(x @ first.T @ (other["b"] - second).T) / signal, rel=1e-4)
 
 
-def test_the_outputs_themselves_if_named():
+def test_a_small_output_counts_with_the_features_that_it_is_made_of():
     graph, x = chain(), floats(8, 3)
-    other = perturbed(graph, "b")
-    found = measure_responses(graph, other, [{"x": x}], outputs=["prob"])
-
-    def prob(second):
-        scores = np.exp(x.astype(np.float64) @ graph.params["a/w"].T @ second.T)
-        return scores / scores.sum(axis=1, keepdims=True)
-
-    own = prob(graph.params["b/w"])
-    assert found.divergences == pytest.approx({"b": energy(prob(other["b"]) - own) / energy(own)}, rel=1e-3)
+    first = graph.params["a/w"].astype(np.float64)
+    other = perturbed(graph)
+    found = measure_responses(graph, other, [{"x": x}])
+    plain = measure_responses(graph, other, [{"x": x}], features=False)
+    feature = energy(x @ (other["a"] - first).T) / energy(x @ first.T)
+    assert found.outputs == ("b",)
+    assert found.divergences["a"] == pytest.approx((plain.divergences["a"] + feature) / 2, rel=1e-4)
+    # The features do not depend on the layer that reads them.
+    assert found.divergences["b"] == pytest.approx(plain.divergences["b"])
+    wide = replace(graph, nodes=(dense("a", 300, "x"), dense("b", 256, "a")), outputs=("b",))
+    wide = replace(wide, params={"a/w": floats(300, 3), "b/w": floats(256, 300)}).verify()
+    other = perturbed(wide)
+    assert measure_responses(wide, other, [{"x": x}]) == measure_responses(wide, other, [{"x": x}], features=False)
 
 
 def test_a_real_kind_of_network_against_a_session_for_each_layer(tmp_path):
@@ -85,11 +89,12 @@ def test_a_real_kind_of_network_against_a_session_for_each_layer(tmp_path):
     graph = fold_affine(load_graph(files.model, files.weights)).graph
     x, other = floats(6, 3, 12, 12), perturbed(graph)
     assert len(other) == 3
-    found = measure_responses(graph, other, [{"data": x[:2]}, {"data": x[2:]}], outputs=graph.outputs, samples=6)
-    own = OnnxSession(graph).run({"data": x})
+    found = measure_responses(graph, other, [{"data": x[:2]}, {"data": x[2:]}], features=False, samples=6)
+    assert found.outputs == ("fc",)
+    own = OnnxSession(graph, outputs=["fc"]).run({"data": x})
     for name, weights in other.items():
         changed = replace(graph, params={**graph.params, graph.node[name].params[0]: weights})
-        new = OnnxSession(changed).run({"data": x})
+        new = OnnxSession(changed, outputs=["fc"]).run({"data": x})
         errors = [energy(new[value] - array) / energy(array) for value, array in own.items()]
         assert found.divergences[name] == pytest.approx(np.mean(errors), rel=1e-3), name
 
@@ -108,8 +113,11 @@ def two_heads():
 def test_outputs_count_alike():
     graph, x = two_heads(), floats(4, 3)
     other = perturbed(graph, "trunk", "left", "right")
-    found = measure_responses(graph, other, [{"x": x}])
-    apart = [measure_responses(graph, other, [{"x": x}], outputs=[name]).divergences for name in graph.outputs]
+    found = measure_responses(graph, other, [{"x": x}], features=False)
+    apart = [
+        measure_responses(graph, other, [{"x": x}], outputs=[name], features=False).divergences
+        for name in graph.outputs
+    ]
     assert found.divergences["trunk"] == pytest.approx((apart[0]["trunk"] + apart[1]["trunk"]) / 2)
     assert found.divergences["left"] == pytest.approx(apart[0]["left"] / 2)
     assert "left" not in apart[1]
@@ -140,7 +148,7 @@ def with_opaque():
 def test_layers_behind_an_opaque_one_are_named_and_the_others_measured_in_front_of_it():
     graph, x = with_opaque(), floats(4, 3)
     other = perturbed(graph)
-    found = measure_responses(graph, other, [{"x": x}])
+    found = measure_responses(graph, other, [{"x": x}], features=False)
     assert found.outputs == ("a", "c")
     assert list(found.divergences) == ["a", "c"]
     assert found.unmeasured == {"b": "it lies behind layer 'odd' (Opaque), which onnxruntime cannot run"}
