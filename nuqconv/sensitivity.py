@@ -11,7 +11,7 @@ et al., "HAWQ: Hessian AWare Quantization", 2019); they take the loss and labels
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -38,8 +38,9 @@ from nuqconv.ir.ops import (
     Softmax,
     Split,
 )
+from nuqconv.search.space import SearchSpace
 
-__all__ = ["DEFAULT_SAMPLES", "Responses", "measure_responses", "watched_values"]
+__all__ = ["DEFAULT_SAMPLES", "Responses", "measure_responses", "network_losses", "watched_values"]
 
 DEFAULT_SAMPLES = 8
 """Samples that are run for each layer."""
@@ -48,6 +49,8 @@ DEFAULT_SAMPLES = 8
 _DECIDING: tuple[type[Op], ...] = (ArgMax, DetectionOutput, Filter, Sigmoid, Softmax)
 _REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshape, Split)
 _WEIGHTED: tuple[type[Op], ...] = (Convolution, Deconvolution, InnerProduct)
+_LEAST = 1e-3
+"""Smallest response, as a share of the median."""
 _FEW = 256
 """Outputs with fewer entries for each sample say too little on few samples, so the features that they are made of are looked at as well."""
 
@@ -162,6 +165,38 @@ def measure_responses(
         if on_layer is not None:
             on_layer(done, len(layers))
     return Responses(divergences, unmeasured, values, count)
+
+
+def network_losses(space: SearchSpace, measured: Responses, distortions: Mapping[str, float]) -> SearchSpace:
+    """Turns the predicted losses of a space, which are those of each layer's own output, into losses at the network's outputs.
+
+    The response of a layer is its divergence divided by the distortion that caused it, and each loss of the layer is multiplied by its
+    response. That goes for the noise of a quantized input as well: what a layer's output error does behind it does not depend on where it comes
+    from. Layers without a response (not measured, without weights, or with a perturbation that changed nothing) get the median of all others.
+    No response counts as less than a thousandth of the median: the samples measured may leave parts of the network unused.
+
+    Args:
+        space: The layers with their own losses.
+        measured: What `measure_responses` found.
+        distortions: For each layer measured, the loss at its own output of the very weights that were measured, in the unit of the space's losses.
+
+    Returns:
+        A space with other losses; the same space if no layer has a response.
+    """
+    ratios = {
+        name: divergence / distortions[name]
+        for name, divergence in measured.divergences.items()
+        if divergence > 0 and distortions[name] > 0
+    }
+    if not ratios:
+        return space
+    typical = float(np.median(list(ratios.values())))
+    layers = []
+    for layer in space.layers:
+        response = max(ratios.get(layer.name, typical), _LEAST * typical)
+        options = (replace(option, loss=option.loss * response) for option in layer.options)
+        layers.append(replace(layer, options=tuple(options)))
+    return SearchSpace(tuple(layers))
 
 
 class _Runs:

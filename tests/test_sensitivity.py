@@ -24,7 +24,9 @@ from nuqconv.ir.ops import (
     Softmax,
 )
 from nuqconv.passes import fold_affine
-from nuqconv.sensitivity import measure_responses, watched_values
+from nuqconv.quantize.plan import LayerPlan, Precision
+from nuqconv.search import LayerSpace, Option, SearchSpace
+from nuqconv.sensitivity import Responses, measure_responses, network_losses, watched_values
 from tests.support.nets import conv_net
 
 RNG = np.random.default_rng(8)
@@ -282,3 +284,59 @@ def test_values_that_no_perturbed_layer_reaches_do_not_count():
     graph = Graph("aside", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3)}, ("a", "y")).verify()
     found = measure_responses(graph, perturbed(graph), [{"x": floats(2, 3)}])
     assert found.outputs == ("a",)
+
+
+def space(**losses):
+    plans = (LayerPlan(Precision.INT8), LayerPlan(Precision.NUQ, (-1, 1), 2))
+    return SearchSpace(
+        tuple(
+            LayerSpace(name, tuple(Option(plan, 9.0, loss) for plan, loss in zip(plans, pair, strict=False)), 40.0)
+            for name, pair in losses.items()
+        )
+    )
+
+
+def losses(found):
+    return {layer.name: [option.loss for option in layer.options] for layer in found.layers}
+
+
+def test_losses_are_those_of_the_layer_times_its_response():
+    old = space(a=(0.25, 0.5), b=(0.125, 1.0), c=(0.0, 2.0), pool=(0.5,))
+    measured = Responses({"a": 0.125, "b": 2.0, "c": 4.0}, {}, ("y",), 8)
+    new = network_losses(old, measured, {"a": 0.5, "b": 0.5, "c": 2.0})
+    # Responses 0.25, 4 and 2; a layer without one gets the median.
+    assert losses(new) == {"a": [0.0625, 0.125], "b": [0.5, 4.0], "c": [0.0, 4.0], "pool": [1.0]}
+    assert [(layer.name, layer.float_bytes) for layer in new.layers] == [(layer.name, 40.0) for layer in old.layers]
+    assert new.plan((1, 1, 1, 0)) == old.plan((1, 1, 1, 0))
+
+
+def test_responses_that_are_missing_or_tiny():
+    old = space(
+        dead=(0.25, 0.5),
+        same=(0.0, 0.0),
+        tiny=(0.25, 0.5),
+        a=(0.25, 0.5),
+        b=(0.25, 0.5),
+        c=(0.25, 0.5),
+        behind=(1.0, 2.0),
+    )
+    divergences = {"dead": 0.0, "same": 0.0, "tiny": 1e-9, "a": 0.5, "b": 1.0, "c": 1.0}
+    measured = Responses(divergences, {"behind": "it lies behind something"}, ("y",), 8)
+    local = {"dead": 0.5, "same": 0.0, "tiny": 0.5, "a": 0.5, "b": 0.5, "c": 0.25}
+    new = losses(network_losses(old, measured, local))
+    # Responses 2e-9, 1, 2 and 4: the median is 1.5.
+    assert new["dead"] == [0.375, 0.75]
+    assert new["same"] == [0.0, 0.0]
+    assert new["tiny"] == pytest.approx([0.25 * 1.5e-3, 0.5 * 1.5e-3])
+    assert new["behind"] == [1.5, 3.0]
+    nothing = Responses({}, {"a": "it lies behind something"}, (), 0)
+    assert network_losses(old, nothing, {}) is old
+
+
+def test_the_response_predicts_the_other_options_of_a_linear_layer():
+    """What the search relies on: a perturbation of half the size has a quarter of the divergence, as it has a quarter of the distortion."""
+    graph, x = chain(), floats(8, 3)
+    other = perturbed(graph, "a")
+    half = {"a": (graph.params["a/w"] + other["a"]) / 2}
+    full, less = (measure_responses(graph, weights, [{"x": x}]).divergences["a"] for weights in (other, half))
+    assert less / full == pytest.approx(0.25, rel=1e-3)
