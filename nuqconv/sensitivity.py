@@ -19,7 +19,7 @@ import numpy as np
 from nuqconv.backends.onnx.batch import batch_problems, rebatch
 from nuqconv.backends.onnx.free_weights import FreeWeightsSession
 from nuqconv.errors import CalibrationError, ModelError
-from nuqconv.ir import Array, Graph
+from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import (
     ArgMax,
     Concat,
@@ -46,7 +46,13 @@ DEFAULT_SAMPLES = 8
 """Samples that are run for each layer."""
 
 # What is left of a difference behind these depends on how sure the network was, or on a threshold.
-_DECIDING: tuple[type[Op], ...] = (ArgMax, DetectionOutput, Filter, Sigmoid, Softmax)
+_DECIDING: tuple[type[Op], ...] = (ArgMax, Sigmoid, Softmax)
+# Nothing behind these can be compared.
+_BARRIERS: Mapping[type[Op], str] = {
+    DetectionOutput: "how many detections it lists depends on the weights",
+    Filter: "how many items it selects depends on the weights",
+    Opaque: "onnxruntime cannot run it",
+}
 _REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshape, Split)
 _WEIGHTED: tuple[type[Op], ...] = (Convolution, Deconvolution, InnerProduct)
 _LEAST = 1e-3
@@ -77,8 +83,8 @@ class Responses:
 def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[str, ...]:
     """Returns the values at which changes are compared: the outputs, or what is decided by in front of them.
 
-    A Softmax, Sigmoid, ArgMax, Filter or DetectionOutput at the end of the network is stepped over to its inputs, since it hides changes where
-    the network is sure; so is all that depends on an Opaque layer, which onnxruntime cannot run.
+    A Softmax, Sigmoid or ArgMax at the end of the network is stepped over to its inputs, since it hides changes where the network is sure. So is
+    all that a Filter or DetectionOutput leads to, since its size varies, and all that an Opaque layer leads to, which onnxruntime cannot run.
 
     Args:
         graph: The network.
@@ -91,7 +97,7 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
     missing = [name for name in wanted if name not in graph.consumers]
     if missing:
         raise ModelError(f"network '{graph.name}' has no value {', '.join(map(repr, missing))}")
-    blocked = _behind(graph, [node.name for node in graph.nodes if isinstance(node.op, Opaque)])
+    blocked = _behind(graph, [node.name for node in _barriers(graph)])
     found: dict[str, tuple[str, ...]] = {item.name: () for item in graph.inputs}
     for node in graph.nodes:
         fronts = tuple(dict.fromkeys(front for name in node.inputs for front in found[name]))
@@ -130,7 +136,8 @@ def measure_responses(
         on_layer: Called after each layer with the number of layers done and their total.
 
     Returns:
-        The divergences. Layers behind an Opaque one, or on which none of the outputs depends, are named as not measured.
+        The divergences. Layers behind an Opaque, Filter or DetectionOutput layer, those on which none of the outputs depends, and those whose
+        perturbed weights make outputs that are not finite are named as not measured.
 
     Raises:
         CalibrationError: There are no samples, a batch does not fit the network, or the float network's outputs are not finite or all zero.
@@ -161,7 +168,7 @@ def measure_responses(
         if np.isfinite(found):
             divergences[name] = found
         else:
-            unmeasured[name] = "its perturbed weights make outputs that are not finite"
+            unmeasured[name] = "its perturbed weights make outputs that are not finite or of another size"
         if on_layer is not None:
             on_layer(done, len(layers))
     return Responses(divergences, unmeasured, values, count)
@@ -249,7 +256,10 @@ class _Runs:
         for session, arrays, reference in self._batches:
             found = session.run(arrays, weights=weights)
             for value in self._values:
-                noise[value] += _energy(np.subtract(found[value], reference[value], dtype=np.float64))
+                if found[value].shape == reference[value].shape:
+                    noise[value] += _energy(np.subtract(found[value], reference[value], dtype=np.float64))
+                else:
+                    noise[value] = np.inf
         return {value: noise[value] / self._signal[value] for value in self._values}
 
     def _session(self, size: int) -> FreeWeightsSession:
@@ -274,6 +284,10 @@ def _behind(graph: Graph, layers: Iterable[str]) -> frozenset[str]:
     return frozenset(reached)
 
 
+def _barriers(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if type(node.op) in _BARRIERS]
+
+
 def _features(graph: Graph, value: str) -> tuple[str, ...]:
     """Returns the input of the layer with weights that makes an output of few entries, or nothing."""
     shape = graph.shapes[value]
@@ -290,14 +304,14 @@ def _features(graph: Graph, value: str) -> tuple[str, ...]:
 
 def _unmeasured(graph: Graph, layers: Iterable[str], values: Sequence[str]) -> dict[str, str]:
     """Returns the layers that the session cannot measure, with the reasons."""
-    opaque = [node for node in graph.nodes if isinstance(node.op, Opaque)]
-    blocked = _behind(graph, [node.name for node in opaque])
+    behind = {node.name: _behind(graph, [node.name]) for node in _barriers(graph)}
     part = graph.up_to(values).node if values else {}
     reasons = {}
     for name in layers:
-        if any(value in blocked for value in graph.node[name].outputs):
-            first = next(node for node in opaque if set(graph.node[name].outputs) & _behind(graph, [node.name]))
-            reasons[name] = f"it lies behind {first.place}, which onnxruntime cannot run"
+        first = next((item for item, values in behind.items() if values.intersection(graph.node[name].outputs)), None)
+        if first is not None:
+            barrier = graph.node[first]
+            reasons[name] = f"it lies behind {barrier.place}: {_BARRIERS[type(barrier.op)]}"
         elif name not in part:
             reasons[name] = "none of the outputs that are compared depends on it"
     return reasons

@@ -16,6 +16,7 @@ from nuqconv.ir.ops import (
     Convolution,
     DetectionOutput,
     Eltwise,
+    Filter,
     Flatten,
     InnerProduct,
     Opaque,
@@ -153,7 +154,7 @@ def test_layers_behind_an_opaque_one_are_named_and_the_others_measured_in_front_
     found = measure_responses(graph, other, [{"x": x}], features=False)
     assert found.outputs == ("a", "c")
     assert list(found.divergences) == ["a", "c"]
-    assert found.unmeasured == {"b": "it lies behind layer 'odd' (Opaque), which onnxruntime cannot run"}
+    assert found.unmeasured == {"b": "it lies behind layer 'odd' (Opaque): onnxruntime cannot run it"}
     own = x @ graph.params["a/w"].T
     error = energy(own @ (other["c"] - graph.params["c/w"]).T) / energy(own @ graph.params["c/w"].T)
     assert found.divergences["c"] == pytest.approx(error / 2, rel=1e-4)
@@ -198,6 +199,22 @@ def test_a_detector_is_watched_in_front_of_its_decisions():
     data = {"x": floats(4, 3), "prior": floats(4, 2, 8)}
     found = measure_responses(graph, perturbed(graph), [data])
     assert list(found.divergences) == ["loc", "conf"]
+
+
+def test_nothing_is_compared_behind_a_choice_of_items():
+    nodes = (
+        dense("a", 4, "x"),
+        dense("choice", 1, "x"),
+        Node("kept", Filter(), ("a", "choice"), ("kept",)),
+        dense("b", 2, "kept"),
+    )
+    params = {"a/w": floats(4, 3), "choice/w": floats(1, 3), "b/w": floats(2, 4)}
+    graph = Graph("filtered", (Input("x", (1, 3)),), nodes, params, ("b",)).verify()
+    found = measure_responses(graph, perturbed(graph), [{"x": floats(4, 3)}])
+    assert found.outputs == ("a", "choice")
+    assert list(found.divergences) == ["a", "choice"]
+    assert "'kept'" in found.unmeasured["b"]
+    assert "how many items" in found.unmeasured["b"]
 
 
 def test_rearranged_outputs_are_as_good_as_the_values_before():
