@@ -9,25 +9,26 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nuqconv.backends.caffe import Style, write_caffe
-from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
+from nuqconv.backends.caffe import write_caffe
 from nuqconv.calibrate import Calibration, Source, calibrate
-from nuqconv.candidates import Candidates, activation_quants, find_candidates
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Array
 from nuqconv.job import Job, TimedEvaluator, read_job
+from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
+from nuqconv.outputs import without_deploy, write_outputs
+from nuqconv.preparation import Preparation, prepare
 from nuqconv.progress import trial_progress
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
+from nuqconv.search.journal import Journal
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.staging import check_targets, move_into_place, staging_folder
+from nuqconv.staging import check_targets, staging_folder
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 
@@ -46,6 +47,9 @@ def auto_nuq(
     timeout: float | None = None,
     calibration_data: Iterable[Mapping[str, Array]] | None = None,
     progress: bool | None = None,
+    patience: int | None = None,
+    journal: str | os.PathLike[str] | bool = True,
+    on_mismatch: OnMismatch = "refuse",
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -53,6 +57,9 @@ def auto_nuq(
     ``calibration_batches`` in onnxruntime, else by letting the evaluator run a model with sink layers in its own Caffe; where neither is
     possible only weights are quantized, which the log and the result's notes say. Uniform int8 comes first, then layers get codebooks
     of 32 and 16 levels in the order of predicted loss per saved byte. What is returned is always a plan that the evaluator accepted.
+
+    All that is found out is kept in a journal beside the outputs. A run that was stopped at any moment is started again by the same call: it
+    repeats no finished evaluation and ends with the same files.
 
     Args:
         model_file: The .prototxt of the trained model.
@@ -65,6 +72,10 @@ def auto_nuq(
         timeout: Seconds after which no further evaluation is begun.
         calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on.
         progress: Whether to show a progress bar; None shows it on a terminal.
+        patience: Evaluations without a better result after which the search ends; None for any number.
+        journal: Where the journal is kept; True is DIR/PREFIX_trials.sqlite, False keeps none.
+        on_mismatch: What to do with the journal of another model, configuration, evaluator or other data: ``"refuse"`` it, or ``"restart"``, which
+            keeps it as NAME.1 and begins a new one.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -75,28 +86,47 @@ def auto_nuq(
         EvaluatorError: The evaluator raised, returned no finite number, or refuses the original model itself.
         CalibrationError: Activation ranges could not be measured from the data given.
         SearchError: No quantized model was accepted; ``best`` is the trial that came nearest. Nothing was written.
+        JournalError: The journal is of another search, in use, damaged, or cannot be written.
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
     start = time.monotonic()
-    check_budget(max_evaluations, timeout)
+    check_budget(max_evaluations, timeout, patience)
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
-    files = OutputFiles.for_prefix(_prefix(save_dir), Path(scale_offset_record_file))
-    check_targets(files.present().values(), inputs=[Path(path) for path in (model_file, weights_file, config_file)])
-    job = read_job(Path(model_file), Path(weights_file), Path(config_file))
+    prefix = _prefix(save_dir)
+    files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file))
+    place = journal_path(journal, prefix)
+    sources = {"model": Path(model_file), "weights": Path(weights_file), "configuration": Path(config_file)}
+    check_targets([*files.present().values(), *([place] if place else [])], inputs=sources.values())
+    job = read_job(*sources.values())
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
-    original = evaluator.baseline(model_file, weights_file, batch_num)
-    _LOG.info("original model: metric %.6g", original)
-    with staging_folder(files.fake_quant_model) as staging:
-        calibration = _calibrate(job, evaluator, calibration_data, staging)
-        candidates = _candidates(job, calibration)
-        outcome = _search(
-            job, evaluator, candidates, files, staging, batch_num, original, (max_evaluations, timeout), progress
-        )
-        if calibration.source is Source.NONE:
-            files, stale = _without_deploy(files)
-            calibration = replace(calibration, notes=(*calibration.notes, *stale))
-        _write(job, outcome.plan, files, staging)
-    return _result(job, calibration, candidates, outcome, files, (time.monotonic() - start, evaluator.seconds))
+    data = None if calibration_data is None else list(calibration_data)
+
+    def identity() -> dict[str, str]:
+        batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
+        return search_identity(sources, nuq_evaluator, batches, data, {})
+
+    with open_journal(place, identity, on_mismatch) as log, staging_folder(files.fake_quant_model) as staging:
+        original = _Original(evaluator, sources, batch_num, log)
+        preparation = prepared(job, log, lambda: prepare(job, _calibrate(job, original, data, staging)))
+        evaluate = _TrialEvaluator(job, original, files, staging)
+        with trial_progress(show=progress) as on_trial:
+            outcome = run_search(
+                preparation.space,
+                evaluate=evaluate,
+                satisfied=lambda metric: evaluator.checked.satisfied(original.metric, metric),
+                original=original.metric,
+                journal=log,
+                max_evaluations=max_evaluations,
+                timeout=timeout,
+                patience=patience,
+                on_trial=on_trial,
+            )
+        notes: tuple[str, ...] = preparation.notes
+        if preparation.source is Source.NONE:
+            files, stale = without_deploy(files)
+            notes += stale
+        write_outputs(job, outcome.plan, files, staging)
+    return _result(job, preparation, outcome, files, notes, (time.monotonic() - start, evaluator.seconds), place)
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:
@@ -108,9 +138,60 @@ def _prefix(save_dir: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def _calibrate(
-    job: Job, evaluator: TimedEvaluator, data: Iterable[Mapping[str, Array]] | None, staging: Path
-) -> Calibration:
+class _Original:
+    """The original model: its metric, and the evaluator that has seen it.
+
+    The metric comes from the journal where it is known. An evaluator may hold others against what it saw first, so it is shown the original
+    before it is asked about anything else, and must then give the same metric again.
+    """
+
+    def __init__(
+        self, evaluator: TimedEvaluator, sources: Mapping[str, Path], batch_num: int, journal: Journal | None
+    ) -> None:
+        self.evaluator = evaluator
+        self.batch_num = batch_num
+        self._sources = sources
+        self._journal = journal
+        self._shown = False
+        known = None if journal is None else journal.original
+        self.metric = self._measured() if known is None else known
+        _LOG.info("original model: metric %.6g", self.metric)
+
+    def show(self) -> TimedEvaluator:
+        """Returns the evaluator after it has seen the original model."""
+        if not self._shown:
+            self._measured()
+        return self.evaluator
+
+    def _measured(self) -> float:
+        metric = self.evaluator.baseline(self._sources["model"], self._sources["weights"], self.batch_num)
+        if self._journal is not None:
+            self._journal.set_original(metric)
+        self._shown = True
+        return metric
+
+
+class _TrialEvaluator:
+    """Writes the fake_quant model of a plan and has it evaluated."""
+
+    def __init__(self, job: Job, original: _Original, files: OutputFiles, staging: Path) -> None:
+        self._job = job
+        self._original = original
+        folder = staging / "trial"
+        folder.mkdir()
+        self._model, self._weights = folder / files.fake_quant_model.name, folder / files.fake_quant_weights.name
+
+    def __call__(self, plan: Plan) -> float:
+        for path in (self._model, self._weights):
+            # A new file each time: the evaluator may still hold the last one open.
+            path.unlink(missing_ok=True)
+        evaluator = self._original.show()
+        write_caffe(self._job.quantizer.apply(plan), self._model, self._weights)
+        return evaluator.measure(self._model, self._weights, self._original.batch_num)
+
+
+def _calibrate(job: Job, original: _Original, data: Iterable[Mapping[str, Array]] | None, staging: Path) -> Calibration:
+    evaluator = original.show()
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
     folder = staging / "calibration"
     folder.mkdir()
@@ -125,95 +206,22 @@ def _calibrate(
     return found
 
 
-def _candidates(job: Job, calibration: Calibration) -> Candidates:
-    activations = {}
-    if calibration.source is not Source.NONE:
-        activations = activation_quants(
-            job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
-        )
-    return find_candidates(job.quantizer, job.requests, activations, calibration.histograms)
-
-
-def _search(
-    job: Job,
-    evaluator: TimedEvaluator,
-    candidates: Candidates,
-    files: OutputFiles,
-    staging: Path,
-    batch_num: int,
-    original: float,
-    budget: tuple[int | None, float | None],
-    progress: bool | None,
-) -> SearchOutcome:
-    trial = staging / "trial"
-    trial.mkdir()
-    model, weights = trial / files.fake_quant_model.name, trial / files.fake_quant_weights.name
-
-    def evaluate(plan: Plan) -> float:
-        for path in (model, weights):
-            # A new file each time: the evaluator may still hold the last one open.
-            path.unlink(missing_ok=True)
-        write_caffe(job.quantizer.apply(plan), model, weights)
-        return evaluator.measure(model, weights, batch_num)
-
-    with trial_progress(show=progress) as on_trial:
-        return run_search(
-            candidates.space,
-            evaluate=evaluate,
-            satisfied=lambda metric: evaluator.checked.satisfied(original, metric),
-            original=original,
-            max_evaluations=budget[0],
-            timeout=budget[1],
-            on_trial=on_trial,
-        )
-
-
-def _without_deploy(files: OutputFiles) -> tuple[OutputFiles, list[str]]:
-    """Takes away the files that a weight-only result does not have, and says which of them an earlier run has left."""
-    left = replace(files, deploy_model=None, deploy_weights=None, scale_offset_record=None)
-    stale = [str(path) for name, path in files.present().items() if name not in left.present() and path.exists()]
-    notes = (
-        [f"these files of an earlier run do not belong to this weight-only result: {', '.join(stale)}"] if stale else []
-    )
-    for note in notes:
-        _LOG.warning("%s", note)
-    return left, notes
-
-
-def _write(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
-    finished = staging / "finished"
-    finished.mkdir()
-    staged = {name: finished / name for name in files.present()}
-    quantized = job.quantizer.apply(plan)
-    write_caffe(quantized, staged["fake_quant_model"], staged["fake_quant_weights"])
-    texts: dict[str, Callable[[], str]] = {
-        "nuq_layer_record": lambda: nuq_layers_text(plan),
-        "quant_info": lambda: information_text(quantized, job.fold.folded),
-        "scale_offset_record": lambda: record_text(job.quantizer, plan, frozenset(job.config.skip_fusion_layers)),
-    }
-    for name, make in texts.items():
-        if name in staged:
-            staged[name].write_text(make(), encoding="utf-8", newline="\n")
-    if "deploy_model" in staged:
-        write_caffe(quantized, staged["deploy_model"], staged["deploy_weights"], Style.DEPLOY)
-    move_into_place({path: staged[name] for name, path in files.present().items()})
-
-
 def _result(
     job: Job,
-    calibration: Calibration,
-    candidates: Candidates,
+    preparation: Preparation,
     outcome: SearchOutcome,
     files: OutputFiles,
+    notes: tuple[str, ...],
     seconds: tuple[float, float],
+    journal: Path | None,
 ) -> NuqResult:
-    layers = layer_results(job.quantizer, outcome.plan, candidates.lossless)
-    int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in candidates.space.layers)
-    notes = list(calibration.notes)
+    layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
+    int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
+    found = list(notes)
     if outcome.reverted:
-        notes.append(f"int8 was too coarse for these layers, which stay float: {', '.join(outcome.reverted)}")
+        found.append(f"int8 was too coarse for these layers, which stay float: {', '.join(outcome.reverted)}")
     if not any(layer.precision is Precision.NUQ for layer in layers):
-        notes.append("no layer could be compressed further than int8 at the accuracy demanded")
+        found.append("no layer could be compressed further than int8 at the accuracy demanded")
     return NuqResult(
         plan=outcome.plan,
         original_metric=outcome.original,
@@ -222,12 +230,13 @@ def _result(
         layers=layers,
         sizes=measure_sizes(job.graph, layers, layer_results(job.quantizer, int8, {})),
         files=files,
-        calibration=calibration.source,
+        calibration=preparation.source,
         reverted=outcome.reverted,
         folded=job.fold.folded,
         stopped_by=outcome.stopped_by,
-        notes=tuple(notes),
+        notes=tuple(found),
         seconds=seconds,
+        journal=journal,
     )
 
 

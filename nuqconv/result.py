@@ -112,6 +112,7 @@ class NuqResult:
         stopped_by: Why the search ended: ``"complete"``, ``"max_evaluations"`` or ``"timeout"``.
         notes: What the user should know.
         seconds: Duration of the whole call, and of the evaluator in it.
+        journal: Where the journal of the search is, if one is kept.
     """
 
     plan: Plan
@@ -127,6 +128,7 @@ class NuqResult:
     stopped_by: str
     notes: tuple[str, ...]
     seconds: tuple[float, float]
+    journal: Path | None = None
 
     @property
     def evaluations(self) -> int:
@@ -160,6 +162,7 @@ class NuqResult:
             "notes": list(self.notes),
             "seconds": {"total": self.seconds[0], "evaluator": self.seconds[1]},
             "files": files,
+            "journal": None if self.journal is None else str(self.journal),
             "plan": json.loads(self.plan.to_json()),
         }
         return json.dumps(content, indent=2) + "\n"

@@ -112,7 +112,8 @@ def test_a_run_that_breaks_off_leaves_everything_as_it_was(job, number, error, r
         job.run(Interrupted(number, error))
     assert contents(job.folder) == before
     if raised is EvaluatorError:
-        assert str(caught.value).startswith("Interrupted.eval_model('")
+        assert str(caught.value).startswith("trial " if number > 1 else "Interrupted.eval_model('")
+        assert "Interrupted.eval_model('" in str(caught.value)
         assert str(caught.value).endswith("raised RuntimeError: no more")
         assert ("_fake_quant_model.prototxt" in str(caught.value)) == (number > 1)
 

@@ -131,7 +131,12 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
     counts = {kind: sum(layer.precision is kind for layer in result.layers) for kind in Precision}
     layers = f"{counts[Precision.NUQ]} NUQ, {counts[Precision.INT8]} int8, {counts[Precision.FLOAT]} float"
     total, evaluator = result.seconds
-    ended = {"complete": "the search is complete", "max_evaluations": "no more were allowed", "timeout": "time is up"}
+    ended = {
+        "complete": "the search is complete",
+        "max_evaluations": "no more were allowed",
+        "timeout": "time is up",
+        "no_improvement": "nothing better was found for long",
+    }
     calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
     return [
         ("layers with weights", f"{len(result.layers)} ({layers})"),

@@ -82,7 +82,7 @@ def test_version(run):
 def test_auto(run, subset, tmp_path):
     ended = auto(run, subset, tmp_path, "--report", tmp_path / "deep" / "report.json")
     assert (ended.code, ended.err) == (0, "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", *FILES]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["deep", *FILES, "model_trials.sqlite"])
     report = json.loads((tmp_path / "deep" / "report.json").read_text())
     assert [layer["name"] for layer in report["layers"]] == ["conv1", "conv2", "ip1", "ip2"]
     assert report["original_metric"] - report["metric"] <= 0.01
@@ -136,7 +136,7 @@ def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
     )
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith("error: no plan with a quantized layer satisfies the evaluator: ")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["m_trials.sqlite"]
 
 
 WRONG_USAGE = [
@@ -297,7 +297,7 @@ def test_an_interrupt_is_exit_code_130(tmp_path):
     assert (child.returncode, out) == (130, "")
     assert err.endswith("interrupted; the outputs are as they were\n")
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["m_trials.sqlite"]
 
 
 def on_a_terminal(*arguments, columns=80):

@@ -91,6 +91,8 @@ class Job:
         self.out.mkdir()
 
     def run(self, evaluator: object, **options: Any) -> nuqconv.NuqResult:
+        """Runs the job; without a journal, so that one folder serves several searches, unless ``journal`` is given."""
+        options.setdefault("journal", False)
         return nuqconv.auto_nuq(
             options.pop("model", self.files.model),
             options.pop("weights", self.files.weights),

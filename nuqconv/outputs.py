@@ -1,0 +1,67 @@
+"""The files of a finished search."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from nuqconv.backends.caffe import Style, write_caffe
+from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
+from nuqconv.job import Job
+from nuqconv.quantize.plan import Plan
+from nuqconv.result import OutputFiles
+from nuqconv.staging import move_into_place
+
+__all__ = ["without_deploy", "write_outputs"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def without_deploy(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:
+    """Takes away the files that a weight-only result does not have.
+
+    Returns:
+        The files that are left, and notes that say which of the others an earlier run has left.
+    """
+    left = replace(files, deploy_model=None, deploy_weights=None, scale_offset_record=None)
+    stale = [str(path) for name, path in files.present().items() if name not in left.present() and path.exists()]
+    notes = (
+        (f"these files of an earlier run do not belong to this weight-only result: {', '.join(stale)}",)
+        if stale
+        else ()
+    )
+    for note in notes:
+        _LOG.warning("%s", note)
+    return left, notes
+
+
+def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
+    """Writes all files of a plan, whole or not at all.
+
+    Args:
+        job: What was quantized; its quantizer holds the integers that the plan refers to.
+        plan: The plan.
+        files: Where the files go.
+        staging: A folder on the same file system.
+
+    Raises:
+        OutputError: The files cannot be written; what stood there is as it was.
+    """
+    finished = staging / "finished"
+    finished.mkdir()
+    staged = {name: finished / name for name in files.present()}
+    quantized = job.quantizer.apply(plan)
+    write_caffe(quantized, staged["fake_quant_model"], staged["fake_quant_weights"])
+    texts: dict[str, Callable[[], str]] = {
+        "nuq_layer_record": lambda: nuq_layers_text(plan),
+        "quant_info": lambda: information_text(quantized, job.fold.folded),
+        "scale_offset_record": lambda: record_text(job.quantizer, plan, frozenset(job.config.skip_fusion_layers)),
+    }
+    for name, make in texts.items():
+        if name in staged:
+            staged[name].write_text(make(), encoding="utf-8", newline="\n")
+    if "deploy_model" in staged:
+        write_caffe(quantized, staged["deploy_model"], staged["deploy_weights"], Style.DEPLOY)
+    move_into_place({path: staged[name] for name, path in files.present().items()})

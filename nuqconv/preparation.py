@@ -1,0 +1,106 @@
+"""What has to be known before the search begins: the options of each layer with their integers, sizes and predicted losses.
+
+It is worked out once for a search and kept in its journal, so that a search that goes on later needs no data for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from nuqconv.calibrate import Calibration, Source
+from nuqconv.candidates import Candidates, activation_quants, find_candidates
+from nuqconv.errors import FormatError, NuqconvError
+from nuqconv.job import Job
+from nuqconv.search.space import SearchSpace
+from nuqconv.search.space_json import space_from_object, space_to_object
+
+__all__ = ["Preparation", "prepare"]
+
+_LOG = logging.getLogger(__name__)
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the search is given.
+
+    Attributes:
+        candidates: The search space, and which layers lose nothing in it.
+        source: Where activation ranges came from.
+        notes: What the user should know about it.
+    """
+
+    candidates: Candidates
+    source: Source
+    notes: tuple[str, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.candidates.space
+
+    def digests(self) -> tuple[str, ...]:
+        """Returns the names of the integers that the options refer to, each once."""
+        plans = (option.layer_plan for layer in self.space.layers for option in layer.options)
+        return tuple(dict.fromkeys(plan.weights for plan in plans if plan.weights is not None))
+
+    def to_json(self) -> str:
+        """Returns everything but the integers as JSON; equal preparations give equal text."""
+        content = {
+            "version": _VERSION,
+            "layers": space_to_object(self.space),
+            "lossless": dict(self.candidates.lossless),
+            "calibration": self.source.value,
+            "notes": list(self.notes),
+        }
+        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Preparation:
+        """Reads what `to_json` returned.
+
+        Raises:
+            FormatError: The text is damaged.
+        """
+        try:
+            content: Any = json.loads(text)
+            if content["version"] != _VERSION:
+                raise FormatError(f"the stored preparation has version {content['version']!r:.20}, expected {_VERSION}")
+            lossless, notes = content["lossless"], content["notes"]
+            if not all(type(levels) is int for levels in lossless.values()) or not all(
+                isinstance(note, str) for note in notes
+            ):
+                raise FormatError("the stored preparation is damaged: its notes are no texts or its levels no numbers")
+            space = space_from_object(content["layers"])
+            return cls(Candidates(space, dict(lossless)), Source(content["calibration"]), tuple(notes))
+        except NuqconvError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FormatError(f"the stored preparation is damaged: {type(error).__name__}: {error}") from error
+
+
+def prepare(job: Job, calibration: Calibration) -> Preparation:
+    """Works out the options of every layer.
+
+    Args:
+        job: The model and its configuration.
+        calibration: What was measured on the calibration batches.
+
+    Returns:
+        The preparation.
+
+    Raises:
+        ConfigError: Not one layer can be quantized.
+    """
+    activations = {}
+    if calibration.source is not Source.NONE:
+        activations = activation_quants(
+            job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
+        )
+    candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms)
+    for note in calibration.notes:
+        _LOG.info("preparation: %s", note)
+    return Preparation(candidates, calibration.source, tuple(calibration.notes))
