@@ -9,14 +9,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nuqconv.backends.caffe import write_caffe
 from nuqconv.calibrate import Calibration, Source, calibrate
 from nuqconv.errors import ConfigError
+from nuqconv.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.ir import Array
 from nuqconv.job import Job, TimedEvaluator, read_job
 from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
@@ -26,7 +27,6 @@ from nuqconv.progress import trial_progress
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
-from nuqconv.search.journal import Journal
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.staging import check_targets, staging_folder
 
@@ -50,6 +50,11 @@ def auto_nuq(
     patience: int | None = None,
     journal: str | os.PathLike[str] | bool = True,
     on_mismatch: OnMismatch = "refuse",
+    workers: int | None = None,
+    executor: Executor | Callable[[], Executor] | None = None,
+    parallel: int | None = None,
+    trial_timeout: float | None = None,
+    retries: int = 2,
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -76,6 +81,11 @@ def auto_nuq(
         journal: Where the journal is kept; True is DIR/PREFIX_trials.sqlite, False keeps none.
         on_mismatch: What to do with the journal of another model, configuration, evaluator or other data: ``"refuse"`` it, or ``"restart"``, which
             keeps it as NAME.1 and begins a new one.
+        workers: Evaluate plans in this many processes on this machine; None evaluates them here, one after the other.
+        executor: Evaluate plans there instead: any `concurrent.futures.Executor`, on other machines too, or a function that makes one.
+        parallel: How many plans to evaluate at once; None is as many as there are workers.
+        trial_timeout: Seconds after which an evaluation in a worker is begun anew elsewhere; None for any time.
+        retries: How often a trial is tried again whose worker has died or hung.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -91,6 +101,8 @@ def auto_nuq(
     """
     start = time.monotonic()
     check_budget(max_evaluations, timeout, patience)
+    options = WorkerOptions(workers, executor, parallel, trial_timeout, retries)
+    options.check()
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file))
@@ -106,13 +118,17 @@ def auto_nuq(
         return search_identity(sources, nuq_evaluator, batches, data, {})
 
     with open_journal(place, identity, on_mismatch) as log, staging_folder(files.fake_quant_model) as staging:
-        original = _Original(evaluator, sources, batch_num, log)
+        original = Original(evaluator, sources, batch_num, log)
         preparation = prepared(job, log, lambda: prepare(job, _calibrate(job, original, data, staging)))
-        evaluate = _TrialEvaluator(job, original, files, staging)
-        with trial_progress(show=progress) as on_trial:
+        with (
+            evaluation(job, original, files, staging, options) as evaluate,
+            trial_progress(show=progress) as on_trial,
+        ):
             outcome = run_search(
                 preparation.space,
-                evaluate=evaluate,
+                evaluate=evaluate.evaluate,
+                submit=evaluate.submit,
+                parallel=evaluate.parallel,
                 satisfied=lambda metric: evaluator.checked.satisfied(original.metric, metric),
                 original=original.metric,
                 journal=log,
@@ -138,59 +154,7 @@ def _prefix(save_dir: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-class _Original:
-    """The original model: its metric, and the evaluator that has seen it.
-
-    The metric comes from the journal where it is known. An evaluator may hold others against what it saw first, so it is shown the original
-    before it is asked about anything else, and must then give the same metric again.
-    """
-
-    def __init__(
-        self, evaluator: TimedEvaluator, sources: Mapping[str, Path], batch_num: int, journal: Journal | None
-    ) -> None:
-        self.evaluator = evaluator
-        self.batch_num = batch_num
-        self._sources = sources
-        self._journal = journal
-        self._shown = False
-        known = None if journal is None else journal.original
-        self.metric = self._measured() if known is None else known
-        _LOG.info("original model: metric %.6g", self.metric)
-
-    def show(self) -> TimedEvaluator:
-        """Returns the evaluator after it has seen the original model."""
-        if not self._shown:
-            self._measured()
-        return self.evaluator
-
-    def _measured(self) -> float:
-        metric = self.evaluator.baseline(self._sources["model"], self._sources["weights"], self.batch_num)
-        if self._journal is not None:
-            self._journal.set_original(metric)
-        self._shown = True
-        return metric
-
-
-class _TrialEvaluator:
-    """Writes the fake_quant model of a plan and has it evaluated."""
-
-    def __init__(self, job: Job, original: _Original, files: OutputFiles, staging: Path) -> None:
-        self._job = job
-        self._original = original
-        folder = staging / "trial"
-        folder.mkdir()
-        self._model, self._weights = folder / files.fake_quant_model.name, folder / files.fake_quant_weights.name
-
-    def __call__(self, plan: Plan) -> float:
-        for path in (self._model, self._weights):
-            # A new file each time: the evaluator may still hold the last one open.
-            path.unlink(missing_ok=True)
-        evaluator = self._original.show()
-        write_caffe(self._job.quantizer.apply(plan), self._model, self._weights)
-        return evaluator.measure(self._model, self._weights, self._original.batch_num)
-
-
-def _calibrate(job: Job, original: _Original, data: Iterable[Mapping[str, Array]] | None, staging: Path) -> Calibration:
+def _calibrate(job: Job, original: Original, data: Iterable[Mapping[str, Array]] | None, staging: Path) -> Calibration:
     evaluator = original.show()
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
     folder = staging / "calibration"
