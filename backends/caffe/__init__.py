@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from nuqconv.backends.caffe.emit import Style, emit
-from nuqconv.backends.caffe.writer import save_caffe, write_caffe
+from nuqconv.backends.caffe.writer import CaffeWriter, save_caffe, write_caffe
 
-__all__ = ["Style", "emit", "save_caffe", "write_caffe"]
+__all__ = ["CaffeWriter", "Style", "emit", "save_caffe", "write_caffe"]

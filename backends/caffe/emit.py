@@ -14,7 +14,7 @@ from nuqconv.frontends.caffe.schema import LayerParameter
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Quantize
 
-__all__ = ["Style", "emit"]
+__all__ = ["Style", "emit", "emit_node", "input_layers", "refuse", "surroundings"]
 
 ROUNDER = 1.5 * 2**23
 """Adding and subtracting it rounds a float32 below 2^22 to an integer, half to even."""
@@ -44,16 +44,46 @@ def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
     Raises:
         UnsupportedError: Nodes did not come from Caffe and have no Caffe form; all are named.
     """
-    layers = [_input_layer(graph, number) for number in range(len(graph.inputs))]
+    layers = input_layers(graph)
     problems: list[str] = []
     for node in graph.nodes:
         try:
-            layers += _EMITTERS.get(type(node.op), _from_source)(graph, node, style)
+            layers += emit_node(graph, node, style)
         except UnsupportedError as error:
             problems.append(str(error))
+    refuse(graph, problems)
+    return layers
+
+
+def refuse(graph: Graph, problems: list[str]) -> None:
+    """Raises UnsupportedError that lists the nodes without a Caffe form, if there are any."""
     if problems:
         raise UnsupportedError(f"network '{graph.name}' cannot be written as a Caffe model", problems)
-    return layers
+
+
+def input_layers(graph: Graph) -> list[OutputLayer]:
+    """Returns the Input layers of a graph."""
+    return [_input_layer(graph, number) for number in range(len(graph.inputs))]
+
+
+def emit_node(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
+    """Returns the layers of one node, which depend on the node, its parameters and its `surroundings` only.
+
+    Raises:
+        UnsupportedError: The node did not come from Caffe and has no Caffe form.
+    """
+    return _EMITTERS.get(type(node.op), _from_source)(graph, node, style)
+
+
+def surroundings(graph: Graph, node: Node) -> tuple[object, ...]:
+    """Returns what else of the graph the layers of a node depend on: blob names, and the layer that a quantization belongs to."""
+    served: tuple[object, ...] = ()
+    if isinstance(node.op, Quantize):
+        served = tuple(reader.name for reader in graph.consumers[node.outputs[0]][:1])
+    elif isinstance(node.op, Dequantize):
+        producer = graph.producer.get(node.inputs[0])
+        served = () if producer is None else (producer.name, type(producer.op))
+    return (*_names(graph, node.inputs), *_names(graph, node.outputs), *served)
 
 
 def _input_layer(graph: Graph, number: int) -> OutputLayer:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 
-from nuqconv.backends.caffe.emit import Style, emit
+from nuqconv.backends.caffe.emit import Style, emit_node, input_layers, refuse, surroundings
 from nuqconv.backends.caffe.layer import OutputLayer
-from nuqconv.errors import OutputError
+from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.frontends.caffe.schema import NetParameter
-from nuqconv.ir import Graph
+from nuqconv.ir import Array, Graph, Node
 from nuqconv.staging import move_into_place, staging_folder
 
-__all__ = ["definition_text", "save_caffe", "weights_bytes", "write_caffe"]
+__all__ = ["CaffeWriter", "save_caffe", "write_caffe"]
 
 _LIMIT = 2**31 - 1
 
@@ -43,30 +44,94 @@ def write_caffe(
         UnsupportedError: A node has no Caffe form.
         OutputError: A file cannot be written, or the weights exceed protobuf's 2 GiB.
     """
-    layers = emit(graph, style)
-    data = weights_bytes(graph.name, layers)
-    try:
-        Path(model_file).write_text(definition_text(graph.name, layers), encoding="utf-8", newline="\n")
-        Path(weights_file).write_bytes(data)
-    except OSError as error:
-        raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error
+    CaffeWriter().write(graph, model_file, weights_file, style)
 
 
-def definition_text(name: str, layers: list[OutputLayer]) -> str:
-    """Returns the text of the .prototxt."""
-    header = text_format.MessageToString(NetParameter(name=name))
-    return header + "".join(layer.entry() for layer in layers)
+@dataclass(frozen=True)
+class _Piece:
+    """What a layer, or the layers of a node, are in the files.
 
-
-def weights_bytes(name: str, layers: list[OutputLayer]) -> bytes:
-    """Returns the bytes of the .caffemodel.
-
-    Raises:
-        OutputError: They exceed protobuf's 2 GiB.
+    Attributes:
+        text: Entries of the .prototxt.
+        record: Fields of the .caffemodel's NetParameter.
     """
-    net: Any = NetParameter(name=name)
-    for layer in layers:
-        net.layer.append(layer.record())
-    if net.ByteSize() > _LIMIT:
-        raise OutputError(f"network '{name}': its weights exceed the 2 GiB that a .caffemodel can hold")
-    return bytes(net.SerializeToString(deterministic=True))
+
+    text: str
+    record: bytes
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The piece of a node, with all that it was made of."""
+
+    node: Node
+    around: tuple[object, ...]
+    arrays: tuple[Array, ...]
+    piece: _Piece
+
+    def fits(self, node: Node, around: tuple[object, ...], arrays: tuple[Array, ...]) -> bool:
+        """Whether the piece is that of another node as well; parameters count as equal only if they are the same arrays."""
+        mine = self.node
+        return (
+            node.origin is mine.origin
+            and node == mine
+            and around == self.around
+            and len(arrays) == len(self.arrays)
+            and all(one is other for one, other in zip(arrays, self.arrays, strict=True))
+        )
+
+
+class CaffeWriter:
+    """Writes one graph after another, and makes only those layers anew that differ from the last graph's.
+
+    Meant for the trials of a search, whose graphs share most parameter arrays. What is written is the same, to the byte, as `write_caffe`
+    writes. Parameters must not be changed in place. It keeps the serialized layers of the last graph, as much memory as the .caffemodel
+    takes, and may be used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Style, str], _Kept] = {}
+        self._lock = threading.Lock()
+
+    def write(
+        self, graph: Graph, model_file: str | Path, weights_file: str | Path, style: Style = Style.FAKE_QUANT
+    ) -> None:
+        """Writes a graph; see `write_caffe`."""
+        with self._lock:
+            pieces = self._pieces(graph, style)
+        if sum(len(piece.record) for piece in pieces) > _LIMIT:
+            raise OutputError(f"network '{graph.name}': its weights exceed the 2 GiB that a .caffemodel can hold")
+        text = "".join(piece.text for piece in pieces)
+        try:
+            Path(model_file).write_text(text, encoding="utf-8", newline="\n")
+            with Path(weights_file).open("wb") as file:
+                file.writelines(piece.record for piece in pieces)
+        except OSError as error:
+            raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error
+
+    def _pieces(self, graph: Graph, style: Style) -> list[_Piece]:
+        header = NetParameter(name=graph.name)
+        pieces = [_Piece(text_format.MessageToString(header), header.SerializeToString(deterministic=True))]
+        pieces += [_piece([layer]) for layer in input_layers(graph)]
+        kept: dict[tuple[Style, str], _Kept] = {}
+        problems: list[str] = []
+        for node in graph.nodes:
+            around, arrays = surroundings(graph, node), tuple(graph.params[name] for name in node.params)
+            found = self._kept.get((style, node.name))
+            if found is None or not found.fits(node, around, arrays):
+                try:
+                    found = _Kept(node, around, arrays, _piece(emit_node(graph, node, style)))
+                except UnsupportedError as error:
+                    problems.append(str(error))
+                    continue
+            kept[style, node.name] = found
+            pieces.append(found.piece)
+        refuse(graph, problems)
+        self._kept = kept
+        return pieces
+
+
+def _piece(layers: list[OutputLayer]) -> _Piece:
+    # The layers of a NetParameter are its last field, so the messages of one layer each, one after another, are the whole.
+    records = [NetParameter(layer=[layer.record()]).SerializeToString(deterministic=True) for layer in layers]
+    return _Piece("".join(layer.entry() for layer in layers), b"".join(records))
