@@ -88,7 +88,7 @@ def test_a_saved_model_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="no space left"):
         save_caffe(fold_affine(graph).graph, model, weights)
     monkeypatch.undo()
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OutputError, match="no space left"):
         save_caffe(fold_affine(graph).graph, model, weights)
     assert (model.read_bytes(), weights.read_bytes()) == before
