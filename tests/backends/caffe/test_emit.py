@@ -81,7 +81,7 @@ def test_a_saved_model_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     save_caffe(graph, model, weights)
     before = model.read_bytes(), weights.read_bytes()
 
-    def full(*arguments):
+    def full(*arguments, **options):
         raise OutputError("no space left")
 
     monkeypatch.setattr(writer, "emit_node", full)
