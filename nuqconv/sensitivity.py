@@ -40,10 +40,9 @@ from nuqconv.ir.ops import (
 )
 from nuqconv.search.space import SearchSpace
 
-__all__ = ["DEFAULT_SAMPLES", "Responses", "measure_responses", "network_losses", "watched_values"]
+__all__ = ["Responses", "default_samples", "measure_responses", "network_losses", "watched_values"]
 
-DEFAULT_SAMPLES = 8
-"""Samples that are run for each layer."""
+_RUNS, _SAMPLES = 256, (2, 8)
 
 # What is left of a difference behind these depends on how sure the network was, or on a threshold.
 _DECIDING: tuple[type[Op], ...] = (ArgMax, Sigmoid, Softmax)
@@ -107,6 +106,11 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
     return tuple(dict.fromkeys(front for name in wanted for front in found[name]))
 
 
+def default_samples(layers: int) -> int:
+    """Returns how many samples are run for each of so many layers: at least 2, at most 8, and 256 runs of one sample in all in between."""
+    return min(max(_RUNS // max(layers, 1), _SAMPLES[0]), _SAMPLES[1])
+
+
 def measure_responses(
     graph: Graph,
     perturbed: Mapping[str, Array],
@@ -114,24 +118,24 @@ def measure_responses(
     *,
     outputs: Sequence[str] | None = None,
     features: bool = True,
-    samples: int = DEFAULT_SAMPLES,
+    samples: int | None = None,
     threads: int | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Responses:
     """Measures what each layer's perturbed weights do to the outputs while all other layers stay as they are.
 
     One session is made; each layer's weights are exchanged for the runs of that layer. The runs are as many as there are layers times
-    batches, and one more for each batch. Held in memory are the perturbed weights that the caller holds anyway, the samples and the outputs of
-    the samples.
+    batches, and one more for each batch. Held in memory are the float weights, one layer's perturbed ones, the samples and their outputs.
 
     Args:
         graph: The float graph.
-        perturbed: For each layer its weights after quantization, float32 in the shape of the float ones.
+        perturbed: For each layer its weights after quantization, float32 in the shape of the float ones. Each is asked for once, so a mapping may
+            make them when it is asked.
         batches: Inputs by name; as many are taken as make up ``samples``, or all if there are fewer. Where layers fix the batch size, whole
             batches are taken.
         outputs: The values that the user judges by, by default the network's outputs; those that are compared are their `watched_values`.
         features: Whether outputs of few entries are looked at together with the features that they are made of.
-        samples: Number of samples to run, at least 1.
+        samples: Number of samples to run, at least 1; by default `default_samples`.
         threads: Number of threads, or None for onnxruntime's choice.
         on_layer: Called after each layer with the number of layers done and their total.
 
@@ -147,7 +151,7 @@ def measure_responses(
     unknown = [name for name in perturbed if name not in graph.node or not graph.node[name].params]
     if unknown:
         raise ModelError(f"network '{graph.name}' has no layers with weights {', '.join(map(repr, unknown))}")
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise CalibrationError(f"samples must be at least 1, found {samples}")
     reached = _behind(graph, perturbed)
     values = tuple(value for value in watched_values(graph, outputs) if value in reached)
@@ -158,7 +162,7 @@ def measure_responses(
         return Responses({}, unmeasured, values, 0)
     compared = tuple(dict.fromkeys(name for value in values for name in (value, *made_of[value])))
     runs = _Runs(graph, [graph.node[name].params[0] for name in layers], compared, threads)
-    count = runs.load(batches, samples)
+    count = runs.load(batches, default_samples(len(layers)) if samples is None else samples)
     divergences: dict[str, float] = {}
     for done, name in enumerate(layers, 1):
         errors = runs.errors({graph.node[name].params[0]: perturbed[name]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,13 @@ from nuqconv.ir.ops import (
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.search import LayerSpace, Option, SearchSpace
-from nuqconv.sensitivity import Responses, measure_responses, network_losses, watched_values
+from nuqconv.sensitivity import (
+    Responses,
+    default_samples,
+    measure_responses,
+    network_losses,
+    watched_values,
+)
 from tests.support.nets import conv_net
 
 RNG = np.random.default_rng(8)
@@ -239,6 +246,33 @@ def test_only_so_many_samples_are_taken():
     assert asked == [0, 3]
     assert found.divergences == pytest.approx(measure_responses(graph, other, [{"x": x[:4]}], samples=4).divergences)
     assert measure_responses(graph, other, batches(), samples=100).samples == 9
+
+
+@pytest.mark.parametrize(
+    ("layers", "samples"), [(0, 8), (1, 8), (32, 8), (33, 7), (64, 4), (128, 2), (129, 2), (1000, 2)]
+)
+def test_fewer_samples_for_more_layers(layers, samples):
+    assert default_samples(layers) == samples
+
+
+def test_perturbed_weights_are_asked_for_one_by_one():
+    graph, asked = chain(), []
+    whole = perturbed(graph)
+
+    class Lazy(Mapping):
+        def __getitem__(self, name):
+            asked.append(name)
+            return whole[name]
+
+        def __iter__(self):
+            return iter(whole)
+
+        def __len__(self):
+            return len(whole)
+
+    found = measure_responses(graph, Lazy(), [{"x": floats(4, 3)}], on_layer=lambda *_: asked.append("done"))
+    assert asked == ["a", "done", "b", "done"]
+    assert list(found.divergences) == ["a", "b"]
 
 
 def test_a_fixed_batch_size_takes_whole_batches():
