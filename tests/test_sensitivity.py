@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nuqconv.backends.caffe.runtime import Net
 from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.frontends.caffe import load_graph
@@ -37,6 +39,7 @@ from nuqconv.sensitivity import (
 )
 from tests.support.nets import conv_net
 
+LENET = Path(__file__).parents[1] / "examples" / "lenet"
 RNG = np.random.default_rng(8)
 
 
@@ -107,6 +110,26 @@ def test_a_real_kind_of_network_against_a_session_for_each_layer(tmp_path):
         new = OnnxSession(changed, outputs=["fc"]).run({"data": x})
         errors = [energy(new[value] - array) / energy(array) for value, array in own.items()]
         assert found.divergences[name] == pytest.approx(np.mean(errors), rel=1e-3), name
+
+
+def test_lenet_against_real_caffe(caffe_python):
+    files = (LENET / "deploy.prototxt", LENET / "lenet.caffemodel")
+    graph = load_graph(*files)
+    with np.load(LENET / "calibration.npz") as data:
+        x = (data["data"][:6] * data["scale"]).astype(np.float32)
+    layers = ("conv1", "conv2", "ip1", "ip2")
+    other = perturbed(graph, *layers)
+    found = measure_responses(graph, other, [{"data": x}])
+    assert found.outputs == ("ip2",)
+    with Net(*files, python=caffe_python) as net:
+        own = net.run({"data": x}, ["ip1", "ip2"])
+        for name in layers:
+            net.params[name][0].data = other[name]
+            new = net.run({"data": x}, ["ip1", "ip2"])
+            net.params[name][0].data = graph.params[graph.node[name].params[0]]
+            errors = {blob: energy(new[blob] - own[blob]) / energy(own[blob]) for blob in own}
+            wanted = errors["ip2"] if name == "ip2" else (errors["ip1"] + errors["ip2"]) / 2
+            assert found.divergences[name] == pytest.approx(wanted, rel=1e-4), name
 
 
 def two_heads():
