@@ -23,7 +23,7 @@ from nuqconv.job import Job, TimedEvaluator, read_job
 from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
 from nuqconv.outputs import without_deploy, write_outputs
 from nuqconv.preparation import Preparation, prepare
-from nuqconv.progress import trial_progress
+from nuqconv.progress import job_progress
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
@@ -117,13 +117,16 @@ def auto_nuq(
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
         return search_identity(sources, nuq_evaluator, batches, data, {})
 
-    with open_journal(place, identity, on_mismatch) as log, staging_folder(files.fake_quant_model) as staging:
+    with (
+        open_journal(place, identity, on_mismatch) as log,
+        staging_folder(files.fake_quant_model) as staging,
+        job_progress(show=progress) as shown,
+    ):
         original = Original(evaluator, sources, batch_num, log)
-        preparation = prepared(job, log, lambda: prepare(job, _calibrate(job, original, data, staging)))
-        with (
-            evaluation(job, original, files, staging, options) as evaluate,
-            trial_progress(show=progress) as on_trial,
-        ):
+        preparation = prepared(
+            job, log, lambda: prepare(job, _calibrate(job, original, data, staging), on_step=shown.on_step)
+        )
+        with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
                 preparation.space,
                 evaluate=evaluate.evaluate,
@@ -135,7 +138,7 @@ def auto_nuq(
                 max_evaluations=max_evaluations,
                 timeout=timeout,
                 patience=patience,
-                on_trial=on_trial,
+                on_trial=shown.on_trial,
             )
         notes: tuple[str, ...] = preparation.notes
         if preparation.source is Source.NONE:

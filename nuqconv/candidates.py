@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,10 +60,12 @@ class Candidates:
     Attributes:
         space: The options of each layer.
         lossless: NUQ layers for which a codebook loses nothing, with the number of levels that their weights have.
+        distortions: For each layer with weights, the part of its strongest option's loss that the weights cause.
     """
 
     space: SearchSpace
     lossless: Mapping[str, int]
+    distortions: Mapping[str, float] = field(default_factory=dict)
 
 
 def activation_quants(
@@ -127,6 +129,7 @@ def find_candidates(
     """
     layers: list[LayerSpace] = []
     lossless: dict[str, int] = {}
+    distortions: dict[str, float] = {}
     noise_of: dict[tuple[str, ActivationQuant], float] = {}
     for request in requests:
         node = quantizer.graph.node[request.name]
@@ -140,6 +143,7 @@ def find_candidates(
         if node.params:
             space, levels = _weighted(quantizer, node, request, activation, noise)
             layers.append(space)
+            distortions[request.name] = space.options[-1].loss - noise
             if levels is not None:
                 lossless[request.name] = levels
         elif activation is not None:
@@ -147,7 +151,7 @@ def find_candidates(
             layers.append(LayerSpace(request.name, (option,), 0))
     if not layers:
         raise ConfigError("the configuration quantizes no layer that can be quantized; enable at least one")
-    return Candidates(SearchSpace(tuple(layers)), lossless)
+    return Candidates(SearchSpace(tuple(layers)), lossless, distortions)
 
 
 def _weighted(

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nuqconv.calibrate import Calibration, Source
 from nuqconv.candidates import Candidates, activation_quants, find_candidates
-from nuqconv.errors import FormatError, NuqconvError
+from nuqconv.errors import CalibrationError, FormatError, NuqconvError, UnsupportedError
 from nuqconv.job import Job
+from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
+from nuqconv.sensitivity import measure_responses, network_losses
 
-__all__ = ["Preparation", "prepare"]
+__all__ = ["OnStep", "Preparation", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
+
+OnStep = Callable[[str, int, int], None]
+"""Told what is being done, how many layers are done and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +91,17 @@ class Preparation:
             raise FormatError(f"the stored preparation is damaged: {type(error).__name__}: {error}") from error
 
 
-def prepare(job: Job, calibration: Calibration) -> Preparation:
+def prepare(
+    job: Job, calibration: Calibration, *, measured_loss: bool = True, on_step: OnStep | None = None
+) -> Preparation:
     """Works out the options of every layer.
 
     Args:
         job: The model and its configuration.
-        calibration: What was measured on the calibration batches.
+        calibration: What was measured on the calibration batches, and the first of them.
+        measured_loss: Whether predicted losses are those at the network's outputs, measured on the calibration batches (decision D25); else, and
+            without batches, they are those at each layer's own output.
+        on_step: Called as the work goes on.
 
     Returns:
         The preparation.
@@ -101,6 +115,36 @@ def prepare(job: Job, calibration: Calibration) -> Preparation:
             job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
         )
     candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms)
-    for note in calibration.notes:
-        _LOG.info("preparation: %s", note)
+    if measured_loss and calibration.batches:
+        candidates = _at_the_outputs(job, candidates, calibration, on_step)
     return Preparation(candidates, calibration.source, tuple(calibration.notes))
+
+
+def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, on_step: OnStep | None) -> Candidates:
+    """Measures what each layer's strongest option does to the outputs, and scales the losses of the layers by it."""
+    perturbed = {}
+    for layer in candidates.space.layers:
+        if layer.name in candidates.distortions:
+            integers = job.quantizer.layer_integers(layer.name, layer.options[-1].layer_plan)
+            perturbed[layer.name] = _as_floats(job, layer.name, integers)
+
+    def on_layer(done: int, total: int) -> None:
+        if on_step is not None:
+            on_step("predicting losses", done, total)
+
+    try:
+        found = measure_responses(job.graph, perturbed, calibration.batches, on_layer=on_layer)
+    except (CalibrationError, UnsupportedError) as error:
+        _LOG.warning("predicted losses are those at each layer's own output, which may cost evaluations: %s", error)
+        return candidates
+    for name, reason in found.unmeasured.items():
+        _LOG.info("layer %r: its effect on the outputs was not measured: %s", name, reason)
+    return replace(candidates, space=network_losses(candidates.space, found, candidates.distortions))
+
+
+def _as_floats(job: Job, name: str, integers: QuantizedWeights) -> NDArray[np.float32]:
+    shape = [1] * integers.weights.ndim
+    if integers.scales.size > 1:
+        shape[getattr(job.graph.node[name].op, "weight_output_axis", 0)] = -1
+    found: NDArray[np.float32] = integers.weights.astype(np.float32) * integers.scales.reshape(shape)
+    return found
