@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nuqconv.calibrate import Calibration, Source
 from nuqconv.candidates import Candidates, activation_quants, find_candidates
 from nuqconv.errors import CalibrationError, FormatError, NuqconvError, UnsupportedError
+from nuqconv.ir import Array
 from nuqconv.job import Job
-from nuqconv.quantize.integers import QuantizedWeights
+from nuqconv.quantize.plan import LayerPlan
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
 from nuqconv.sensitivity import measure_responses, network_losses
@@ -122,18 +122,18 @@ def prepare(
 
 def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, on_step: OnStep | None) -> Candidates:
     """Measures what each layer's strongest option does to the outputs, and scales the losses of the layers by it."""
-    perturbed = {}
-    for layer in candidates.space.layers:
-        if layer.name in candidates.distortions:
-            integers = job.quantizer.layer_integers(layer.name, layer.options[-1].layer_plan)
-            perturbed[layer.name] = _as_floats(job, layer.name, integers)
+    strongest = {
+        layer.name: layer.options[-1].layer_plan
+        for layer in candidates.space.layers
+        if layer.name in candidates.distortions
+    }
 
     def on_layer(done: int, total: int) -> None:
         if on_step is not None:
             on_step("predicting losses", done, total)
 
     try:
-        found = measure_responses(job.graph, perturbed, calibration.batches, on_layer=on_layer)
+        found = measure_responses(job.graph, _Perturbed(job, strongest), calibration.batches, on_layer=on_layer)
     except (CalibrationError, UnsupportedError) as error:
         _LOG.warning("predicted losses are those at each layer's own output, which may cost evaluations: %s", error)
         return candidates
@@ -142,9 +142,21 @@ def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, 
     return replace(candidates, space=network_losses(candidates.space, found, candidates.distortions))
 
 
-def _as_floats(job: Job, name: str, integers: QuantizedWeights) -> NDArray[np.float32]:
-    shape = [1] * integers.weights.ndim
-    if integers.scales.size > 1:
-        shape[getattr(job.graph.node[name].op, "weight_output_axis", 0)] = -1
-    found: NDArray[np.float32] = integers.weights.astype(np.float32) * integers.scales.reshape(shape)
-    return found
+class _Perturbed(Mapping[str, Array]):
+    """The weights that layers have in their plans, as floats, made when they are asked for: all at once would be as large as the model."""
+
+    def __init__(self, job: Job, plans: Mapping[str, LayerPlan]) -> None:
+        self._job, self._plans = job, plans
+
+    def __getitem__(self, name: str) -> Array:
+        integers = self._job.quantizer.layer_integers(name, self._plans[name])
+        shape = [1] * integers.weights.ndim
+        if integers.scales.size > 1:
+            shape[getattr(self._job.graph.node[name].op, "weight_output_axis", 0)] = -1
+        return integers.weights.astype(np.float32) * integers.scales.reshape(shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plans)
+
+    def __len__(self) -> int:
+        return len(self._plans)

@@ -24,6 +24,9 @@ from nuqconv.staging import check_targets
 __all__ = ["auto"]
 
 
+_SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations at once"
+
+
 class Runtime(str, Enum):
     """Where the models are evaluated."""
 
@@ -67,18 +70,52 @@ def auto(
     ] = None,
     runtime: Annotated[Runtime, typer.Option(help="Where to evaluate.")] = Runtime.ONNXRUNTIME,
     max_evaluations: Annotated[
-        int, typer.Option(min=1, help="Most quantized models to evaluate.")
+        int, typer.Option(min=1, help="Most quantized models to evaluate.", rich_help_panel=_SEARCH)
     ] = DEFAULT_MAX_EVALUATIONS,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds after which no further model is evaluated.")
+        float | None,
+        typer.Option(min=0, help="Seconds after which no further model is evaluated.", rich_help_panel=_SEARCH),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="End after so many evaluations without a smaller result.", rich_help_panel=_SEARCH),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Journal of the search; by default SAVE_trials.sqlite.", rich_help_panel=_JOURNAL),
+    ] = None,
+    no_journal: Annotated[
+        bool, typer.Option("--no-journal", help="Keep no journal: a stopped search is lost.", rich_help_panel=_JOURNAL)
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="If the journal is of another model, configuration or other data: keep it as NAME.1 and begin anew.",
+            rich_help_panel=_JOURNAL,
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluate in so many processes at once.", rich_help_panel=_WORKERS),
+    ] = None,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds after which an evaluation is begun anew in another process.", rich_help_panel=_WORKERS
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the whole result as JSON to this file.")] = None,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
     Example: nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
+
+    A search that was stopped goes on when the same command is given again; "nuqconv trials show" lists what was tried.
     """
     _check_demand(metric, max_drop, max_error)
+    if journal is not None and no_journal:
+        raise ConfigError("--journal and --no-journal exclude each other")
     if report is not None:
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
@@ -115,6 +152,11 @@ def auto(
             save,
             max_evaluations=max_evaluations,
             timeout=timeout,
+            patience=patience,
+            journal=journal or not no_journal,
+            on_mismatch="restart" if restart else "refuse",
+            workers=workers,
+            trial_timeout=trial_timeout,
         )
     print_result(result, new_console(), metric)
     if report is not None:
