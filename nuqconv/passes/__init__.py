@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from nuqconv.passes.fold import FoldResult, fold_affine
+from nuqconv.passes.stock import collapse_quantize
 
-__all__ = ["FoldResult", "fold_affine"]
+__all__ = ["FoldResult", "collapse_quantize", "fold_affine"]
