@@ -56,6 +56,8 @@ _REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshap
 _WEIGHTED: tuple[type[Op], ...] = (Convolution, Deconvolution, InnerProduct)
 _LEAST = 1e-3
 """Smallest response, as a share of the median."""
+_DUST = 1e-12
+"""Distortions up to this come from the rounding of float32 and say nothing of what a quantization would do."""
 _FEW = 256
 """Outputs with fewer entries for each sample say too little on few samples, so the features that they are made of are looked at as well."""
 
@@ -197,7 +199,7 @@ def network_losses(space: SearchSpace, measured: Responses, distortions: Mapping
     ratios = {
         name: divergence / distortions[name]
         for name, divergence in measured.divergences.items()
-        if divergence > 0 and distortions[name] > 0
+        if divergence > 0 and distortions[name] > _DUST
     }
     if not ratios:
         return space

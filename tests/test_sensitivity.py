@@ -387,6 +387,7 @@ def test_losses_are_those_of_the_layer_times_its_response():
 def test_responses_that_are_missing_or_tiny():
     old = space(
         dead=(0.25, 0.5),
+        dust=(1e-15, 1e-15),
         same=(0.0, 0.0),
         tiny=(0.25, 0.5),
         a=(0.25, 0.5),
@@ -394,13 +395,14 @@ def test_responses_that_are_missing_or_tiny():
         c=(0.25, 0.5),
         behind=(1.0, 2.0),
     )
-    divergences = {"dead": 0.0, "same": 0.0, "tiny": 1e-9, "a": 0.5, "b": 1.0, "c": 1.0}
+    divergences = {"dead": 0.0, "dust": 1e-9, "same": 0.0, "tiny": 1e-9, "a": 0.5, "b": 1.0, "c": 1.0}
     measured = Responses(divergences, {"behind": "it lies behind something"}, ("y",), 8)
-    local = {"dead": 0.5, "same": 0.0, "tiny": 0.5, "a": 0.5, "b": 0.5, "c": 0.25}
+    local = {"dead": 0.5, "dust": 1e-15, "same": 0.0, "tiny": 0.5, "a": 0.5, "b": 0.5, "c": 0.25}
     new = losses(network_losses(old, measured, local))
     # Responses 2e-9, 1, 2 and 4: the median is 1.5.
     assert new["dead"] == [0.375, 0.75]
     assert new["same"] == [0.0, 0.0]
+    assert new["dust"] == pytest.approx([1.5e-15, 1.5e-15])
     assert new["tiny"] == pytest.approx([0.25 * 1.5e-3, 0.5 * 1.5e-3])
     assert new["behind"] == [1.5, 3.0]
     nothing = Responses({}, {"a": "it lies behind something"}, (), 0)
