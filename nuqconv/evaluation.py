@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nuqconv.backends.caffe import write_caffe
+from nuqconv.backends.caffe.writer import CaffeWriter
 from nuqconv.errors import ConfigError
 from nuqconv.job import Job, TimedEvaluator
 from nuqconv.parallel import PlanPool
@@ -118,13 +118,14 @@ def evaluation(
     """
     trials = staging / "trial"
     trials.mkdir()
+    writer = CaffeWriter()
 
     def write(plan: Plan, folder: Path) -> tuple[Path, Path]:
         model, weights = folder / files.fake_quant_model.name, folder / files.fake_quant_weights.name
         for path in (model, weights):
             # A new file each time: the evaluator may still hold the last one open.
             path.unlink(missing_ok=True)
-        write_caffe(job.quantizer.apply(plan), model, weights)
+        writer.write(job.quantizer.apply(plan), model, weights)
         return model, weights
 
     if options.workers is None and options.executor is None:
