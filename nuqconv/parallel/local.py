@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -81,8 +82,10 @@ class _Worker:
         """Return in words how the process ended."""
         if self.process is None:
             return "the worker process ended"
-        self.process.join(_EXIT_SECONDS)
-        code = self.process.exitcode
+        deadline = time.monotonic() + _EXIT_SECONDS
+        # Another thread may have taken the code from the system and be about to note it.
+        while (code := self.process.exitcode) is None and time.monotonic() < deadline:
+            time.sleep(0.005)
         how = "" if code is None else f" with exit code {code}" if code >= 0 else f" by {_signal_name(-code)}"
         return f"worker process {self.process.pid} ended{how}"
 

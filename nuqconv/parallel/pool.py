@@ -8,11 +8,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.parallel.local import LocalWorkers
@@ -121,11 +120,12 @@ class PlanPool(AbstractContextManager["PlanPool"]):
         folder.mkdir()
         model, weights = self._write(plan, folder)
         future: Future[Measured] = Future()
-        dropped: Future[None] = Future()
-        future.add_done_callback(lambda done: dropped.set_result(None) if done.cancelled() else None)
-        job = Job(FilesHere(str(model), str(weights)), self._batch_num)
+        pursuit = _Pursuit(
+            self._workers, Job(FilesHere(str(model), str(weights)), self._batch_num), self._trial_timeout, self._retries
+        )
+        future.add_done_callback(lambda done: pursuit.drop() if done.cancelled() else None)
         thread = threading.Thread(
-            target=self._pursue, args=(job, folder, future, dropped), name=f"nuqconv-plan-{self._number}", daemon=True
+            target=self._pursue, args=(pursuit, folder, future), name=f"nuqconv-plan-{self._number}", daemon=True
         )
         self._running[future] = thread
         thread.start()
@@ -147,12 +147,12 @@ class PlanPool(AbstractContextManager["PlanPool"]):
     ) -> None:
         self.close()
 
-    def _pursue(self, job: Job, folder: Path, future: Future[Measured], dropped: Future[None]) -> None:
+    def _pursue(self, pursuit: _Pursuit, folder: Path, future: Future[Measured]) -> None:
         """See a trial through to its result; runs in a thread of its own."""
         measured: Measured | None = None
         failure: BaseException | None = None
         try:
-            measured = _Pursuit(self._workers, job, dropped, self._trial_timeout, self._retries).result()
+            measured = pursuit.result()
         except BaseException as error:  # noqa: BLE001  (handed on to the thread that waits)
             failure = error
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,17 +167,22 @@ class PlanPool(AbstractContextManager["PlanPool"]):
 class _Pursuit:
     """The tries at one trial."""
 
-    def __init__(
-        self, workers: Workers, job: Job, dropped: Future[None], trial_timeout: float | None, retries: int
-    ) -> None:
+    def __init__(self, workers: Workers, job: Job, trial_timeout: float | None, retries: int) -> None:
         self._workers = workers
         self._job = job
-        self._dropped = dropped
         self._trial_timeout = trial_timeout
         self._retries = retries
         self._attempts: list[Attempt] = []
         self._losses: list[str] = []
         self._deadline = 0.0
+        self._dropped = False
+        # Not concurrent.futures.wait: that does not see a future that was cancelled before it ran.
+        self._news = threading.Event()
+
+    def drop(self) -> None:
+        """Give up: `result` ends what runs and raises."""
+        self._dropped = True
+        self._news.set()
 
     def result(self) -> Measured:
         """Return what the first try that has an answer gives.
@@ -189,30 +194,32 @@ class _Pursuit:
             self._begin()
             while True:
                 self._wait()
+                if self._dropped:
+                    raise _DroppedError
                 finished = next((attempt for attempt in self._attempts if attempt.future.done()), None)
-                if finished is None:
+                if finished is not None:
+                    self._attempts.remove(finished)
+                    measured = self._judge(finished)
+                    if measured is not None:
+                        return measured
+                elif self._trial_timeout is not None and time.monotonic() >= self._deadline:
                     self._time_out()
-                    continue
-                self._attempts.remove(finished)
-                measured = self._judge(finished)
-                if measured is not None:
-                    return measured
         finally:
             for attempt in self._attempts:
                 attempt.drop()
 
     def _begin(self, *, whole: bool = False) -> None:
-        self._attempts.append(self._workers.begin(self._job, whole=whole))
+        attempt = self._workers.begin(self._job, whole=whole)
+        self._attempts.append(attempt)
+        attempt.future.add_done_callback(lambda _: self._news.set())
         if self._trial_timeout is not None:
             self._deadline = time.monotonic() + self._trial_timeout
 
     def _wait(self) -> None:
-        """Wait for an answer or the end of the time."""
-        left = None if self._trial_timeout is None else max(0.0, self._deadline - time.monotonic())
-        futures: list[Future[Any]] = [self._dropped, *(attempt.future for attempt in self._attempts)]
-        wait(futures, left, FIRST_COMPLETED)
-        if self._dropped.done():
-            raise _DroppedError
+        """Wait until a try has ended, the time is over or nobody waits any more."""
+        if not any(attempt.future.done() for attempt in self._attempts):
+            self._news.wait(None if self._trial_timeout is None else max(0.0, self._deadline - time.monotonic()))
+        self._news.clear()
 
     def _time_out(self) -> None:
         if self._attempts and self._attempts[-1].time_out():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -103,6 +104,8 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         self._runs: dict[Plan, _Run] = {}
         self._queue: deque[tuple[Proposal, _Run, bool]] = deque()
         self._running: dict[Future[Measured], _Run] = {}
+        # Not concurrent.futures.wait: that does not see a future that was cancelled before it ran.
+        self._news = threading.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -127,6 +130,7 @@ class Outstanding(AbstractContextManager["Outstanding"]):
             run = _Run(self.begun + 1, plan, proposal, self._begin(plan))
             self._runs[plan] = run
             self._running[run.future] = run
+            run.future.add_done_callback(lambda _: self._news.set())
         self._queue.append((proposal, run, new))
 
     def next(self) -> Settled:
@@ -138,7 +142,7 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         proposal, run, new = self._queue.popleft()
         self._settle_finished()
         while run.trial is None and run.error is None:
-            wait(self._running, return_when=FIRST_COMPLETED)
+            self._news.wait()
             self._settle_finished()
         if run.trial is None:
             raise _named(run)
@@ -165,6 +169,7 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         return future
 
     def _settle_finished(self) -> None:
+        self._news.clear()
         finished = [run for run in self._running.values() if run.future.done()]
         for run in finished:
             del self._running[run.future]

@@ -430,6 +430,14 @@ def test_metrics_that_are_no_numbers_and_cancelled_futures_name_the_trial():
         search(evaluator, cancelled)
 
 
+def test_a_future_that_is_cancelled_while_it_is_waited_for_ends_the_search():
+    evaluator = simulated()
+    desk = Desk(evaluator)
+    threading.Timer(0.05, lambda: desk.futures[0].cancel()).start()
+    with pytest.raises(EvaluatorError, match=r"trial 1 .* cancelled"):
+        search(evaluator, desk.submit)
+
+
 def test_a_judge_that_fails_is_heard_when_it_is_the_trials_turn():
     evaluator = simulated()
 

@@ -154,3 +154,10 @@ class Counted(Evaluator):
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.notes.take(f"loaded-by-{os.getpid()}")
+
+
+class Unloadable(Evaluator):
+    """Needs what the worker does not have."""
+
+    def __setstate__(self, state):
+        raise ImportError("no module named 'theirs'")
