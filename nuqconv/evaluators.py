@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nuqconv.backends.caffe.runtime.net import Net
-from nuqconv.backends.caffe.runtime.process import CaffeProcess
-from nuqconv.backends.onnx.batch import rebatch
-from nuqconv.backends.onnx.runtime import OnnxSession
 from nuqconv.errors import EvaluatorError
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.identity import contents_digest
 from nuqconv.ir import Array
+from nuqconv.kept_net import KeptNet
+from nuqconv.kept_session import SessionCache
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
 from nuqconv.search.metrics import output_error, topk
 
@@ -49,7 +49,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         evaluate_batch_num: Number of batches that one evaluation runs: all.
 
     ``"output_error"`` is the relative L2 error of the outputs against those of the first model evaluated, the original; of several outputs
-    the one with the largest error counts.
+    the one with the largest error counts. That reference goes with the evaluator when it is pickled.
+
+    It can be pickled (what it has running stays behind) if ``metric`` and ``satisfied`` can, and may be used from several threads.
     """
 
     def __init__(
@@ -93,6 +95,30 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         )
         self.evaluate_batch_num = -(-self.samples // batch_size)
         self._reference: dict[int, dict[str, Array]] = {}
+        self._start()
+
+    # An attribute in the base, which users set; here the data are known, and nothing is to be set.
+    @property
+    def data_version(self) -> str:  # type: ignore[override]
+        """SHA-256 of all that a metric depends on besides the model: data, labels, metric, outputs, batch size; not of the demand.
+
+        Of a function its code, defaults and what it encloses count, not what it calls.
+        """
+        outputs = None if self.outputs is None else list(self.outputs)
+        return contents_digest([self.inputs, self.labels, self.metric, outputs, self.batch_size])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in self._running}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    _running: frozenset[str] = frozenset({"_lock"})
+    """Names of the attributes that `_start` makes and that are not pickled."""
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
 
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
         """Runs the first ``batch_num`` batches and returns the metric."""
@@ -101,7 +127,10 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         seen = min(self.samples, batch_num * self.batch_size)
         if self.metric == "output_error":
             # The search evaluates the original first; its outputs are what all others are held against.
-            reference = self._reference.setdefault(batch_num, {name: np.array(array) for name, array in found.items()})
+            with self._lock:
+                reference = self._reference.setdefault(
+                    batch_num, {name: np.array(value) for name, value in found.items()}
+                )
             return max(output_error(array, reference[name]) for name, array in found.items())
         if isinstance(self.metric, str):
             return _top(self.metric)(_only(found), self.labels[:seen])
@@ -178,38 +207,87 @@ def _only(outputs: Outputs) -> Array:
 
 
 class OnnxRuntimeEvaluator(BatchEvaluator):
-    """Evaluates in onnxruntime, in process; see `BatchEvaluator` for the arguments."""
+    """Evaluates in onnxruntime, in process.
+
+    Args:
+        inputs: See `BatchEvaluator`.
+        threads: Number of threads for each model that runs, or None for onnxruntime's choice. Where a search evaluates several models at
+            once, a share of the cores for each is faster.
+        **options: See `BatchEvaluator`.
+    """
+
+    _running = BatchEvaluator._running | {"_cache"}  # noqa: SLF001
+
+    def __init__(self, inputs: Mapping[str, Array], *, threads: int | None = None, **options: Any) -> None:
+        if threads is not None and threads < 1:
+            raise EvaluatorError(f"threads must be at least 1 or None, found {threads}")
+        self.threads = threads
+        super().__init__(inputs, **options)
+
+    def _start(self) -> None:
+        super()._start()
+        self._cache = SessionCache()
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
-        graph = load_graph(model_file, weights_file)
-        sessions: dict[int, OnnxSession] = {}
+        model = self._cache.load(model_file, weights_file, self.outputs, self.threads)
         for batch in batches:
-            size = len(next(iter(batch.values())))
-            if size not in sessions:
-                sessions[size] = OnnxSession(rebatch(graph, size), outputs=self.outputs)
-            yield sessions[size].run(graph.feeds(batch))
+            yield model.run(batch)
+
+    def close(self) -> None:
+        """Frees the last model."""
+        self._cache.clear()
 
 
 class CaffeEvaluator(BatchEvaluator):
-    """Evaluates in real Caffe, in a child process that lives until `close` or the end of a ``with``.
+    """Evaluates in real Caffe, in child processes that live until `close` or the end of a ``with``: one for each thread that evaluates.
 
-    See `BatchEvaluator` for the arguments.
+    A child keeps its net, and a model that differs from its last one in weights only gets them set in it. See `BatchEvaluator` for the
+    arguments.
     """
 
-    _process: CaffeProcess | None = None
+    _running = BatchEvaluator._running | {"_idle", "_closings"}  # noqa: SLF001
+
+    def _start(self) -> None:
+        super()._start()
+        self._idle: list[KeptNet] = []
+        self._closings = 0
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
-        if self._process is None or not self._process.alive:
-            self._process = CaffeProcess()
-        # The folder of the model is where the module of a calibration model's Python layers lies.
-        with Net(model_file, weights_file, process=self._process, pythonpath=[Path(model_file).parent]) as net:
+        with self._child(model_file) as child:
+            net = child.load(model_file, weights_file)
             for batch in batches:
                 yield net.run(batch, self.outputs)
 
+    @contextmanager
+    def _child(self, model_file: str) -> Iterator[KeptNet]:
+        """Takes an idle child, best one whose net has the same text, or starts one; it is idle again afterwards."""
+        text = Path(model_file).read_bytes() if Path(model_file).is_file() else b""
+        with self._lock:
+            closings = self._closings
+            idle = [child for child in self._idle if child.alive]
+            child = next((one for one in idle if one.text == text), idle[-1] if idle else None)
+            self._idle = [one for one in idle if one is not child]
+        if child is None:
+            child = KeptNet()
+        try:
+            yield child
+        except Exception:
+            child.forget()
+            raise
+        finally:
+            with self._lock:
+                keep = child.alive and closings == self._closings
+                if keep:
+                    self._idle.append(child)
+            if not keep:
+                child.close()
+
     def close(self) -> None:
-        """Ends the child process."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        """Ends the child processes; one that still evaluates ends after that."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._closings += 1
+        for child in idle:
+            child.close()

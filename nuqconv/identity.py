@@ -18,7 +18,7 @@ import numpy as np
 from nuqconv.errors import ConfigError, FormatError
 from nuqconv.ir import Array
 
-__all__ = ["batches_digest", "evaluator_identity", "file_digest", "states_data_version"]
+__all__ = ["batches_digest", "contents_digest", "evaluator_identity", "file_digest", "states_data_version"]
 
 _BLOCK = 1 << 20
 _DEPTH = 6
@@ -45,6 +45,13 @@ def batches_digest(batches: Iterable[Mapping[str, Array]]) -> str:
     found = hashlib.sha256()
     for batch in batches:
         _feed(found, {name: np.asarray(array) for name, array in batch.items()}, _DEPTH)
+    return found.hexdigest()
+
+
+def contents_digest(value: object) -> str:
+    """Returns the SHA-256 of a value: plain values, arrays, mappings, sequences and functions; what is none of these counts by its type."""
+    found = hashlib.sha256()
+    _feed(found, value, _DEPTH)
     return found.hexdigest()
 
 

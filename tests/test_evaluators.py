@@ -1,19 +1,24 @@
 """The ready-made evaluators, in onnxruntime and in real Caffe."""
 
 import os
+import pickle
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nuqconv import CaffeEvaluator, OnnxRuntimeEvaluator
+from nuqconv import CaffeEvaluator, OnnxRuntimeEvaluator, kept_session
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.caffe.runtime import Net
+from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.errors import CaffeProcessError, EvaluatorError, ModelError
 from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.quantize.apply import Quantizer
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, lenet_data
-from tests.support.nets import conv_net
+from tests.support.nets import blob_into, conv_net
 from tests.support.plans import strongest_plan
 
 SAMPLES = 300
@@ -240,16 +245,16 @@ def _is_running(pid):
 @pytest.mark.caffe
 def test_one_child_process_serves_all_evaluations_and_closing_ends_it(data, caffe_python):
     with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
-        assert evaluator._process is None
+        assert evaluator._idle == []
         first = evaluator.eval_model(*LENET_FILES, 1)
-        pid = evaluator._process.pid
+        pid = evaluator._idle[0].process.pid
         evaluator.eval_model(*LENET_FILES, 1)
-        assert evaluator._process.pid == pid
+        assert [child.process.pid for child in evaluator._idle] == [pid]
         assert _is_running(pid)
     assert not _is_running(pid)
     evaluator.close()
     again = evaluator.eval_model(*LENET_FILES, 1)
-    new = evaluator._process.pid
+    new = evaluator._idle[0].process.pid
     evaluator.close()
     assert again == first
     assert not _is_running(new)
@@ -263,6 +268,156 @@ def test_after_a_crash_of_caffe_the_next_evaluation_has_a_new_process(data, tmp_
         with pytest.raises(CaffeProcessError, match="ip1"):
             evaluator.eval_model(str(broken), str(LENET_WEIGHTS), 1)
         assert evaluator.eval_model(*LENET_FILES, 1) > 0.8
+
+
+@pytest.mark.caffe
+def test_weights_that_are_set_give_what_a_new_net_gives(data, quantized, tmp_path, caffe_python):
+    """Codebooks of 16, 8 and 4 levels in one net; then another net, and back."""
+    batches = [{"data": data.inputs["data"][:40]}, {"data": data.inputs["data"][40:60]}]
+    models = [(quantized[0], str(tmp_path / f"{number}.caffemodel")) for number in range(3)]
+    net = NetParameter.FromString(Path(quantized[1]).read_bytes())
+    for number, (_, weights) in enumerate(models):
+        layer = next(layer for layer in net.layer if layer.name == ("conv2", "ip1", "ip2")[number])
+        values = np.frombuffer(layer.blobs[0].data[0], "<f4")
+        layer.blobs[0].data[0] = (values - values % (8 << number)).astype("<f4").tobytes()
+        Path(weights).write_bytes(net.SerializeToString())
+    order = [quantized, models[0], models[2], models[2], models[1], LENET_FILES, models[0], quantized]
+    with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
+        found = [list(evaluator.run(*files, iter(batches))) for files in order]
+        assert evaluator._idle[0].process.request("hello").fields["loads"] == 3
+    with CaffeProcess(caffe_python) as process:
+        for files, runs in zip(order, found, strict=True):
+            fresh = Net(*files, process=process)
+            for batch, outputs in zip(batches, runs, strict=True):
+                assert outputs["prob"].tobytes() == fresh.run(batch)["prob"].tobytes()
+    assert len({runs[0]["prob"].tobytes() for runs in found}) == 5
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("sharing", ["", 'param { name: "same" }'])
+def test_layers_that_share_weights_are_loaded_anew(tmp_path, caffe_python, sharing):
+    """With shared weights the last layer of the file decides, so one layer by itself must not be set."""
+    layer = (
+        'layer {{ name: "{0}" type: "InnerProduct" bottom: "x" top: "{0}" {1} '
+        "inner_product_param {{ num_output: 2 bias_term: false }} }}\n"
+    )
+    model = tmp_path / "m.prototxt"
+    model.write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 } } }\n'
+        + layer.format("a", sharing)
+        + layer.format("b", sharing)
+    )
+    files = []
+    for number in range(2):
+        net = NetParameter(name="m")
+        for name, value in (("a", number + 1), ("b", 7)):
+            item = net.layer.add(name=name, type="InnerProduct")
+            blob_into(item.blobs.add(), np.full((2, 1), value))
+        files.append(tmp_path / f"{number}.caffemodel")
+        files[-1].write_bytes(net.SerializeToString())
+    inputs = {"x": np.ones((1, 1), np.float32)}
+    with CaffeEvaluator(inputs, metric="output_error", max_error=1) as evaluator:
+        found = [next(evaluator.run(str(model), str(file), iter([inputs]))) for file in files]
+        assert evaluator._idle[0].process.request("hello").fields["loads"] == (2 if sharing else 1)
+    for file, outputs in zip(files, found, strict=True):
+        with Net(model, file, python=caffe_python) as fresh:
+            for name, array in fresh.run(inputs).items():
+                assert np.array_equal(outputs[name], array)
+
+
+@pytest.mark.caffe
+def test_a_child_that_is_killed_is_a_clear_error_and_the_next_evaluation_has_a_new_one(data, quantized, caffe_python):
+    with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
+        expected = evaluator.eval_model(*quantized, 1)
+        batch = {"data": data.inputs["data"][:8]}
+
+        def killing():
+            yield batch
+            os.kill(child.process.pid, signal.SIGKILL)
+            yield batch
+
+        (child,) = evaluator._idle
+        with pytest.raises(CaffeProcessError, match="SIGKILL"):
+            list(evaluator.run(*quantized, killing()))
+        assert evaluator._idle == []
+        assert evaluator.eval_model(*quantized, 1) == expected
+        assert evaluator._idle[0].process.pid != child.process.pid
+
+
+@pytest.mark.caffe
+def test_threads_evaluate_side_by_side(kind, data, quantized):
+    expected = [
+        _value(kind(data.inputs, labels=data.labels, max_drop=0.01), files) for files in (LENET_FILES, quantized)
+    ]
+    with kind(data.inputs, labels=data.labels, max_drop=0.01) as evaluator, ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(evaluator.eval_model, *files, 10) for files in (LENET_FILES, quantized) * 3]
+        assert [future.result() for future in futures] == expected * 3
+
+
+@pytest.mark.caffe
+def test_a_pickled_evaluator_knows_the_original(kind, data, quantized):
+    with kind(data.inputs, metric="output_error", max_error=0.1, batch_size=100) as evaluator:
+        evaluator.eval_model(*LENET_FILES, 3)
+        expected = evaluator.eval_model(*quantized, 3)
+        with pickle.loads(pickle.dumps(evaluator)) as copy:
+            assert copy.eval_model(*quantized, 3) == expected > 0
+            assert copy.data_version == evaluator.data_version
+
+
+def _twice(factor):
+    return lambda outputs, labels: float(outputs["prob"].sum() * factor)
+
+
+def test_the_version_of_the_data():
+    labels = np.zeros(4, np.int64)
+
+    def version(inputs=IMAGES, labels=labels, **options):
+        return OnnxRuntimeEvaluator(inputs, labels=labels, **{"max_drop": 0.1, **options}).data_version
+
+    same = {
+        version(),
+        version(max_drop=0.2),
+        version(max_drop=None, satisfied=lambda one, two: one == two),
+        version({"data": np.zeros((4, 1, 28, 28), np.float32)}),
+        version(calibration={"data": np.ones((4, 1, 28, 28))}),
+        version(threads=1),
+    }
+    assert len(same) == 1
+    other = [
+        version({"data": np.ones((4, 1, 28, 28))}),
+        version({"image": np.zeros((4, 1, 28, 28))}),
+        version(labels=labels + 1),
+        version(metric="top5"),
+        version(batch_size=2),
+        version(outputs=("prob",)),
+        version(metric=_twice(1)),
+        version(metric=_twice(2)),
+    ]
+    assert len({*same, *other}) == len(other) + 1
+    assert version(metric=_twice(2)) == other[-1]
+
+
+def test_one_session_for_all_batch_sizes_and_for_equal_models(data, monkeypatch, tmp_path):
+    made, original = [], kept_session.OnnxSession
+
+    def session(graph, **options):
+        made.append(graph)
+        return original(graph, **options)
+
+    monkeypatch.setattr(kept_session, "OnnxSession", session)
+    copy = tuple(str(tmp_path / Path(file).name) for file in LENET_FILES)
+    for old, new in zip(LENET_FILES, copy, strict=True):
+        shutil.copy(old, new)
+    evaluator = OnnxRuntimeEvaluator(data.inputs, labels=data.labels, max_drop=0.01, batch_size=128)
+    first = evaluator.eval_model(*LENET_FILES, 3)
+    assert evaluator.eval_model(*copy, 3) == first
+    assert len(made) == 1
+    net = NetParameter.FromString(Path(copy[1]).read_bytes())
+    blob = next(layer for layer in net.layer if layer.name == "ip2").blobs[1]
+    blob.data[0] = np.zeros(10, "<f4").tobytes()
+    Path(copy[1]).write_bytes(net.SerializeToString())
+    assert evaluator.eval_model(*copy, 3) != first
+    assert len(made) == 2
 
 
 def test_outputs_whose_size_depends_on_the_data(monkeypatch):

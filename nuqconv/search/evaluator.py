@@ -35,9 +35,12 @@ class AutoNuqEvaluatorBase:
     Attributes:
         evaluate_batch_num: How many batches `eval_model` is asked for in the search; None leaves it at the ``batch_num`` of the
             configuration, which also says how many batches calibrate the model.
+        data_version: A text that changes whenever the data or the metric do (not the demand on it), so that a search that is taken up
+            again knows whether the metrics in its journal still hold; None if the evaluator does not tell.
     """
 
     evaluate_batch_num: int | None = None
+    data_version: str | None = None
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         # Published evaluators call super().__init__(self), others never call it: nothing may depend on this constructor.

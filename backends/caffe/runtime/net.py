@@ -143,6 +143,7 @@ class Net:
         layers: Its layers in the order in which they run.
         blobs: Its blobs by name.
         params: The parameters by layer name, for the layers that have any.
+        shares_params: Whether layers share parameters, so that to set one is to set another.
     """
 
     def __init__(
@@ -186,6 +187,7 @@ class Net:
         self._id = described["net"]
         self.inputs: list[str] = described["inputs"]
         self.outputs: list[str] = described["outputs"]
+        self.shares_params: bool = described["shares_params"]
         self.blobs = Blobs(self, (name for name, _ in described["blobs"]))
         self.layers = [
             Layer(
@@ -301,9 +303,10 @@ class Net:
         """Return all parameters of a layer in one round trip."""
         return list(self.request("get_params", {"layer": layer, "index": None}).arrays.values())
 
-    def set_params(self, layer: str, values: Sequence[npt.ArrayLike]) -> None:
-        """Set the first parameters of a layer in one round trip: all of them, or the weights alone."""
-        self.request("set_params", {"layer": layer}, [(str(index), value) for index, value in enumerate(values)])
+    def set_params(self, layer: str, values: Sequence[npt.ArrayLike] | Mapping[int, npt.ArrayLike]) -> None:
+        """Set parameters of a layer in one round trip: the first ones, for example the weights alone, or those of given numbers."""
+        items = values.items() if isinstance(values, Mapping) else enumerate(values)
+        self.request("set_params", {"layer": layer}, [(str(index), value) for index, value in items])
 
     def _tops(self, layer_name: str) -> tuple[str, ...]:
         for layer in self.layers:

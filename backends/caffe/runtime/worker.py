@@ -116,12 +116,13 @@ class Server:
         self.loaded = 0
 
     def hello(self, _header: Header, _arrays: Arrays) -> Answer:
-        """Tell versions and the layer types that this Caffe was built with."""
+        """Tell versions, the layer types that this Caffe was built with, and how many nets it has loaded."""
         return {
             "python": "%d.%d.%d" % sys.version_info[:3],
             "numpy": self.numpy.__version__,
             "caffe": getattr(self.caffe, "__version__", "unknown"),
             "caffe_file": self.caffe.__file__,
+            "loads": self.loaded,
             "layer_types": sorted(str(name) for name in self.caffe.layer_type_list()),
         }, []
 
@@ -166,7 +167,15 @@ class Server:
             "outputs": list(net.outputs),
             "blobs": [[name, list(blob.shape)] for name, blob in net.blobs.items()],
             "layers": layers,
+            "shares_params": self.shares_params(net),
         }, []
+
+    def shares_params(self, net: Any) -> bool:
+        """Tell whether two parameters live in the same memory."""
+        places = [
+            blob.data.__array_interface__["data"][0] for layer in net.layers for blob in layer.blobs if blob.count
+        ]
+        return len(set(places)) != len(places)
 
     def close(self, header: Header, _arrays: Arrays) -> Answer:
         """Forget a net and free its memory."""
