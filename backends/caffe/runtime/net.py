@@ -295,6 +295,31 @@ class Net:
         names = list(dict.fromkeys(self.outputs if outputs is None else outputs))
         return self.request("forward", {"outputs": names, "start": start, "end": end}, inputs.items()).arrays
 
+    def backward(
+        self, *, start: str | None = None, end: str | None = None, zero: bool = True, squares: Sequence[str] = ()
+    ) -> None:
+        """Run the net backwards from its loss, after a forward pass.
+
+        Args:
+            start: Layer to end with, by default the first.
+            end: Layer to begin with, by default the last.
+            zero: Whether the gradients of all parameters are set to 0 first; Caffe adds to them.
+            squares: Layers for whose weights the squares of the gradient are added to the sums that `square_sums` returns.
+
+        Raises:
+            CaffeProcessError: A layer has no backward pass; the process has ended then.
+        """
+        self.request("backward", {"start": start, "end": end, "zero": zero, "squares": list(squares)})
+
+    def square_sums(self, layers: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the sums, over backward passes, of the squares of the gradient of each layer's weights, in the weights' shape."""
+        found = self.request("square_sums", {"layers": list(layers)}).arrays
+        return {name: array.view(np.float64).reshape(self.params[name][0].shape) for name, array in found.items()}
+
+    def get_diffs(self, layer: str) -> list[npt.NDArray[np.float32]]:
+        """Return the gradients of all parameters of a layer in one round trip."""
+        return list(self.request("get_diffs", {"layer": layer}).arrays.values())
+
     def get_blobs(self, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Return the present values of several blobs in one round trip."""
         return self.request("get", {"names": list(dict.fromkeys(names))}).arrays

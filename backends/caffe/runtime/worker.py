@@ -107,12 +107,27 @@ def layer_names(net: Any) -> List[str]:
 class Server:
     """Holds the nets and carries the operations out; each method named in ``OPERATIONS`` is one."""
 
-    OPERATIONS = ("hello", "load", "close", "shapes", "reshape", "forward", "get", "set", "get_params", "set_params")
+    OPERATIONS = (
+        "hello",
+        "load",
+        "close",
+        "shapes",
+        "reshape",
+        "forward",
+        "backward",
+        "square_sums",
+        "get",
+        "set",
+        "get_params",
+        "set_params",
+        "get_diffs",
+    )
 
     def __init__(self, numpy: Any, caffe: Any) -> None:
         self.numpy = numpy
         self.caffe = caffe
         self.nets = {}  # type: Dict[int, Any]
+        self.squares = {}  # type: Dict[Tuple[int, str], Any]
         self.loaded = 0
 
     def hello(self, _header: Header, _arrays: Arrays) -> Answer:
@@ -181,6 +196,7 @@ class Server:
         """Forget a net and free its memory."""
         self.net(header)
         del self.nets[header["net"]]
+        self.squares = {key: sums for key, sums in self.squares.items() if key[0] != header["net"]}
         gc.collect()
         return {}, []
 
@@ -218,11 +234,8 @@ class Server:
                 raise ValueError("blob %r stays at shape %r, the array has %r" % (name, tuple(blob.shape), array.shape))
             blob.data[...] = array
 
-    def forward(self, header: Header, arrays: Arrays) -> Answer:
-        """Write the inputs, run the layers from ``start`` to ``end``, and return the blobs that are asked for."""
-        net = self.net(header)
-        for name in header["outputs"]:
-            self.blob(net, name)
+    def bounds(self, net: Any, header: Header) -> List[int]:
+        """Return the places of the layers ``start`` and ``end``, by default the first and the last layer."""
         names = layer_names(net)
         bounds = []
         for key, default in (("start", 0), ("end", len(names) - 1)):
@@ -230,10 +243,41 @@ class Server:
             if layer is not None and layer not in names:
                 raise KeyError("%s=%r is no layer of the net; it has %s" % (key, layer, ", ".join(names)))
             bounds.append(default if layer is None else names.index(layer))
+        return bounds
+
+    def forward(self, header: Header, arrays: Arrays) -> Answer:
+        """Write the inputs, run the layers from ``start`` to ``end``, and return the blobs that are asked for."""
+        net = self.net(header)
+        for name in header["outputs"]:
+            self.blob(net, name)
+        bounds = self.bounds(net, header)
         self.assign(net, arrays, reshape=True)
         # pycaffe's public method would look the layers and outputs up again, and knows no list of outputs.
         net._forward(*bounds)  # noqa: SLF001
         return self.fetch(net, header["outputs"])
+
+    def backward(self, header: Header, _arrays: Arrays) -> Answer:
+        """Run the layers from ``end`` back to ``start``; add the squares of the weights' gradients to the sums of the ``squares`` layers."""
+        net = self.net(header)
+        first, last = self.bounds(net, header)
+        # Caffe adds to the gradients of parameters.
+        if header["zero"]:
+            for blobs in net.params.values():
+                for blob in blobs:
+                    blob.diff[...] = 0
+        net._backward(last, first)  # noqa: SLF001
+        for layer in header["squares"]:
+            diff = net.params[layer][0].diff.astype("f8")
+            key = (header["net"], layer)
+            self.squares[key] = self.squares.get(key, 0) + diff * diff
+        return {}, []
+
+    def square_sums(self, header: Header, _arrays: Arrays) -> Answer:
+        """Return the sums of squares of the named layers: float64, each as two float32 of the same bits."""
+        sums = [(layer, self.squares[header["net"], layer]) for layer in header["layers"]]
+        return {}, [
+            (layer, self.numpy.ascontiguousarray(array, "<f8").reshape(-1).view("<f4")) for layer, array in sums
+        ]
 
     def fetch(self, net: Any, names: List[str]) -> Answer:
         """Return the values of blobs."""
@@ -262,6 +306,10 @@ class Server:
         params = list(self.params(header))
         chosen = range(len(params)) if header["index"] is None else [header["index"]]
         return {}, [(str(index), contiguous(params[index].data, self.numpy)) for index in chosen]
+
+    def get_diffs(self, header: Header, _arrays: Arrays) -> Answer:
+        """Return the gradients of all parameters of one layer."""
+        return {}, [(str(index), contiguous(blob.diff, self.numpy)) for index, blob in enumerate(self.params(header))]
 
     def set_params(self, header: Header, arrays: Arrays) -> Answer:
         """Write parameters of one layer; the arrays are named by their index."""
