@@ -91,7 +91,7 @@ def fisher_weights(
         CaffeProcessError: Caffe cannot run the network.
     """
     source = os.fspath(model_file)
-    graph = load_graph(source, weights_file)
+    graph = load_graph(source, os.fspath(weights_file))
     if fold:
         graph = fold_affine(graph, skip=tuple(skip_fusion)).graph
     wanted = _loss_message(loss)
