@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -20,7 +21,7 @@ from queue import LifoQueue
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.parallel.shipping import Parcel, pack
 from nuqconv.parallel.task import Answer, Task, run_task
-from nuqconv.parallel.workers import Attempt, Job, new_key
+from nuqconv.parallel.workers import Attempt, Job
 from nuqconv.search.evaluator import CheckedEvaluator
 
 __all__ = ["LocalWorkers", "check_main_guard"]
@@ -145,7 +146,7 @@ class LocalWorkers:
     def begin(self, job: Job, *, whole: bool = False) -> Attempt:  # noqa: ARG002  (every task names the evaluator's file)
         """Give a task to a free worker, and start one if need be; see `Workers.begin`."""
         worker = self._free.get()
-        task = Task(new_key(), job.files, job.batch_num, self._parcel.digest, self._parcel)
+        task = Task(uuid.uuid4().hex, job.files, job.batch_num, self._parcel.digest, self._parcel)
         try:
             worker, future = self._submit(worker, task)
         except BaseException:

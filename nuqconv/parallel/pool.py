@@ -15,6 +15,7 @@ from types import TracebackType
 
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.parallel.local import LocalWorkers
+from nuqconv.parallel.on_dask import DaskWorkers, is_dask
 from nuqconv.parallel.task import Answer, FilesHere, Kind
 from nuqconv.parallel.workers import Attempt, GivenExecutor, Job, Workers
 from nuqconv.quantize.plan import Plan
@@ -89,7 +90,9 @@ class PlanPool(AbstractContextManager["PlanPool"]):
         self._folder = Path(tempfile.mkdtemp(prefix="nuqconv-trials-", dir=folder))
         try:
             self._workers: Workers
-            if executor is not None:
+            if isinstance(executor, Executor) and is_dask(executor):
+                self._workers = DaskWorkers(executor, checked)
+            elif executor is not None:
                 self._workers = GivenExecutor(executor, checked)
             else:
                 self._workers = LocalWorkers(workers or 1, checked, self._folder)

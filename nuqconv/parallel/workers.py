@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from nuqconv.errors import ConfigError, EvaluatorError
@@ -14,7 +15,7 @@ from nuqconv.parallel.shipping import Parcel, pack
 from nuqconv.parallel.task import Answer, FilesHere, FilesSent, Task, evaluate, run_task
 from nuqconv.search.evaluator import CheckedEvaluator
 
-__all__ = ["Attempt", "GivenExecutor", "Job", "Workers", "new_key", "worker_count"]
+__all__ = ["Attempt", "GivenExecutor", "Job", "Workers", "worker_count"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,6 @@ class Workers(Protocol):
         """Give back what is not the caller's."""
 
 
-def new_key() -> str:
-    """Return a `Task.key`."""
-    return uuid.uuid4().hex
-
-
 def worker_count(executor: Executor) -> int | None:
     """Return how many tasks an executor runs at once, where it tells; None elsewhere."""
     for probe in (_of_standard_library, _of_mpi, _of_dask):
@@ -96,17 +92,22 @@ def _of_dask(executor: Any) -> object:
     return sum(threads().values()) if callable(threads) else None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Submitted:
     """A task of an executor."""
 
     future: Future[Answer]
+    find_worker: Callable[[], bool]
+    watched: bool = False
 
     def time_out(self) -> bool:
+        self.watched = self.find_worker()
         return False
 
     def drop(self) -> None:
-        self.future.cancel()
+        # Only the end of a task that takes too long tells that its worker is of use again.
+        if not self.watched:
+            self.future.cancel()
 
     def cause(self, error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
@@ -142,22 +143,27 @@ class GivenExecutor:
 
     def begin(self, job: Job, *, whole: bool = False) -> Attempt:
         """Submit a task; see `Workers.begin`."""
-        files = job.files if self._in_threads else FilesSent.of(job.files)
+        if self._in_threads:
+            submit: Callable[[], _Submitted] = partial(self._submit_here, job)
+        else:
+            submit = partial(self._submit, FilesSent.of(job.files), job.batch_num, whole=whole)
         with self._lock:
             try:
-                future = self._submit(files, job.batch_num, whole=whole)
+                attempt = submit()
             except Exception as error:
                 if self._factory is None:
                     raise EvaluatorError(_broken(error)) from error
                 _end(self._executor, hard=False)
                 self._executor, self._sent = self._factory(), 0
-                future = self._submit(files, job.batch_num, whole=whole)
-            self._unfinished.add(future)
-        future.add_done_callback(self._unfinished.discard)
-        return _Submitted(future)
+                attempt = submit()
+            self._unfinished.add(attempt.future)
+        attempt.future.add_done_callback(self._unfinished.discard)
+        return attempt
 
     def close(self) -> None:
         """Close the executor if it was made here, and end its processes if any of them is still busy."""
+        for future in list(self._unfinished):
+            future.cancel()
         if self._factory is not None:
             _end(self._executor, hard=any(not future.done() for future in list(self._unfinished)))
 
@@ -165,13 +171,26 @@ class GivenExecutor:
     def _in_threads(self) -> bool:
         return isinstance(self._executor, ThreadPoolExecutor)
 
-    def _submit(self, files: FilesHere | FilesSent, batch_num: int, *, whole: bool) -> Future[Answer]:
-        if self._in_threads:
-            return self._executor.submit(evaluate, self._checked, files, batch_num)
+    def _submit_here(self, job: Job) -> _Submitted:
+        future = self._executor.submit(evaluate, self._checked, job.files, job.batch_num)
+        return _Submitted(future, lambda: False)
+
+    def _submit(self, files: FilesSent, batch_num: int, *, whole: bool) -> _Submitted:
         whole = whole or self._sent < (self.count or 1)
         self._sent += 1
         parcel = Parcel(self._digest, self._content) if whole else None
-        return self._executor.submit(run_task, Task(new_key(), files, batch_num, self._digest, parcel))
+        task = Task(uuid.uuid4().hex, files, batch_num, self._digest, parcel)
+        executor = self._executor
+        future = self._send(executor, task)
+        return _Submitted(future, lambda: self._shun_worker(executor, task, future))
+
+    def _send(self, executor: Executor, task: Task) -> Future[Answer]:
+        """Submit a task; for executors that want more said than that."""
+        return executor.submit(run_task, task)
+
+    def _shun_worker(self, executor: Executor, task: Task, future: Future[Answer]) -> bool:  # noqa: ARG002
+        """Keep further tasks from the worker of one that takes too long, until that ends; return whether this can be done."""
+        return False
 
 
 def _executor_of(given: Any) -> tuple[Executor, Callable[[], Executor] | None]:

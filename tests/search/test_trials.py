@@ -433,7 +433,11 @@ def test_metrics_that_are_no_numbers_and_cancelled_futures_name_the_trial():
 def test_a_future_that_is_cancelled_while_it_is_waited_for_ends_the_search():
     evaluator = simulated()
     desk = Desk(evaluator)
-    threading.Timer(0.05, lambda: desk.futures[0].cancel()).start()
+
+    def cancel():
+        desk.futures[0].cancel()
+
+    threading.Timer(0.05, cancel).start()
     with pytest.raises(EvaluatorError, match=r"trial 1 .* cancelled"):
         search(evaluator, desk.submit)
 

@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
-from nuqconv.search import AutoNuqEvaluatorBase
+from nuqconv.search import AutoNuqEvaluatorBase, Measured
 
 WEIGHTS = bytes(range(256))
 
@@ -161,3 +162,10 @@ class Unloadable(Evaluator):
 
     def __setstate__(self, state):
         raise ImportError("no module named 'theirs'")
+
+
+def finished(metric):
+    """Return the future of an evaluation that has been done."""
+    future = Future()
+    future.set_result(Measured(metric, 0.0))
+    return future
