@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
 from nuqconv.frontends.caffe.fields import UnknownField
-from nuqconv.frontends.caffe.layers import CannotReadError, Reading, has_dialects, ignored_fields, reader_for
+from nuqconv.frontends.caffe.layers import (
+    CannotReadError,
+    Reading,
+    WrongLayerError,
+    has_dialects,
+    ignored_fields,
+    reader_for,
+)
 from nuqconv.frontends.caffe.layers.custom import CustomReader, custom_reader
 from nuqconv.frontends.caffe.memory import overwritten_reads
+from nuqconv.frontends.caffe.parameters import Parameters
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
 from nuqconv.frontends.caffe.training import Cut, cut_training, is_for_training
-from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape, read_weights
-from nuqconv.ir import Array, Graph, Input, Node, Origin
+from nuqconv.frontends.caffe.weights import Weights, read_weights
+from nuqconv.ir import Graph, Input, Node, Origin
 from nuqconv.ir.ops import Opaque, OpError, Shape
 
 __all__ = ["CaffeModel", "load_graph", "read_model"]
@@ -131,7 +139,7 @@ class _Builder:
         self.storage: dict[str, str] = {}
         self.inputs: list[Input] = []
         self.nodes: list[Node] = []
-        self.params: dict[str, Array] = {}
+        self.params = Parameters(weights)
         self.shapes: dict[str, Shape] = {}
         self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
 
@@ -171,11 +179,8 @@ class _Builder:
         self.problems += overwritten_reads(self.nodes, list(self.unread), self.storage)
         if self.problems:
             raise ModelError(f"{self.definition.path} with {self.weights.path}: the model is not valid", self.problems)
-        unused = [
-            name
-            for name, layer in self.weights.layers.items()
-            if len(layer.blobs) and name not in {n.name for n in self.nodes}
-        ]
+        read = {node.name for node in self.nodes}
+        unused = [name for name, layer in self.weights.layers.items() if len(layer.blobs) and name not in read]
         if unused:
             self.notes.append(
                 f"{self.weights.path}: weights of {len(unused)} layers are not used by the net: {', '.join(unused)}"
@@ -184,7 +189,7 @@ class _Builder:
             self.definition.header.name or Path(self.definition.path).stem,
             tuple(self.inputs),
             tuple(self.nodes),
-            self.params,
+            self.params.arrays,
             tuple(self.unread),
             self.storage,
         )
@@ -200,15 +205,20 @@ class _Builder:
         return f"{self.definition.path}:{layer.line}: layer '{layer.message.name}' ({layer.message.type})"
 
     def _duplicates(self) -> None:
-        for name, count in Counter(layer.message.name for layer in self.layers).items():
-            if count > 1:
-                lines = ", ".join(str(layer.line) for layer in self.layers if layer.message.name == name)
-                self.problems.append(
-                    f"{self.definition.path}: {count} layers are called '{name}' (lines {lines}); names must differ"
-                )
+        lines: dict[str, list[int]] = {}
+        for layer in self.layers:
+            lines.setdefault(layer.message.name, []).append(layer.line)
+        self.problems += [
+            f"{self.definition.path}: {len(found)} layers are called '{name}' (lines {', '.join(map(str, found))}); names must differ"
+            for name, found in lines.items()
+            if len(found) > 1
+        ]
 
     def _header_inputs(self) -> None:
         header, path = self.definition.header, self.definition.path
+        named = [(header.name, "the network's name"), *((name, "input") for name in header.input)]
+        wrong = (name_problem(name, what) for name, what in named)
+        self.problems += [f"{path}: {problem}" for problem in wrong if problem is not None]
         names = list(header.input)
         if len(header.input_shape):
             shapes = [tuple(shape.dim) for shape in header.input_shape]
@@ -235,6 +245,8 @@ class _Builder:
                 f"{place}: shape {'x'.join(map(str, shape)) or 'missing'}; every size must be positive"
             )
             shape = shape or (1,)
+        else:
+            self._check_size(name, shape, place)
         value = self._value(name, "input", counted=name in self.writes_left)
         self.current[name] = value
         self.inputs.append(Input(value, shape))
@@ -250,6 +262,8 @@ class _Builder:
 
     def _add(self, layer: LayerText) -> None:
         message = layer.message
+        wrong = layer_problems(message)
+        self.problems += [f"{self._place(layer)}: {problem}" for problem in wrong]
         if message.type == "Input":
             self._input_layer(layer)
             return
@@ -274,7 +288,7 @@ class _Builder:
             self.current[blob] = value
             outputs.append(value)
             self.unread[value] = None
-        reading = self._read(layer, inputs)
+        reading = Reading(Opaque(message.type, wrong[0])) if wrong else self._read(layer, inputs)
         names = self._blobs(layer, reading)
         origin = Origin(
             self.definition.path,
@@ -288,7 +302,7 @@ class _Builder:
             tuple((item.path, item.text) for item in layer.unknown),
         )
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
-        self._infer(self.nodes[-1])
+        self._infer(self.nodes[-1], self._place(layer))
 
     def _input_layer(self, layer: LayerText) -> None:
         self._unknown(layer.unknown, "is lost when the model is written")
@@ -304,17 +318,25 @@ class _Builder:
             self.writes_left[top] -= 1
             self._input(top, shape, self._place(layer))
 
-    def _infer(self, node: Node) -> None:
+    def _check_size(self, blob: str, shape: Shape, place: str) -> None:
+        problem = shape_problem(shape)
+        if problem is not None:
+            self.problems.append(f"{place}: blob '{blob}' {problem}")
+
+    def _infer(self, node: Node, place: str) -> None:
         """Notes the shapes that a node makes; what does not fit is reported when the whole graph is verified."""
         inputs = [self.shapes[name] for name in node.inputs if name in self.shapes]
         fits = node.op.min_inputs <= len(inputs) <= (node.op.max_inputs or len(inputs))
         if isinstance(node.op, Opaque) or len(inputs) != len(node.inputs) or not fits:
             return
         try:
-            found = node.op.infer(inputs, [self.params[name].shape for name in node.params])
+            found = node.op.infer(inputs, [self.params.arrays[name].shape for name in node.params])
         except OpError:
             return
-        self.shapes.update({name: shape for name, shape in zip(node.outputs, found, strict=False) if shape is not None})
+        for name, shape in zip(node.outputs, found, strict=False):
+            if shape is not None:
+                self._check_size(self.storage.get(name, name), shape, place)
+                self.shapes[name] = shape
 
     def _read(self, layer: LayerText, inputs: Sequence[str]) -> Reading:
         message = layer.message
@@ -335,6 +357,9 @@ class _Builder:
                 reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
         except CannotReadError as error:
             return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
+        except WrongLayerError as error:
+            self.problems.append(f"{self._place(layer)}: {error}")
+            return Reading(Opaque(message.type, str(error)))
         if reading.note:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
@@ -357,44 +382,9 @@ class _Builder:
 
     def _blobs(self, layer: LayerText, reading: Reading) -> tuple[str, ...]:
         """Takes the layer's weights into the graph and returns their names."""
-        ranks = reading.param_ranks
         if isinstance(reading.op, Opaque):
             return ()
-        stored = self.weights.layers.get(layer.message.name)
-        found = len(stored.blobs) if stored is not None else 0
-        if not ranks and not found:
-            return ()
-        if stored is None or found != len(ranks):
-            missing = "has no entry" if stored is None else f"has {found} blobs"
-            self.problems.append(
-                f"{self._place(layer)}: needs {len(ranks)} blobs, {self.weights.path} {missing} for it"
-            )
-            return ()
-        names = []
-        for number, (blob, rank) in enumerate(zip(stored.blobs, ranks, strict=True)):
-            name = _param_name(layer.message, number)
-            try:
-                array = blob_array(blob, rank)
-                array = reading.convert(array) if reading.convert else array
-            except (ModelError, CannotReadError) as error:
-                self.problems.append(
-                    f"{self._place(layer)}: blob {number} of shape {blob_shape(blob, rank)} {error} ({self.weights.path})"
-                )
-                continue
-            if name in self.params and self.params[name].shape != array.shape:
-                self.problems.append(
-                    f"{self._place(layer)}: blob {number} is shared as '{name}', but the shapes differ"
-                )
-                continue
-            # Caffe copies layer by layer into shared memory: the last one stays.
-            self.params[name] = array
-            names.append(name)
-        return tuple(names)
-
-
-def _param_name(message: Any, number: int) -> str:
-    shared: Iterable[Any] = message.param
-    specs = list(shared)
-    if number < len(specs) and specs[number].name:
-        return f"param:{specs[number].name}"
-    return f"{message.name}/{number}"
+        problems: list[str] = []
+        names = self.params.take(layer.message, reading, problems)
+        self.problems += [f"{self._place(layer)}: {problem}" for problem in problems]
+        return names

@@ -5,14 +5,14 @@ from __future__ import annotations
 import bisect
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from nuqconv.errors import FormatError
 
-__all__ = ["Field", "Fields", "UnknownField", "parse_fields", "unknown_fields"]
+__all__ = ["Field", "Fields", "Hints", "UnknownField", "parse_fields", "unknown_fields"]
 
 _TOKEN = re.compile(
     r"""(?P<skip>[\s,;]+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[{<])|(?P<close>[}>])|(?P<list>\[)|(?P<end>\])|(?P<colon>:)|(?P<word>[^\s{}<>"'#,;:\[\]]+)"""
@@ -29,6 +29,7 @@ class Field:
         text: The whole field to the letter.
         line: Line in the text parsed, from 1.
         column: Column there, from 1.
+        start: Place of its first character there, from 0.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Field:
     text: str
     line: int
     column: int
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class UnknownField:
         text: The whole field to the letter.
         message: Name of the message type that lacks it.
         near: The known field whose name is the most like it, or None.
+        start: Place of its first character in the text parsed, from 0.
     """
 
     place: str
@@ -97,6 +100,7 @@ class UnknownField:
     text: str
     message: str
     near: str | None
+    start: int = 0
 
     def __str__(self) -> str:
         hint = f"; did you mean '{self.near}'?" if self.near else ""
@@ -115,8 +119,23 @@ def parse_fields(text: str) -> Fields:
     return _Parser(text).fields(None)
 
 
+class Hints:
+    """Finds for a misspelt name the known one that is meant, as long as there are not too many to ask for."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.left = most
+
+    def nearest(self, name: str, known: Iterable[str]) -> str | None:
+        """Returns the name that is the most like ``name``, or None."""
+        self.left -= 1
+        # Comparing takes time with the square of the length; what differs in length so much is not alike.
+        fits = [other for other in known if abs(len(other) - len(name)) <= 0.4 * len(other)] if self.left >= 0 else []
+        near = difflib.get_close_matches(name, fits, 1, 0.8)
+        return near[0] if near else None
+
+
 def unknown_fields(
-    fields: Fields, descriptor: Any, place: Callable[[int, int], str], *, path: str = ""
+    fields: Fields, descriptor: Any, place: Callable[[int, int], str], hints: Hints, *, path: str = ""
 ) -> Iterator[UnknownField]:
     """Yields every field that a message type lacks, at any depth.
 
@@ -124,6 +143,7 @@ def unknown_fields(
         fields: What was parsed.
         descriptor: The protobuf descriptor of the message type.
         place: Turns line and column of the text parsed into a place in its file.
+        hints: Finds the names that are meant.
         path: The messages around ``fields``.
     """
     known: Mapping[str, Any] = descriptor.fields_by_name
@@ -131,15 +151,14 @@ def unknown_fields(
     for item in fields.items:
         field = known.get(item.name)
         if field is None:
-            near = difflib.get_close_matches(item.name, known, 1, 0.8)
-            yield UnknownField(
-                place(item.line, item.column), path, item.name, item.text, descriptor.name, near[0] if near else None
-            )
+            near = hints.nearest(item.name, known)
+            where = place(item.line, item.column)
+            yield UnknownField(where, path, item.name, item.text, descriptor.name, near, item.start)
         elif isinstance(item.value, Fields) and field.message_type is not None:
             number = counts.get(item.name, 0)
             counts[item.name] = number + 1
             inner = f"{path}/{item.name}[{number}]".lstrip("/")
-            yield from unknown_fields(item.value, field.message_type, place, path=inner)
+            yield from unknown_fields(item.value, field.message_type, place, hints, path=inner)
 
 
 @dataclass(frozen=True)
@@ -209,7 +228,7 @@ class _Parser:
     def _field(self, name: str, value: str | Fields, start: int) -> Field:
         line = bisect.bisect_right(self.line_starts, start)
         text = self.text[start : self.tokens[self.next - 1].end]
-        return Field(name, value, text, line, start - self.line_starts[line - 1] + 1)
+        return Field(name, value, text, line, start - self.line_starts[line - 1] + 1, start)
 
     def _peek(self) -> str:
         return self.tokens[self.next].kind if self.next < len(self.tokens) else ""

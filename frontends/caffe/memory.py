@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from nuqconv.ir import Node
@@ -40,11 +41,15 @@ def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Ma
         One line for each such read; nothing for a net that means the same either way.
     """
     memory: dict[str, int] = {}
+    held: dict[int, list[str]] = defaultdict(list)
     overwriter: dict[str, Node] = {}
     problems = []
 
-    def place(value: str) -> int:
-        return memory.setdefault(value, len(memory))
+    def hold(value: str, where: int) -> int:
+        if value not in memory:
+            memory[value] = where
+            held[where].append(value)
+        return memory[value]
 
     for node in nodes:
         problems += [_told(node, name, overwriter[name], storage) for name in node.inputs if name in overwriter]
@@ -52,13 +57,15 @@ def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Ma
         for output in node.outputs:
             source = _in_place(node, output, storage)
             if source is not None:
-                kept = place(source)
+                kept = hold(source, len(memory))
                 # A Dropout writes back what it has read.
                 if not isinstance(node.op, Identity):
-                    overwriter.update({name: node for name, where in memory.items() if where == kept})
-                memory[output] = kept
+                    overwriter.update(dict.fromkeys(held[kept], node))
+                    # Nothing that is overwritten already needs to be told again.
+                    held[kept].clear()
+                hold(output, kept)
             elif shares:
-                memory[output] = place(node.inputs[0])
+                hold(output, hold(node.inputs[0], len(memory)))
     return problems + [_told(None, name, overwriter[name], storage) for name in outputs if name in overwriter]
 
 

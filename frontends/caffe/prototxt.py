@@ -6,7 +6,7 @@ Layers of the old generations (``layers``, V1 and V0) come out as current ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from nuqconv.errors import FormatError, ModelError
-from nuqconv.frontends.caffe.fields import Fields, UnknownField, parse_fields, unknown_fields
+from nuqconv.frontends.caffe.fields import Fields, Hints, UnknownField, parse_fields, unknown_fields
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.upgrade import fold_padding, upgrade_v0, upgrade_v1
 
@@ -24,7 +24,11 @@ __all__ = ["LayerText", "Prototxt", "read_prototxt"]
 _TOKEN = re.compile(
     r"""(?P<skip>[\s,;]+|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[{<])|(?P<close>[}>])|(?P<list>\[)|(?P<end>\])|(?P<word>[^\s{}<>"'#,;:\[\]]+)|(?P<colon>:)"""
 )
+_SEPARATOR = re.compile(r"(?:\s|#[^\n]*\n)*[,;]")
+_VISIBLE = re.compile(r"\S")
 _PAIRS = {"{": "}", "<": ">", "[": "]"}
+# Caffe's own messages are 4 deep. Those who parse further call themselves for each level.
+_DEEPEST = 64
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,9 @@ def read_prototxt(path: str | Path) -> Prototxt:
         problems.append(
             f"{path}:{line}: 'layers' (the old form) stands beside 'layer'; Caffe would read only one of them"
         )
-    layers = [_layer(path, entry, problems) for entry in entries if entry.name == "layer"]
-    old = [_layer(path, entry, problems) for entry in entries if entry.name == "layers"]
+    hints = Hints()
+    layers = [_layer(path, entry, problems, hints) for entry in entries if entry.name == "layer"]
+    old = [_layer(path, entry, problems, hints) for entry in entries if entry.name == "layers"]
     if not problems and old:
         layers = _upgraded(path, [layer for layer in old if layer is not None], problems, notes)
     header = NetParameter()
@@ -123,7 +128,7 @@ def read_prototxt(path: str | Path) -> Prototxt:
                 _parse(path, entry, header, problems)
             continue
         try:
-            unknown += _unknown(path, entry, parse_fields(entry.text), NetParameter.DESCRIPTOR)
+            unknown += _unknown(path, entry, hints)
         except FormatError as error:
             problems.append(f"{path}:{entry.line}: {error}")
     if problems:
@@ -134,7 +139,7 @@ def read_prototxt(path: str | Path) -> Prototxt:
     return Prototxt(path, header, found, tuple(unknown), tuple(notes))
 
 
-def _layer(path: str, entry: _Entry, problems: list[str]) -> LayerText | None:
+def _layer(path: str, entry: _Entry, problems: list[str], hints: Hints) -> LayerText | None:
     """Parses a ``layer`` or ``layers`` entry; of the latter the message is a V1LayerParameter."""
     net = NetParameter()
     unknown: tuple[UnknownField, ...] = ()
@@ -142,9 +147,9 @@ def _layer(path: str, entry: _Entry, problems: list[str]) -> LayerText | None:
         text_format.Parse(entry.text, net)
     except text_format.ParseError as error:
         try:
-            unknown = _unknown(path, entry, parse_fields(entry.text), NetParameter.DESCRIPTOR)
+            unknown = _unknown(path, entry, hints)
             net = NetParameter()
-            text_format.Parse(entry.text, net, allow_unknown_field=True)
+            text_format.Parse(_without(entry.text, unknown), net)
         except FormatError:
             problems.append(_message(path, entry, error))
             return None
@@ -162,13 +167,31 @@ def _layer(path: str, entry: _Entry, problems: list[str]) -> LayerText | None:
     return LayerText(message, entry.line, entry.text, unknown)
 
 
-def _unknown(path: str, entry: _Entry, fields: Fields, descriptor: Any) -> tuple[UnknownField, ...]:
+def _unknown(path: str, entry: _Entry, hints: Hints) -> tuple[UnknownField, ...]:
     def place(line: int, column: int) -> str:
         return f"{path}:{entry.line + line - 1}:{column}"
 
-    found = unknown_fields(fields, descriptor, place)
+    found = unknown_fields(parse_fields(entry.text), NetParameter.DESCRIPTOR, place, hints)
     # What stands around a layer's field begins with the layer itself.
     return tuple(replace(item, path=item.path.partition("/")[2]) for item in found)
+
+
+def _without(text: str, fields: Iterable[UnknownField]) -> str:
+    """Returns a text with blanks for some fields, so that everything else stands where it stood.
+
+    Protobuf can skip unknown fields itself, but copies the whole line for each of them.
+    """
+    parts, end = [], 0
+    for field in fields:
+        # Of a list there are as many fields as it has values.
+        if field.start < end:
+            continue
+        parts.append(text[end : field.start])
+        end = field.start + len(field.text)
+        separator = _SEPARATOR.match(text, end)
+        end = separator.end() if separator else end
+        parts.append(_VISIBLE.sub(" ", text[field.start : end]))
+    return "".join((*parts, text[end:]))
 
 
 def _upgraded(path: str, layers: list[LayerText], problems: list[str], notes: list[str]) -> list[LayerText | None]:
@@ -257,7 +280,7 @@ def _entries(path: str, text: str) -> Iterator[_Entry]:
         if kind == "open":
             if not stack and not name:
                 raise FormatError(f"{path}:{line}: '{token}' without a field name before it")
-            stack.append((token, line))
+            _open(path, stack, token, line)
         elif kind in ("list", "end") and stack and stack[-1][0] != "[":
             # A list inside of a message is left to protobuf, so that a fault in one layer hides no other.
             continue
@@ -269,7 +292,7 @@ def _entries(path: str, text: str) -> Iterator[_Entry]:
         elif not stack and name:
             ended = kind != "colon"
             if ended and not valued:
-                raise FormatError(f"{path}:{line}: expected ':' or '{{' after '{name}', found {token[:40]!r}")
+                raise FormatError(f"{path}:{line}: expected ':' or '{{' after {name[:40]!r}, found {token[:40]!r}")
             valued = True
         elif not stack:
             start, first_line, name, valued = position, line, token, False
@@ -280,7 +303,15 @@ def _entries(path: str, text: str) -> Iterator[_Entry]:
         token, line = stack[-1]
         raise FormatError(f"{path}:{line}: '{token}' is never closed; the file may be truncated")
     if name:
-        raise FormatError(f"{path}:{first_line}: '{name}' has no value; the file may be truncated")
+        raise FormatError(f"{path}:{first_line}: {name[:40]!r} has no value; the file may be truncated")
+
+
+def _open(path: str, stack: list[tuple[str, int]], token: str, line: int) -> None:
+    stack.append((token, line))
+    if len(stack) > _DEEPEST:
+        raise FormatError(
+            f"{path}:{line}: messages are nested more than {_DEEPEST} deep; check that it is the right file"
+        )
 
 
 def _close(path: str, stack: list[tuple[str, int]], token: str, line: int) -> None:

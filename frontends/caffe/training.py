@@ -140,6 +140,9 @@ class _Cutter:
         current: dict[str, Value] = {name: (-1, number) for number, name in enumerate(self.header_inputs)}
         self.sources: list[list[Value | None]] = []
         self.readers: dict[Value, list[int]] = defaultdict(list)
+        self.computed: set[tuple[Value | None, str, int]] = set()
+        self.taken = {*self.header_inputs, *(top for layer in self.layers for top in layer.message.top)}
+        self.tried: dict[str, int] = {}
         self.weighted: list[bool] = []
         for number, layer in enumerate(self.layers):
             sources = [current.get(blob) for blob in layer.message.bottom]
@@ -147,6 +150,8 @@ class _Cutter:
                 if value is not None:
                     self.readers[value].append(number)
             self.sources.append(sources)
+            if sources:
+                self.computed.add((sources[0], layer.message.type, layer.message.softmax_param.axis))
             entry = self.stored.get(layer.message.name)
             self.weighted.append(
                 bool(entry is not None and len(entry.blobs))
@@ -192,24 +197,24 @@ class _Cutter:
         if message.HasField("softmax_param"):
             new.softmax_param.CopyFrom(message.softmax_param)
         value = self.sources[number][0]
-        others = [
-            *(item.message for other, item in enumerate(self.layers) if self.sources[other][:1] == [value]),
-            *(item.message for other, item in self.results.items() if self.sources[other][:1] == [value]),
-        ]
-        same = [item for item in others if (item.type, item.softmax_param.axis) == (kind, new.softmax_param.axis)]
-        if same and len(message.top) < 2:
+        same = (value, kind, new.softmax_param.axis)
+        if same in self.computed and len(message.top) < 2:
             return False
+        self.computed.add(same)
         new.top.append(message.top[1] if len(message.top) > 1 else self._free_name(message.bottom[0]))
         self.results[number] = LayerText(new, layer.line, None)
         self.notes.append(f"{self.place(layer)}: became {kind}, its result is blob '{new.top[0]}'")
         return True
 
     def _free_name(self, scores: str) -> str:
-        taken = {*self.header_inputs, *(top for layer in self.layers for top in layer.message.top)}
-        taken.update(top for layer in self.results.values() for top in layer.message.top)
-        name = "prob" if "prob" not in taken else f"{scores}_prob"
-        while name in taken:
-            name += "_"
+        name = "prob" if "prob" not in self.taken else f"{scores}_prob"
+        # Of each name the search goes on where it ended.
+        count = self.tried.get(name, 0)
+        while name + "_" * count in self.taken:
+            count += 1
+        self.tried[name] = count
+        name += "_" * count
+        self.taken.add(name)
         return name
 
     def _live_readers(self, value: Value) -> list[int]:

@@ -24,6 +24,7 @@ from nuqconv.frontends.caffe.layers import (
 from nuqconv.frontends.caffe.layers.registry import (
     CannotReadError,
     Reading,
+    WrongLayerError,
     has_dialects,
     ignored_fields,
     reader_for,
@@ -34,6 +35,7 @@ from nuqconv.frontends.caffe.layers.registry import (
 __all__ = [
     "CannotReadError",
     "Reading",
+    "WrongLayerError",
     "activation",
     "convolution",
     "detection",

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads, reads_with_shapes
+from nuqconv.frontends.caffe.layers.registry import (
+    CannotReadError,
+    Reading,
+    WrongLayerError,
+    reads,
+    reads_with_shapes,
+)
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct, Shape
 
 __all__: list[str] = []
@@ -52,8 +58,10 @@ def _window(layer: Any, inputs: Sequence[Shape | None], group: int) -> Convoluti
     stride = _spatial(param, "stride", 1, spatial)
     dilation = _spatial(param, "dilation", 1, spatial)
     kernel = _spatial(param, "kernel", None, spatial)
-    if 0 in (*kernel, *stride, *dilation) or param.num_output == 0 or group == 0:
-        raise CannotReadError("kernel_size, stride, dilation, group and num_output must be positive")
+    if 0 in (*kernel, *stride) or param.num_output == 0 or group == 0:
+        raise WrongLayerError("kernel_size, stride, group and num_output must be positive")
+    if 0 in dilation:
+        raise CannotReadError("dilation 0")
     make = Deconvolution if layer.type == "Deconvolution" else Convolution
     return make(
         num_output=param.num_output,
@@ -103,6 +111,6 @@ def read_inner_product(layer: Any) -> Reading:
     """Reads ``inner_product_param``."""
     param = layer.inner_product_param
     if param.num_output == 0:
-        raise CannotReadError("num_output must be positive")
+        raise WrongLayerError("num_output must be positive")
     op = InnerProduct(param.num_output, axis=param.axis, transpose=param.transpose, bias_term=param.bias_term)
     return Reading(op, (2, 1) if param.bias_term else (2,))

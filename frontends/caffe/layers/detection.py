@@ -16,8 +16,14 @@ _SAME_RATIO = 1e-6
 _CODES: dict[int, Literal["CORNER", "CENTER_SIZE", "CORNER_SIZE"]] = {1: "CORNER", 2: "CENTER_SIZE", 3: "CORNER_SIZE"}
 
 
+# Real detectors have 6 and 4; all sizes are paired with all ratios.
+_MOST_SIZES = 256
+
+
 def _ratios(param: Any) -> tuple[float, ...]:
     """The ratios other than 1, each once, followed by its inverse if flipped."""
+    if len(param.aspect_ratio) > _MOST_SIZES:
+        raise CannotReadError(f"{len(param.aspect_ratio)} aspect_ratio (up to {_MOST_SIZES} are known)")
     found = [1.0]
     for ratio in param.aspect_ratio:
         if ratio <= 0:
@@ -31,16 +37,18 @@ def _ratios(param: Any) -> tuple[float, ...]:
 
 def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     least, most = tuple(param.min_size), tuple(param.max_size)
+    if len(least) > _MOST_SIZES:
+        raise CannotReadError(f"{len(least)} min_size (up to {_MOST_SIZES} are known)")
     if not least or min(least) <= 0:
         raise CannotReadError("min_size is missing or not positive")
     if most and len(most) != len(least):
         raise CannotReadError(f"{len(most)} max_size for {len(least)} min_size")
     if any(high <= low for low, high in zip(least, most, strict=False)):
         raise CannotReadError("a max_size is not larger than its min_size")
-    broken = [size for size in (*least, *most) if size != int(size)]
+    broken = [size for size in (*least, *most) if not size.is_integer()]
     if broken:
         raise CannotReadError(
-            f"size {broken[0]:g} is not whole: Caffe's layer cuts it to {int(broken[0])}, other implementations do not"
+            f"size {broken[0]:g} is not whole: Caffe's layer cuts it to {broken[0] // 1:g}, other implementations do not"
         )
     return least, most
 

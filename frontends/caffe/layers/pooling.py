@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
 from nuqconv.ir.ops import Pooling, PoolMethod
 
 __all__ = ["METHODS"]
@@ -33,6 +33,6 @@ def read_pooling(layer: Any) -> Reading:
         return Reading(Pooling(method, global_pooling=True, mask=mask))
     kernel, stride = _pair(param, "kernel", "kernel_size"), _pair(param, "stride", "stride")
     if 0 in kernel or 0 in stride:
-        raise CannotReadError("kernel_size and stride must be positive")
+        raise WrongLayerError("kernel_size and stride must be positive")
     pad, round_up = _pair(param, "pad", "pad"), param.round_mode == 0
     return Reading(Pooling(method, kernel, stride, pad, round_up=round_up, mask=mask))

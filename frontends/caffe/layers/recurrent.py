@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
 from nuqconv.ir.ops import LSTM, RNN
 from nuqconv.ir.ops.recurrent import Recurrent
 
@@ -29,7 +29,7 @@ def read_recurrent(layer: Any) -> Reading:
     param = layer.recurrent_param
     make, more = _TYPES[layer.type]
     if param.num_output == 0:
-        raise CannotReadError("num_output must be positive")
+        raise WrongLayerError("num_output must be positive")
     plain = 2 + make.num_states * int(param.expose_hidden)
     if len(layer.bottom) not in (plain, plain + 1):
         raise CannotReadError(f"{len(layer.bottom)} bottoms (expected {plain} or {plain + 1})")

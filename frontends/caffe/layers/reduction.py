@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.frontends.caffe.layers.registry import Reading, WrongLayerError, reads
 from nuqconv.ir.ops import MVN, ArgMax, Reduction
 
 __all__: list[str] = []
@@ -24,7 +24,7 @@ def read_arg_max(layer: Any) -> Reading:
     """Reads ``argmax_param``."""
     param = layer.argmax_param
     if param.top_k == 0:
-        raise CannotReadError("top_k must be positive")
+        raise WrongLayerError("top_k must be positive")
     return Reading(ArgMax(param.axis if param.HasField("axis") else None, param.top_k, param.out_max_val))
 
 

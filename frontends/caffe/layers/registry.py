@@ -14,6 +14,7 @@ __all__ = [
     "LayerReader",
     "Reading",
     "ShapedReader",
+    "WrongLayerError",
     "has_dialects",
     "ignored_fields",
     "known_types",
@@ -25,6 +26,10 @@ __all__ = [
 
 class CannotReadError(Exception):
     """The layer's parameters ask for something outside of what the reader knows; the layer becomes Opaque with this reason."""
+
+
+class WrongLayerError(Exception):
+    """The layer's parameters have no meaning: Caffe refuses them, or crashes; the model is refused with this reason."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Reading:
 
 
 LayerReader = Callable[[Any], Reading]
-"""Takes a LayerParameter message and returns the reading; raises CannotReadError."""
+"""Takes a LayerParameter message and returns the reading; raises CannotReadError or WrongLayerError."""
 
 ShapedReader = Callable[[Any, Sequence[Shape | None]], Reading]
 """The same with the shape of each bottom, None where it is not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
 from nuqconv.ir.ops import BatchReindex, Embed, Filter, Slice, Tile
 
 __all__: list[str] = []
@@ -27,7 +27,7 @@ def read_tile(layer: Any) -> Reading:
     """Reads ``tile_param``."""
     param = layer.tile_param
     if param.tiles < 1:
-        raise CannotReadError("tiles must be positive")
+        raise WrongLayerError("tiles must be positive")
     return Reading(Tile(param.tiles, param.axis))
 
 
@@ -50,6 +50,6 @@ def read_embed(layer: Any) -> Reading:
     """Reads ``embed_param``."""
     param = layer.embed_param
     if param.num_output == 0 or param.input_dim == 0:
-        raise CannotReadError("num_output and input_dim must be positive")
+        raise WrongLayerError("num_output and input_dim must be positive")
     op = Embed(param.num_output, param.input_dim, param.bias_term)
     return Reading(op, (2, 1) if param.bias_term else (2,))

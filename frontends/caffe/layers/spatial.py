@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from nuqconv.frontends.caffe.layers.pooling import METHODS
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
 from nuqconv.ir.ops import LRN, SPP, Im2col
 
 __all__: list[str] = []
+
+_HIGHEST = 31
 
 _REGIONS: dict[int, Literal["ACROSS_CHANNELS", "WITHIN_CHANNEL"]] = {0: "ACROSS_CHANNELS", 1: "WITHIN_CHANNEL"}
 
@@ -18,7 +20,7 @@ def read_lrn(layer: Any) -> Reading:
     """Reads ``lrn_param``."""
     param = layer.lrn_param
     if param.local_size % 2 == 0:
-        raise CannotReadError(f"local_size {param.local_size} (it must be odd)")
+        raise WrongLayerError(f"local_size {param.local_size} (it must be odd)")
     return Reading(LRN(param.local_size, param.alpha, param.beta, param.k, _REGIONS[param.norm_region]))
 
 
@@ -26,8 +28,9 @@ def read_lrn(layer: Any) -> Reading:
 def read_spp(layer: Any) -> Reading:
     """Reads ``spp_param``."""
     param = layer.spp_param
-    if param.pyramid_height == 0:
-        raise CannotReadError("pyramid_height must be positive")
+    # Caffe counts the windows of a level in 32 bits.
+    if not 1 <= param.pyramid_height <= _HIGHEST:
+        raise WrongLayerError(f"pyramid_height {param.pyramid_height} (it must be from 1 to {_HIGHEST})")
     return Reading(SPP(param.pyramid_height, METHODS[param.pool]))
 
 
@@ -39,8 +42,10 @@ def read_im2col(layer: Any) -> Reading:
     pad, dilation = _entries(param, "pad", "pad", (0,)), tuple(param.dilation) or (1,)
     if not kernel:
         raise CannotReadError("kernel_size is missing")
-    if 0 in (*kernel, *stride, *dilation):
-        raise CannotReadError("kernel_size, stride and dilation must be positive")
+    if 0 in (*kernel, *stride):
+        raise WrongLayerError("kernel_size and stride must be positive")
+    if 0 in dilation:
+        raise CannotReadError("dilation 0")
     return Reading(Im2col(kernel, stride, pad, dilation, param.axis))
 
 

@@ -9,7 +9,7 @@ import pytest
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.caffe.runtime import Net
 from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
-from nuqconv.errors import QuantizationError, UnsupportedError
+from nuqconv.errors import ModelError, QuantizationError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Opaque, Quantize
@@ -262,8 +262,7 @@ def test_depthwise_layers_of_forks(oracle, kind, param):
         ("Convolution", "num_output: 6 kernel_size: [3, 3]", (2, 6, 8), "kernel_size has 2 entries for 1 spatial"),
         ("Convolution", "num_output: 6 kernel_size: 3 kernel_h: 3", (2, 6, 8, 9), "kernel_size stands beside kernel_h"),
         ("Convolution", "num_output: 6 kernel_size: 3 stride: 1 stride_h: 2", (2, 6, 8, 9), "stride stands beside"),
-        ("Convolution", "num_output: 6 kernel_size: 3 stride_h: 2", (2, 6, 8, 9), "must be positive"),
-        ("Deconvolution", "num_output: 6 kernel_size: 3 group: 0", (2, 6, 8, 9), "must be positive"),
+        ("Convolution", "num_output: 6 kernel_size: 3 dilation: 0", (2, 6, 8, 9), "dilation 0"),
         ("Convolution", "num_output: 6 pad: 1", (2, 6, 8, 9), "kernel_size is missing"),
     ],
 )
@@ -276,6 +275,22 @@ def test_refused_with_a_reason(tmp_path, kind, param, shape, reason):
     assert reason in op.reason
     with pytest.raises(UnsupportedError, match="out"):
         to_onnx(graph)
+
+
+@pytest.mark.parametrize(
+    ("kind", "param"),
+    [
+        ("Convolution", "num_output: 6 kernel_size: 3 stride_h: 2"),
+        ("Convolution", "num_output: 6 kernel_size: 0"),
+        ("Convolution", "kernel_size: 3"),
+        ("Deconvolution", "num_output: 6 kernel_size: 3 group: 0"),
+    ],
+)
+def test_sizes_of_0_are_refused(tmp_path, kind, param):
+    (tmp_path / "net.prototxt").write_text(one(kind, f"convolution_param {{ {param} }}", (2, 6, 8, 9)))
+    write_weights(tmp_path / "net.caffemodel", {"out": (kind, [np.zeros((6, 1, 3, 3), np.float32)])})
+    with pytest.raises(ModelError, match="must be positive"):
+        load_graph(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
 
 
 @pytest.mark.parametrize(("axis", "inputs"), [(1, 2), (2, 1)])

@@ -195,7 +195,6 @@ def test_written_back_to_the_letter(oracle, kind):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (net_text("LSTM", (3, 2, 4), 0), "num_output must be positive"),
         (
             inputs_text(x=(3, 2, 4)) + layer_text("RNN", "recurrent_param { num_output: 5 }", bottoms=("x",)),
             "1 bottoms",

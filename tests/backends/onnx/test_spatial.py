@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, OnnxSession, batch_problems, newest_opset, to_onnx
+from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LRN, SPP, Im2col, OpError, Pooling
@@ -249,12 +250,9 @@ def test_refused(op, shape, reason):
 @pytest.mark.parametrize(
     ("kind", "rest", "reason"),
     [
-        ("LRN", "lrn_param { local_size: 4 }", "local_size 4"),
-        ("SPP", "spp_param { pyramid_height: 0 }", "pyramid_height"),
-        ("SPP", "", "pyramid_height"),
         ("Im2col", "", "kernel_size is missing"),
         ("Im2col", "convolution_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }", "stands beside"),
-        ("Im2col", "convolution_param { kernel_size: 2 stride: 0 }", "must be positive"),
+        ("Im2col", "convolution_param { kernel_size: 2 dilation: 0 }", "dilation 0"),
         ("Pooling", 'top: "mask" pooling_param { pool: AVE kernel_size: 2 }', "a second top of AVE"),
         ("Pooling", 'top: "mask" pooling_param { pool: STOCHASTIC kernel_size: 2 }', "a second top of STOCHASTIC"),
         ("Pooling", "pooling_param { kernel_h: 2 }", "kernel_h and kernel_w belong together"),
@@ -265,6 +263,24 @@ def test_refused(op, shape, reason):
 def test_parameters_that_caffe_refuses_make_a_layer_opaque(tmp_path, kind, rest, reason):
     files = write_net(tmp_path, one(kind, rest), {})
     assert reason in load_graph(files.model, files.weights).node["out"].op.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest", "reason"),
+    [
+        ("LRN", "lrn_param { local_size: 4 }", "local_size 4"),
+        ("SPP", "spp_param { pyramid_height: 0 }", "pyramid_height 0"),
+        ("SPP", "", "pyramid_height 0"),
+        ("SPP", "spp_param { pyramid_height: 32 }", "pyramid_height 32"),
+        ("Im2col", "convolution_param { kernel_size: 2 stride: 0 }", "must be positive"),
+        ("Pooling", "pooling_param { kernel_size: 2 stride: 0 }", "must be positive"),
+        ("Pooling", "pooling_param { }", "must be positive"),
+    ],
+)
+def test_sizes_without_a_meaning_are_refused(tmp_path, kind, rest, reason):
+    files = write_net(tmp_path, one(kind, rest), {})
+    with pytest.raises(ModelError, match=reason):
+        load_graph(files.model, files.weights)
 
 
 @pytest.mark.parametrize("opset", range(MIN_OPSET, MAX_OPSET + 1))

@@ -78,11 +78,11 @@ def test_unknown_types_and_parameters_become_opaque(tmp_path):
     text = INPUT + (
         'layer { name: "p" type: "Priors" bottom: "data" top: "p" priors_param { min_size: 3 } }\n'
         'layer { name: "c" type: "Concat" bottom: "p" bottom: "p" top: "c" }\n'
-        'layer { name: "m" type: "Pooling" bottom: "data" top: "m" pooling_param { stride: 2 } }\n'
+        'layer { name: "m" type: "Pooling" bottom: "data" top: "m" pooling_param { kernel_h: 2 } }\n'
     )
     graph = load_graph(*vars(write_net(tmp_path, text, {})).values())
     assert graph.node["p"].op == Opaque("Priors", "the layer type is not known")
-    assert "kernel_size" in graph.node["m"].op.reason
+    assert "kernel_h" in graph.node["m"].op.reason
     assert graph.shapes["c"] is None
 
 
