@@ -214,13 +214,17 @@ def test_cancelling_ends_the_evaluation_and_frees_the_worker(tmp_path):
 
 
 def test_an_interrupt_leaves_no_process_behind(tmp_path):
-    evaluator = ours.Hanging(tmp_path, [1])
+    evaluator = ours.Hanging(tmp_path, [0, 1])
 
-    def on_trial(trial, progress):
-        raise KeyboardInterrupt
+    def interrupt():
+        while evaluator.notes.count("call") < 2:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
 
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
     with pytest.raises(KeyboardInterrupt), PlanPool(evaluator, write_plan, 3, workers=2) as pool:
-        search(pool, evaluator, on_trial=on_trial)
+        search(pool, evaluator)
     assert not [child for child in children() if "spawn_main" in " ".join(child.cmdline())]
 
 
