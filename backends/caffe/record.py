@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Graph
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
+from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
 __all__ = ["information_text", "nuq_layers_text", "read_record", "record_text"]
 
@@ -62,14 +65,33 @@ def read_record(path: str | Path) -> Any:
         A ScaleOffsetRecord message.
 
     Raises:
-        FormatError: The file cannot be read or is no such record.
+        FormatError: The file cannot be read, is no such record, or names a layer twice or gives it numbers that cannot be; all are listed.
     """
     try:
-        return text_format.Parse(Path(path).read_text(encoding="utf-8"), _Record())
+        record: Any = text_format.Parse(Path(path).read_bytes().decode("utf-8"), _Record())
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: is no quantization factor record: {error}") from error
+    counts = Counter(entry.key for entry in record.record)
+    problems = [f"record of '{key}' stands here {count} times" for key, count in counts.items() if count > 1]
+    for entry in record.record:
+        problems += [f"record of '{entry.key}': {problem}" for problem in _wrong_factors(entry.value)]
+    if problems:
+        raise FormatError(f"{path}: is a damaged quantization factor record", problems)
+    return record
+
+
+def _wrong_factors(value: Any) -> Iterator[str]:
+    scales = [("scale_d", scale) for scale in ([value.scale_d] if value.HasField("scale_d") else [])]
+    scales += [("scale_w", scale) for scale in value.scale_w]
+    for name, scale in scales:
+        if not (math.isfinite(scale) and scale > 0):
+            yield f"{name} is {scale}, expected a finite number above 0"
+            return
+    outside = next((level for level in value.cluster if not INT8_MIN <= level <= INT8_MAX), None)
+    if outside is not None:
+        yield f"cluster has the level {outside}, expected integers in [{INT8_MIN}, {INT8_MAX}]"
 
 
 def nuq_layers_text(plan: Plan) -> str:

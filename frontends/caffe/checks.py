@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
-__all__ = ["LARGEST_BLOB", "MOST_AXES", "layer_problems", "name_problem", "shape_problem"]
+__all__ = ["LARGEST_BLOB", "MOST_AXES", "MOST_LAYERS", "layer_problems", "name_problem", "shape_problem"]
 
 # Caffe's Blob: kMaxBlobAxes, and counts of numbers held in an int.
 MOST_AXES = 32
 LARGEST_BLOB = 2**31 - 1
+# The deepest nets have a few thousand; each one takes about a kilobyte of memory, even from two bytes of a file.
+MOST_LAYERS = 100_000
 
 _LONGEST_NAME = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

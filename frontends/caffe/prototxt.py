@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from nuqconv.errors import FormatError, ModelError
+from nuqconv.frontends.caffe.checks import MOST_LAYERS
 from nuqconv.frontends.caffe.fields import Fields, Hints, UnknownField, parse_fields, unknown_fields
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.upgrade import fold_padding, upgrade_v0, upgrade_v1
@@ -107,6 +108,10 @@ def read_prototxt(path: str | Path) -> Prototxt:
     if not text.strip():
         raise FormatError(f"{path}: is empty; a network definition (.prototxt) is expected here")
     entries = list(_entries(path, text))
+    if len(entries) > MOST_LAYERS:
+        raise FormatError(
+            f"{path}: has {len(entries)} fields outside of layers and layers; at most {MOST_LAYERS} are read"
+        )
     problems: list[str] = []
     notes: list[str] = []
     kinds = {entry.name for entry in entries}

@@ -13,6 +13,7 @@ from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
 
 from nuqconv.errors import FormatError, ModelError
+from nuqconv.frontends.caffe.checks import MOST_AXES, MOST_LAYERS, name_problem
 from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
 from nuqconv.frontends.caffe.upgrade import upgrade_v0, upgrade_v1
 from nuqconv.frontends.caffe.varint import decode_varints
@@ -78,18 +79,35 @@ def read_weights(path: str | Path) -> Weights:
     net = NetParameter()
     try:
         net.ParseFromString(data)
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:
         raise FormatError(
             f"{path}: is no .caffemodel, or is truncated or damaged ({len(data)} bytes): {error}"
         ) from error
     # A message has bytes of its own.
     del data
+    count = max(len(net.layer), len(net.layers))
+    if count > MOST_LAYERS:
+        raise FormatError(f"{path}: holds {count} layers; at most {MOST_LAYERS} are read")
     notes: list[str] = []
+    _check_names(path, net)
     found = _upgraded(path, net, notes) if len(net.layers) else list(net.layer)
     if not found:
         raise FormatError(f"{path}: holds no layer; trained weights (.caffemodel) are expected here")
     _expand(path, found, notes)
     return Weights(path, {layer.name: layer for layer in found}, tuple(notes))
+
+
+def _check_names(path: str, net: Any) -> None:
+    """Refuses names that are no text: protobuf hands them out as bytes, or refuses to copy them."""
+    names = [text for layer in net.layer for text in (layer.name, layer.type)]
+    for layer in net.layers:
+        names += [layer.name, *layer.bottom, *layer.top, *layer.param, layer.layer.name, layer.layer.type]
+    for name in dict.fromkeys(names):
+        if isinstance(name, bytes):
+            raise FormatError(f"{path}: is damaged, or no .caffemodel: the name {name[:40]!r} in it is not UTF-8")
+    problems = [problem for name in dict.fromkeys(names) if (problem := name_problem(name, "the name")) is not None]
+    if problems:
+        raise ModelError(f"{path}: holds names that cannot be used", problems)
 
 
 def _upgraded(path: str, net: Any, notes: list[str]) -> list[Any]:
@@ -131,7 +149,8 @@ def _expand(path: str, layers: list[Any], notes: list[str]) -> None:
                 continue
             blob.ClearField("uint64_data")
             blob.DiscardUnknownFields()
-            blob.data.append(np.frombuffer(raw, dtype).astype("<f4").tobytes())
+            with np.errstate(over="ignore"):
+                blob.data.append(np.frombuffer(raw, dtype).astype("<f4").tobytes())
             counts[dtype.name] = counts.get(dtype.name, 0) + 1
     if problems:
         raise ModelError(f"{path}: holds numbers of an unknown kind", problems)
@@ -149,7 +168,7 @@ def blob_array(blob: Any, rank: int | None = None) -> Array:
         float32 (float64 is converted), int8, int32 or uint64.
 
     Raises:
-        ModelError: The number of values differs from the product of the shape.
+        ModelError: The number of values differs from the product of the shape, or the shape has too many axes.
     """
     store = next((name for name in _STORES if len(getattr(blob, name))), "data")
     stored = getattr(blob, store)
@@ -164,8 +183,12 @@ def blob_array(blob: Any, rank: int | None = None) -> Array:
             raise ModelError(f"holds {len(raw)} bytes, no multiple of {_DTYPES[store].itemsize}")
         flat = np.frombuffer(raw, dtype=_DTYPES[store])
     if store == "double_data":
-        flat = flat.astype(np.float32)
+        # What does not fit becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
+            flat = flat.astype(np.float32)
     shape = blob_shape(blob, rank)
+    if len(shape) > MOST_AXES:
+        raise ModelError(f"has {len(shape)} axes; Caffe's blobs have at most {MOST_AXES}")
     if any(dim < 0 for dim in shape) or prod(shape) != flat.size:
         raise ModelError(f"holds {flat.size} numbers, but its shape is {'x'.join(map(str, shape)) or 'a scalar'}")
     array = flat.reshape(shape)

@@ -24,6 +24,7 @@ from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.capability import capabilities, quantized_parts
+from nuqconv.safe_json import parse
 
 __all__ = ["inspect"]
 
@@ -164,7 +165,7 @@ def _range(scales: Sequence[float]) -> str:
 
 def _json(path: Path, console: Console) -> None:
     try:
-        content: Any = json.loads(_read_text(path))
+        content: Any = parse(_read_text(path))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: is no JSON file: {error}") from error
     if not isinstance(content, dict):

@@ -30,6 +30,9 @@ from nuqconv.errors import ConfigError
 
 __all__ = ["make_config"]
 
+# Where so much is wrong, it is the wrong file.
+_MOST_GUESSES = 100
+
 _LOG = logging.getLogger(__name__)
 
 # As deep as the search may go, since nobody has set a bound.
@@ -167,7 +170,8 @@ class _Maker:
 
     def _known(self, place: str, name: str) -> bool:
         if name not in self._facts:
-            self._problems.append(f"{place}: the model has no layer of this name{suggestion(str(name), self._facts)}")
+            hint = suggestion(str(name), self._facts) if len(self._problems) < _MOST_GUESSES else ""
+            self._problems.append(f"{place}: the model has no layer of this name{hint}")
         return name in self._facts
 
     def _known_type(self, place: str, name: str) -> bool:

@@ -6,10 +6,11 @@ import json
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from nuqconv.errors import ConfigError
+from nuqconv.safe_json import check_depth
 
 __all__ = ["JsonDocument", "KeyPath", "Problem", "key_path", "listed", "parse_json"]
 
@@ -34,19 +35,22 @@ class JsonDocument:
 
     Attributes:
         value: The top value.
-        lines: Line of each key and list item, from 1.
+        place: Where the top value stands, and all in it.
         problems: Duplicate keys and numbers that JSON does not have.
     """
 
     value: object
-    lines: Mapping[KeyPath, int]
+    place: _Place
     problems: tuple[Problem, ...]
 
     def line(self, path: KeyPath) -> int:
         """Returns the line of a key, or of the nearest key around it that exists."""
-        while path not in self.lines and path:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+        place = self.place
+        for part in path:
+            if part not in place.inside:
+                break
+            place = place.inside[part]
+        return place.line
 
     def problem(self, path: KeyPath, text: str) -> Problem:
         """Returns a problem at a key."""
@@ -69,40 +73,49 @@ def parse_json(text: str, source: str) -> JsonDocument:
         ConfigError: It is no JSON.
     """
     try:
+        check_depth(text)
+    except ValueError as error:
+        raise ConfigError(f"{source}: the JSON is refused: {error}; check that it is the right file") from error
+    try:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{source}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{source}: the JSON is nested too deeply; check that it is the right file") from error
     except ValueError as error:
         raise ConfigError(f"{source}: a number in the JSON cannot be read: {error}") from error
     scan = _Scan(text)
-    return JsonDocument(value, scan.lines, tuple(scan.problems))
+    return JsonDocument(value, scan.root, tuple(scan.problems))
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a value stands, and the values in it."""
+
+    line: int
+    inside: dict[str | int, _Place] = field(default_factory=dict)
 
 
 class _Scan:
     """One walk over the tokens of a text that is known to be JSON."""
 
     def __init__(self, text: str) -> None:
-        self.lines: dict[KeyPath, int] = {}
+        self.root = _Place(1)
         self.problems: list[Problem] = []
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
-        # One entry for each open bracket: the key or index that comes next, None where an object waits for a key.
-        self._open: list[str | int | None] = []
+        # For each open bracket its place and the key or index that comes next; None where an object waits for a key.
+        self._open: list[tuple[_Place, str | int | None]] = []
         key = ""
         for match in _TOKEN.finditer(text):
             part = match[0]
             if part in {"{", "["}:
-                self._value(match)
-                self._open.append(None if part == "{" else 0)
+                self._open.append((self._value(match), None if part == "{" else 0))
             elif part in {"}", "]"}:
                 self._open.pop()
             elif part == ":":
-                self._open[-1] = key
+                self._next(key)
             elif part == ",":
-                last = self._open[-1]
-                self._open[-1] = last + 1 if isinstance(last, int) else None
-            elif self._open and self._open[-1] is None:
+                last = self._open[-1][1]
+                self._next(last + 1 if isinstance(last, int) else None)
+            elif self._open and self._open[-1][1] is None:
                 key = json.loads(part)
                 self._key(key, match)
             else:
@@ -110,24 +123,31 @@ class _Scan:
                 if not part.startswith('"'):
                     self._number(part, match)
 
+    def _next(self, part: str | int | None) -> None:
+        self._open[-1] = (self._open[-1][0], part)
+
     def _path(self) -> KeyPath:
-        return tuple(part for part in self._open if part is not None)
+        return tuple(part for _, part in self._open if part is not None)
 
     def _line(self, match: re.Match[str]) -> int:
         return bisect_right(self._starts, match.start())
 
     def _key(self, key: str, match: re.Match[str]) -> None:
-        path = (*self._path(), key)
         line = self._line(match)
-        if path in self.lines:
-            first = self.lines[path]
-            self.problems.append((line, f"{key_path(path)}: the key is already in line {first}; keep one of them"))
-            # Only the last value counts, so what is in it is not there twice.
-            self.lines = {known: place for known, place in self.lines.items() if known[: len(path)] != path}
-        self.lines[path] = line
+        inside = self._open[-1][0].inside
+        if key in inside:
+            path = key_path((*self._path(), key))
+            self.problems.append((line, f"{path}: the key is already in line {inside[key].line}; keep one of them"))
+        # Only the last value counts, so what was in an earlier one is forgotten.
+        inside[key] = _Place(line)
 
-    def _value(self, match: re.Match[str]) -> None:
-        self.lines.setdefault(self._path(), self._line(match))  # a key has set it already, a list item has not
+    def _value(self, match: re.Match[str]) -> _Place:
+        """Returns the place of a value; a key has made it already, a list item has not."""
+        if not self._open:
+            self.root = _Place(self._line(match))
+            return self.root
+        holder, part = self._open[-1]
+        return holder.inside.setdefault("" if part is None else part, _Place(self._line(match)))
 
     def _number(self, token: str, match: re.Match[str]) -> None:
         if token in {"true", "false", "null"}:

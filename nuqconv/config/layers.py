@@ -11,6 +11,9 @@ from nuqconv.errors import ConfigError
 
 __all__ = ["LAYER_TYPES", "LayerFacts", "index_layers", "suggestion"]
 
+# Longer names are no slip of the finger, and comparing takes time with the square of the length.
+_LONGEST_GUESS = 200
+
 # The types that can be quantized at all; only these may be named where a configuration speaks of layer types.
 LAYER_TYPES = ("Convolution", "Deconvolution", "InnerProduct", "Pooling")
 
@@ -83,5 +86,7 @@ def index_layers(layers: Sequence[LayerFacts]) -> dict[str, LayerFacts]:
 
 def suggestion(name: str, known: Iterable[str] | Mapping[str, object]) -> str:
     """Returns ``"; did you mean 'conv1'?"`` if something known looks like ``name``, else an empty string."""
+    if len(name) > _LONGEST_GUESS:
+        return ""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

@@ -17,6 +17,9 @@ from nuqconv.errors import ConfigError
 
 __all__ = ["load_config", "parse_config"]
 
+# Where so much is wrong, it is the wrong file.
+_MOST_GUESSES = 100
+
 
 def parse_config(text: str, source: str = "<text>") -> QuantConfig:
     """Parses a configuration by its format alone.
@@ -116,7 +119,8 @@ class _Draft:
             if not isinstance(entry, dict):
                 continue
             if name not in facts:
-                self.add((name,), f"the model has no layer of this name{suggestion(name, facts)}")
+                hint = suggestion(name, facts) if len(self.problems) < _MOST_GUESSES else ""
+                self.add((name,), f"the model has no layer of this name{hint}")
             elif not facts[name].quantizable:
                 layer = facts[name]
                 self.add((name,), f"{layer.type} layer {name!r} cannot be quantized{layer.why_not}; remove its entry")
@@ -124,7 +128,8 @@ class _Draft:
         skipped = tree.get("skip_fusion_layers") if isinstance(tree, dict) else None
         for index, name in enumerate(skipped if isinstance(skipped, list) else ()):
             if isinstance(name, str) and name not in facts:
-                self.add(("skip_fusion_layers", index), f"the model has no layer {name!r}{suggestion(name, facts)}")
+                hint = suggestion(name, facts) if len(self.problems) < _MOST_GUESSES else ""
+                self.add(("skip_fusion_layers", index), f"the model has no layer {name!r}{hint}")
         for key in FIXED_KEYS:
             if key in facts and isinstance(tree, dict) and isinstance(tree.get(key), dict):
                 text = "is the format's own key, so the layer of this name cannot have an entry; rename it in the model"

@@ -55,7 +55,10 @@ class _Reader:
 
     def _attributes(self, op: dict[str, Any], op_path: str) -> Iterator[tuple[str, tuple[dict[str, Any], str]]]:
         for attr, path in self._objects(op, "attr", f"{op_path}.attr"):
-            if attr.get("key") in {_COMPRESSED, _ORIGINALS}:
+            key = attr.get("key", "")
+            if not isinstance(key, str):
+                self._problem(f"{path}.key", key, "a text")
+            elif key in {_COMPRESSED, _ORIGINALS}:
                 yield attr["key"], (self._object(attr.get("value", {}), f"{path}.value"), f"{path}.value")
 
     def _is_set(self, value: dict[str, Any], path: str) -> bool:

@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+# By default there are 61; each one is tried on every histogram.
+_MOST_FACTORS = 10_000
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -82,6 +86,12 @@ class IfmrParams(_Model):
     @model_validator(mode="after")
     def _check_step(self) -> IfmrParams:
         width = self.search_range[1] - self.search_range[0]
+        if width / self.search_step > _MOST_FACTORS:
+            raise PydanticCustomError(
+                "search_step",
+                "found {step}, which makes more than {most} factors in search_range {range}; make the step larger",
+                {"step": self.search_step, "range": list(self.search_range), "most": _MOST_FACTORS},
+            )
         # The bounds are decimal fractions, whose difference is not exact.
         if self.search_step > width * (1 + 1e-9):
             raise PydanticCustomError(
@@ -215,7 +225,7 @@ class QuantConfig(_Model):
     """
 
     version: Annotated[Literal[1], BeforeValidator(_exact_integer), Field(description="1")] = 1
-    batch_num: Annotated[int, Field(gt=0, description="an integer above 0")] = 1
+    batch_num: Annotated[int, Field(gt=0, le=2**31 - 1, description="an integer above 0")] = 1
     activation_offset: Annotated[bool, Field(description="true or false")] = True
     do_fusion: Annotated[bool, Field(description="true or false")] = True
     skip_fusion_layers: Annotated[tuple[str, ...], Field(strict=False, description="a list of layer names")] = ()

@@ -65,6 +65,8 @@ def _explain(found: Mapping[str, Any], model: type[BaseModel]) -> tuple[KeyPath,
 def _expected(path: KeyPath, kind: str) -> str:
     if kind in {"model_type", "model_attributes_type", "union_tag_not_found"}:
         return "an object"
+    if kind == "less_than_equal" and path == ("batch_num",):
+        return "an integer up to 2147483647"
     named = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
     return _EXPECTED[named]
 

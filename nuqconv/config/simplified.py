@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,8 @@ from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
 
 __all__ = ["Definition", "NuqRequest", "Settings", "read_definition"]
+
+_QUOTED = re.compile(r"""\#[^\n]*|(?:\b(?P<key>\w+)\s*:\s*)?(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 
 _Params = TypeVar("_Params", bound=BaseModel)
 
@@ -73,7 +76,7 @@ class Definition:
         common: Settings for all layers.
         types: Settings by layer type.
         layers: Settings by layer name.
-        text: The text that it was read from.
+        lines: Line where each key first has each text; under no key that where the text is first written.
     """
 
     header: Mapping[str, Any] = field(default_factory=dict)
@@ -83,13 +86,12 @@ class Definition:
     common: Settings = field(default_factory=Settings)
     types: Mapping[str, Settings] = field(default_factory=dict)
     layers: Mapping[str, Settings] = field(default_factory=dict)
-    text: str = ""
+    lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def place(self, path: str, key: str, name: str) -> str:
         """Returns a key path for a message, with the line where ``key`` is ``name`` or else ``name`` is first written, if there is one."""
-        quoted = f"[\"']{re.escape(name)}[\"']"
-        found = re.search(rf"\b{key}\s*:\s*{quoted}", self.text) or re.search(quoted, self.text)
-        return path if found is None else f"line {self.text.count(chr(10), 0, found.end()) + 1}: {path}"
+        line = self.lines.get((key, name)) or self.lines.get(("", name))
+        return path if line is None else f"line {line}: {path}"
 
 
 def read_definition(path: str | os.PathLike[str], problems: list[str]) -> Definition:
@@ -151,7 +153,7 @@ class _Reader:
             common=self._settings(message.common_config, "common_config"),
             types=self._overrides(message.override_layer_types, "override_layer_types", "layer_type"),
             layers=self._overrides(message.override_layer_configs, "override_layer_configs", "layer_name"),
-            text=self._text,
+            lines=_written(self._text),
         )
 
     def _nuq(self, message: Any) -> NuqRequest:
@@ -173,7 +175,7 @@ class _Reader:
 
     def _mapping_file(self, name: str) -> Path | None:
         places = list(dict.fromkeys((self._path.absolute().parent / name, Path(name).absolute())))
-        found = next((place for place in places if place.is_file()), None)
+        found = next((place for place in places if _is_file(place)), None)
         if found is None:
             looked = " or ".join(str(place) for place in places)
             self._problems.append(f"nuq_config.mapping_file: found {name!r}, but there is no file {looked}")
@@ -215,6 +217,28 @@ class _Reader:
             for keys, text in explain(error, model):
                 self._problems.append(f"{path}.{_text_keys(key_path(keys))}: {text}")
             return model()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    # A name that no file system takes: too long, or with a NUL.
+    except (OSError, ValueError):
+        return False
+
+
+def _written(text: str) -> dict[tuple[str, str], int]:
+    """Returns the line where each key first has each text, and under no key the line where each text is first written."""
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+    found: dict[tuple[str, str], int] = {}
+    for match in _QUOTED.finditer(text):
+        if match["text"] is None:
+            continue
+        line = bisect_right(starts, match.start("text"))
+        content = match["text"][1:-1]
+        found.setdefault((match["key"] or "", content), line)
+        found.setdefault(("", content), line)
+    return found
 
 
 def _present(message: Any) -> dict[str, Any]:

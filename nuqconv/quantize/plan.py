@@ -17,6 +17,7 @@ from typing import Any
 from nuqconv.errors import ConfigError, NuqconvError, QuantizationError
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
+from nuqconv.safe_json import parse
 
 __all__ = ["LayerPlan", "Plan", "Precision"]
 
@@ -201,7 +202,7 @@ class Plan(Mapping[str, LayerPlan]):
             ConfigError: The text is no JSON or no plan; each problem names its key path.
         """
         try:
-            document = json.loads(text, object_pairs_hook=_unique_object)
+            document = parse(text)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"the plan is not valid JSON: {error}") from error
         problems: list[str] = []
@@ -220,14 +221,6 @@ class Plan(Mapping[str, LayerPlan]):
     def digest(self) -> str:
         """Return the SHA-256 of `to_json` in hexadecimal, a name for this plan in journals and caches."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
-
-
-def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key(s) {sorted({name for name in names if names.count(name) > 1})} come twice in one object")
-    return result
 
 
 def _object(

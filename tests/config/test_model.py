@@ -32,7 +32,7 @@ def ifmr(draw: st.DrawFn) -> IfmrParams:
     low = draw(st.floats(1e-3, 10))
     high = low + draw(st.floats(1e-3, 10))
     share = st.floats(0.5, 1.0, exclude_min=True)
-    step = draw(st.floats(1e-6, 1.0)) * (high - low)
+    step = draw(st.floats(1e-3, 1.0)) * (high - low)
     return IfmrParams(
         max_percentile=draw(share), min_percentile=draw(share), search_range=(low, high), search_step=step
     )
@@ -47,7 +47,7 @@ weights = st.one_of(
 names = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda name: name not in FIXED_KEYS)
 configs = st.builds(
     QuantConfig,
-    batch_num=st.integers(1, 2**40),
+    batch_num=st.integers(1, 2**31 - 1),
     activation_offset=st.booleans(),
     do_fusion=st.booleans(),
     skip_fusion_layers=st.lists(names, max_size=3).map(tuple),
