@@ -22,6 +22,7 @@ SPACE = random_space(np.random.default_rng(11), 10)
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """Three worker processes of one thread each, that only this machine can reach."""
+    folder = str(tmp_path_factory.mktemp("dask"))
     with (
         LocalCluster(
             n_workers=3,
@@ -29,7 +30,8 @@ def client(tmp_path_factory):
             processes=True,
             dashboard_address=None,
             host="127.0.0.1",
-            local_directory=str(tmp_path_factory.mktemp("dask")),
+            local_directory=folder,
+            env={"TMPDIR": folder},
         ) as cluster,
         Client(cluster) as client,
     ):
