@@ -84,7 +84,8 @@ class SearchOutcome:
         stopped_by: Why the search ended.
         seconds: How long it took.
         float_bytes: Size of all layers in float.
-        pareto: The trials of which no other is as small and as near to the original's metric and better in one of both, by size.
+        pareto: The trials, by size, for which there is no other that is no larger and has a metric no farther from the original's, and
+            is better in one of both. Of equal ones the first; whether they are accepted does not matter.
     """
 
     best: Trial

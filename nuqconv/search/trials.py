@@ -7,6 +7,7 @@ a search tries does not depend on which worker is faster.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,7 +103,13 @@ def run_search(
     if record.best is None:
         raise _nothing_found(record.trials, original, stopped_by)
     outcome = SearchOutcome(
-        record.best, tuple(record.trials), original, stopped_by, record.elapsed(), space.float_bytes
+        best=record.best,
+        trials=tuple(record.trials),
+        original=original,
+        stopped_by=stopped_by,
+        seconds=record.elapsed(),
+        float_bytes=space.float_bytes,
+        pareto=_pareto_front(record.trials, original),
     )
     _log_outcome(outcome)
     return outcome
@@ -248,6 +255,18 @@ def _submit_of(
     if parallel > 1:
         raise SearchError(f"parallel is {parallel}, but evaluate runs one plan at a time; give submit instead")
     return in_this_thread(evaluate, clock)
+
+
+def _pareto_front(trials: list[Trial], original: float) -> tuple[Trial, ...]:
+    """Return the trials that no other one beats in size or distance of the metric without losing in the other; see `SearchOutcome`."""
+    front: list[Trial] = []
+    nearest = math.inf
+    for trial in sorted(trials, key=lambda item: (item.bytes, abs(item.metric - original), item.number)):
+        distance = abs(trial.metric - original)
+        if distance < nearest:
+            front.append(trial)
+            nearest = distance
+    return tuple(front)
 
 
 def _nothing_found(trials: list[Trial], original: float, stopped_by: StopReason) -> SearchError:

@@ -506,6 +506,29 @@ def test_the_objective_says_which_trial_is_the_result():
     assert outcome.best == min(outcome.trials[2:], key=lambda trial: trial.metric)
 
 
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 25), st.integers(1, 4))
+def test_the_pareto_front_is_that_of_comparing_all_with_all(seed, count, digits):
+    evaluator = simulated(seed, limit=math.inf)
+    # Few digits make equal metrics.
+    evaluator.twist = lambda levels, total: float(f"{total:.{digits}g}")
+    outcome = run_search(
+        evaluator.space,
+        evaluate=evaluator.evaluate,
+        satisfied=evaluator.satisfied,
+        original=0.0,
+        strategy=fixed(evaluator.space, count),
+    )
+    points = [(trial.bytes, trial.metric) for trial in outcome.trials]
+    best = {
+        point
+        for point in points
+        if not any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+    }
+    assert [(trial.bytes, trial.metric) for trial in outcome.pareto] == sorted(best)
+    assert all(trial.number == 1 + points.index((trial.bytes, trial.metric)) for trial in outcome.pareto)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
