@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -118,8 +120,23 @@ def test_what_the_evaluator_raises_there_names_the_trial_here(tmp_path, client):
         search(pool, 1)
 
 
-def test_a_task_that_hangs_is_done_elsewhere(tmp_path, client, expected):
+def test_a_task_that_hangs_is_done_elsewhere(tmp_path, client, expected, caplog):
     evaluator = ours.Hanging(tmp_path, [2])
-    with PlanPool(evaluator, write_plan, 3, executor=client.get_executor(), trial_timeout=2) as pool:
-        assert facts(search(pool, pool.parallel)) == expected
-    assert evaluator.notes.count("call") == len(expected[0]) + 1
+    with (
+        caplog.at_level(logging.WARNING, "nuqconv.parallel"),
+        PlanPool(evaluator, write_plan, 3, executor=client.get_executor(), trial_timeout=2) as pool,
+    ):
+        outcome = search(pool, pool.parallel)
+        assert facts(outcome) == expected
+        assert evaluator.notes.count("call") == len(expected[0]) + 1
+        lines = [record.message for record in caplog.records if record.name == "nuqconv.parallel"]
+        assert any("no trial is sent to worker" in line for line in lines)
+        assert sum("no answer within" in line for line in lines) <= 3
+        # The worker is given trials again when it has answered.
+        used = {trial.worker for trial in outcome.trials[-3:]}
+        (tmp_path / "release").touch()
+        deadline = time.monotonic() + 30
+        while len(used) < 3 and time.monotonic() < deadline:
+            futures = [pool.submit(SPACE.plan(SPACE.uniform())) for _ in range(3)]
+            used |= {future.result(30).worker for future in futures}
+    assert len(used) == 3

@@ -325,7 +325,7 @@ def test_a_thread_that_hangs_is_left_and_the_first_answer_counts(tmp_path, expec
 
     evaluator = Hanging(tmp_path)
     with ThreadPoolExecutor(3) as executor:
-        with PlanPool(evaluator, write_plan, 3, executor=executor, parallel=2, trial_timeout=0.5) as pool:
+        with PlanPool(evaluator, write_plan, 3, executor=executor, parallel=2, trial_timeout=1) as pool:
             assert pool.parallel == 2
             assert facts(search(pool, evaluator)) == expected
         assert evaluator.notes.count("call") == 9
