@@ -95,7 +95,7 @@ def test_a_single_array(tmp_path):
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK\x03\x04 torn", b"layer { }", b"\x80\x04N."])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"layer { }", b"\x80\x04N."])
 def test_files_of_another_kind(tmp_path, content):
     path = tmp_path / "set.npz"
     path.write_bytes(content)
@@ -122,14 +122,14 @@ def test_damaged_numbers(tmp_path, start, filling, reason):
 
 def test_objects_are_not_unpickled(tmp_path):
     path = written(tmp_path, data=np.array([{}, []], object))
-    assert "Object arrays cannot be loaded" in str(problems(path, "data"))
+    assert "holds object; objects and records are not read" in str(problems(path, "data"))
 
 
 def test_a_zip_of_other_things(tmp_path):
     path = tmp_path / "set.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data", "hello")
-    assert problems(path, "data").problems == ("array 'data' holds |S5, expected numbers",)
+    assert "it holds 'data', which is no array" in str(problems(path, "data"))
 
 
 def test_all_arrays_of_a_file(tmp_path):

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
 
 from nuqconv.backends.onnx import size
+from nuqconv.backends.onnx.external import load_tensors
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.errors import FormatError, ModelError, OutputError
 from nuqconv.ir import Graph
@@ -66,20 +67,24 @@ def write_onnx(
 
 
 def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
-    """Reads an .onnx file with its external data.
+    """Reads an .onnx file with its external data, which must lie beside it.
 
     Raises:
-        FormatError: There is no such file, or it is no ONNX model.
+        FormatError: There is no such file, or it is no ONNX model, or its tensors are not what they are declared to be or lie where they
+            may not; see `load_tensors`.
     """
     source = Path(path)
+    model = ModelProto()
     try:
-        model = onnx.load(source)
-    except OSError as error:
-        raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
+        model.ParseFromString(source.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"{source}: cannot be read: {reason or error}") from error
     except DecodeError as error:
         raise FormatError(f"{source}: is no ONNX model, or cut off: {error}") from error
     if not model.graph.output:
         raise FormatError(f"{source}: is no ONNX model: it has no outputs")
+    load_tensors(model, source)
     return model
 
 

@@ -12,6 +12,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from nuqconv.backends.onnx import OnnxSession, read_onnx
 from nuqconv.comparison.sides import Side
+from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array
 
 __all__ = ["OnnxSide"]
@@ -52,7 +53,12 @@ class OnnxSide(Side):
             if item.name not in constants:
                 blob = (input_blobs or {}).get(item.name, item.name.removesuffix("@input"))
                 self._inputs[blob] = item.name
-                self._types[item.name] = helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
+                try:
+                    self._types[item.name] = helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
+                except (KeyError, ValueError) as error:
+                    raise UnsupportedError(
+                        f"{self.label}: input '{item.name}' is no tensor of a known type; only tensors can be compared"
+                    ) from error
                 dims = item.type.tensor_type.shape.dim
                 self.inputs[blob] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
 

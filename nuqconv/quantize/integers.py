@@ -15,6 +15,9 @@ from nuqconv.errors import FormatError
 __all__ = ["QuantizedWeights"]
 
 _MAX_HEADER = 4096
+# Caffe's blobs: 32 axes, here with the two other counts, and 2**31 - 1 numbers.
+_MOST_COUNTS = 34
+_MOST_WEIGHTS = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,9 @@ class QuantizedWeights:
             raise FormatError("stored integers of a layer begin with no header; the file is damaged")
         shape, scales, bias = header["weights"], header["scales"], header["bias"]
         counts = [*shape, scales, 0 if bias is None else bias] if isinstance(shape, list) else [None]
-        if not all(type(count) is int and count >= 0 for count in counts):
+        sound = all(type(count) is int and count >= 0 for count in counts)
+        # numpy multiplies the other sizes even where one is 0.
+        if not sound or len(counts) > _MOST_COUNTS or math.prod(max(count, 1) for count in shape) > _MOST_WEIGHTS:
             raise FormatError(f"stored integers of a layer have the sizes {header!r}; the file is damaged")
         total = math.prod(shape)
         if len(data) - len(line) - 1 != total + 4 * (scales + (bias or 0)):

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nuqconv.backends.caffe.runtime.crash import describe_crash
+from nuqconv.backends.caffe.runtime.frames import header_length, read_header
 from nuqconv.backends.caffe.runtime.locate import require_caffe
 from nuqconv.errors import CaffeProcessError, RuntimeMissingError
 
@@ -285,12 +286,17 @@ class CaffeProcess:
             raise CaffeProcessError(
                 f"the Caffe process answered with {bytes(head)!r}, which is no frame of the protocol"
             )
-        text = bytearray(struct.unpack("<I", head[4:])[0])
+        text = bytearray(header_length(struct.unpack("<I", head[4:])[0]))
         self._receive(memoryview(text), deadline)
-        fields = json.loads(text)
+        fields, shapes = read_header(text)
         arrays = {}
-        for name, shape in fields.pop("arrays"):
-            array = np.empty(shape, _FLOAT)
+        for name, shape in shapes:
+            try:
+                array = np.empty(shape, _FLOAT)
+            except MemoryError as error:
+                raise CaffeProcessError(
+                    f"there is no memory for array {name!r} of shape {shape} that it sends"
+                ) from error
             self._receive(array.reshape(-1).view(np.uint8).data, deadline)
             arrays[name] = array
         return Reply(fields, arrays)

@@ -1,0 +1,76 @@
+"""The headers of frames that the child sends, checked before anything is allocated for what they announce.
+
+The child runs native code and a user's Python layers, so what comes out of it may be anything.
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+from nuqconv.errors import CaffeProcessError
+from nuqconv.safe_json import check_depth
+
+__all__ = ["header_length", "read_header"]
+
+# Names and shapes of a net of 100,000 blobs fit into it.
+_LONGEST_HEADER = 64 * 2**20
+# Caffe's blobs: axes, and numbers counted in an int.
+_MOST_AXES = 32
+_LARGEST_BLOB = 2**31 - 1
+_OF_A_FAILURE = ("error", "message", "traceback")
+
+
+def header_length(announced: int) -> int:
+    """Returns the length of a header as a frame announces it.
+
+    Raises:
+        CaffeProcessError: No header is that long.
+    """
+    if announced > _LONGEST_HEADER:
+        raise CaffeProcessError(
+            f"the Caffe process announces a header of {announced} bytes, more than the {_LONGEST_HEADER} that are read"
+        )
+    return announced
+
+
+def read_header(text: bytes | bytearray) -> tuple[dict[str, Any], list[tuple[str, tuple[int, ...]]]]:
+    """Reads the header of an answer.
+
+    Args:
+        text: Its bytes.
+
+    Returns:
+        Its fields without ``arrays``, and name and shape of each float32 array that follows.
+
+    Raises:
+        CaffeProcessError: It is no header of an answer.
+    """
+    try:
+        content = text.decode("utf-8")
+        check_depth(content)
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CaffeProcessError(f"the Caffe process answered with a header that is no JSON: {error}") from error
+    problem = _problem(fields)
+    if problem:
+        raise CaffeProcessError(f"the Caffe process answered with a damaged header: {problem}")
+    return fields, [(name, tuple(shape)) for name, shape in fields.pop("arrays")]
+
+
+def _problem(fields: Any) -> str:
+    """Returns what is wrong with the content of a header, or an empty text."""
+    if not isinstance(fields, dict) or type(fields.get("ok")) is not bool or not isinstance(fields.get("arrays"), list):
+        return "it must be an object with 'ok' and 'arrays'"
+    if not fields["ok"] and not all(isinstance(fields.get(key), str) for key in _OF_A_FAILURE):
+        return f"a failure must have {', '.join(_OF_A_FAILURE)}"
+    for item in fields["arrays"]:
+        if not (isinstance(item, list) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], list)):
+            return f"{item!r:.80} is no pair of name and shape"
+        name, shape = item
+        if len(shape) > _MOST_AXES or not all(type(size) is int and size >= 0 for size in shape):
+            return f"array {name!r:.80} has the shape {shape!r:.80}"
+        if prod(max(size, 1) for size in shape) > _LARGEST_BLOB:
+            return f"array {name!r:.80} of shape {shape!r:.80} is larger than a blob can be"
+    return ""
