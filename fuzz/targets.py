@@ -1,0 +1,166 @@
+"""What is attacked: one target for each kind of file that comes from outside, and for the frames of the Caffe process.
+
+A target may raise errors of `nuqconv.errors` and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nuqconv
+from nuqconv.backends.caffe.record import read_record
+from nuqconv.backends.caffe.runtime import process
+from nuqconv.backends.onnx import read_onnx
+from nuqconv.cli.inspect import inspect
+from nuqconv.comparison.onnx_file import OnnxSide
+from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
+from nuqconv.datafile import read_data
+from nuqconv.errors import CaffeProcessError, NuqconvError
+from nuqconv.frontends.caffe import read_model
+from nuqconv.frontends.caffe.weights import blob_array, read_weights
+from nuqconv.ir import dump
+from nuqconv.layer_facts import layer_facts
+from nuqconv.quantize.integers import QuantizedWeights
+from nuqconv.quantize.plan import Plan
+
+__all__ = ["CORPUS", "TARGETS", "Target"]
+
+CORPUS = Path(__file__).resolve().parents[1] / "tests" / "corpus"
+_VALID = CORPUS / "valid"
+MODEL, WEIGHTS = _VALID / "model.prototxt", _VALID / "model.caffemodel"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way in.
+
+    Attributes:
+        name: Its name, that of its folder in the corpus.
+        suffix: Ending of its files.
+        read: Reads a file; the whole of it, so that nothing waits unread.
+        use: Does with a file what a user does, with a folder for outputs; by default only reads it.
+    """
+
+    name: str
+    suffix: str
+    read: Callable[[Path], object]
+    use: Callable[[Path, Path], object] | None = None
+
+    def run(self, path: Path, out: Path) -> object:
+        """Uses a file."""
+        return self.read(path) if self.use is None else self.use(path, out)
+
+
+def _facts() -> tuple[LayerFacts, ...]:
+    return layer_facts(nuqconv.load(MODEL, WEIGHTS))
+
+
+def _read_model(model: Path, weights: Path) -> None:
+    """Reads a model strictly and leniently, and asks for all that its graph knows."""
+    for lenient in (False, True):
+        with contextlib.suppress(NuqconvError):
+            read = read_model(model, weights, allow_unknown_fields=lenient, cut_for_inference=lenient)
+            dump(read.graph, places=True)
+            layer_facts(read.graph)
+
+
+def _read_caffemodel(path: Path) -> None:
+    _read_model(MODEL, path)
+    for layer in read_weights(path).layers.values():
+        for blob in layer.blobs:
+            blob_array(blob)
+
+
+def _convert(model: Path, weights: Path, out: Path) -> None:
+    nuqconv.convert(model, weights, out / "out.prototxt", allow_unknown_fields=False)
+
+
+def _read_definition(path: Path) -> None:
+    make_config(_facts(), definition=path)
+
+
+def _create_config(path: Path, out: Path) -> None:
+    nuqconv.create_quant_config(out / "config.json", MODEL, WEIGHTS, config_defination=path)
+
+
+def _create_config_by_mapping(path: Path, out: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        definition = Path(folder) / "definition.cfg"
+        definition.write_text(f"nuq_config {{ mapping_file: '{path}' nuq_quantize {{ }} }}")
+        _create_config(definition, out)
+
+
+def _read_plan(path: Path) -> None:
+    plan = Plan.from_json(path.read_bytes().decode("utf-8", "surrogateescape"))
+    text = plan.to_json()
+    if Plan.from_json(text) != plan or Plan.from_json(text).to_json() != text:
+        raise AssertionError("a plan changed on its way through JSON")
+
+
+def _read_onnx(path: Path) -> None:
+    OnnxSide(read_onnx(path))
+
+
+def _read_integers(path: Path) -> None:
+    data = path.read_bytes()
+    found = QuantizedWeights.from_bytes(data)
+    if QuantizedWeights.from_bytes(found.to_bytes()).digest() != found.digest():
+        raise AssertionError("integers changed on their way through bytes")
+
+
+def _inspect(path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        inspect([path], layers=True)
+
+
+class _Frames(process.CaffeProcess):
+    """The parent's side of the pipe, with a file where the child would be."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stdout = descriptor
+        self._stderr_open = False
+
+    def frame(self) -> process.Reply:
+        return self._receive_frame(time.monotonic() + 10)
+
+
+def _read_frames(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        frames = _Frames(descriptor)
+        while select.select([descriptor], [], [], 0)[0]:
+            frames.frame()
+    except process._ChildEndedError as error:  # noqa: SLF001
+        raise CaffeProcessError("the frames end") from error
+    finally:
+        os.close(descriptor)
+
+
+_ALL = (
+    Target(
+        "prototxt",
+        ".prototxt",
+        lambda path: _read_model(path, WEIGHTS),
+        lambda path, out: _convert(path, WEIGHTS, out),
+    ),
+    Target("caffemodel", ".caffemodel", _read_caffemodel, lambda path, out: _convert(MODEL, path, out)),
+    Target("config", ".json", lambda path: load_config(path, _facts())),
+    Target("definition", ".cfg", _read_definition, _create_config),
+    Target("mapping", ".json", read_mapping, _create_config_by_mapping),
+    Target("record", ".txt", read_record),
+    Target("plan", ".json", _read_plan),
+    Target("integers", ".bin", _read_integers),
+    Target("npz", ".npz", lambda path: read_data(path, ["data"])),
+    Target("onnx", ".onnx", _read_onnx),
+    Target("frames", ".bin", _read_frames),
+    Target("inspect", ".json", _inspect),
+)
+TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
