@@ -17,8 +17,8 @@ from nuqconv.errors import FormatError
 
 __all__ = ["load_tensors"]
 
-# Elements that are packed into a byte, by type; other types take whole bytes.
-_PACKED = {"INT4": 2, "UINT4": 2, "FLOAT4E2M1": 2, "INT2": 4, "UINT2": 4}
+# Bits of an element, for the types whose raw form is packed; other types take whole bytes.
+_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
 # The fields of typed data, and how many of their entries one element takes.
 _FIELDS = {
     "FLOAT": ("float_data", 1),
@@ -106,8 +106,8 @@ def _bytes_needed(tensor: Any) -> int | None:
     name, count = _type_name(tensor), _count(tensor)
     if name == "STRING":
         return None
-    if name in _PACKED:
-        return -(-count // _PACKED[name])
+    if name in _BITS:
+        return -(-count * _BITS[name] // 8)
     return count * int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
 
 
@@ -119,7 +119,9 @@ def _check_stored(tensor: Any, needed: int | None) -> None:
             raise FormatError(f"holds {found} bytes, but its shape {list(tensor.dims)} of {name} takes {needed}")
         return
     field, entries = _FIELDS.get(name, ("int32_data", 1))
-    expected = -(-count // _PACKED[name]) if name in _PACKED else count * entries
+    # Where whole elements fit into a byte, typed data are packed too.
+    packed = 8 // _BITS[name] if name in _BITS else 1
+    expected = -(-count * entries // packed)
     found = len(getattr(tensor, field))
     if found != expected:
         raise FormatError(

@@ -1,0 +1,65 @@
+"""Headers of the child's frames: whatever they are, a header or an error."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nuqconv.backends.caffe.runtime.frames import header_length, read_header
+from nuqconv.errors import CaffeProcessError
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["ok", "arrays", "error", "a"]), inner),
+)
+shapes = st.lists(st.integers(0, 5), max_size=4)
+
+
+@given(st.dictionaries(st.text(), st.integers()), st.lists(st.tuples(st.text(), shapes)))
+def test_a_header_comes_back(fields, arrays):
+    header = {**fields, "ok": True, "arrays": arrays}
+    found, announced = read_header(json.dumps(header).encode())
+    assert found == {key: value for key, value in header.items() if key != "arrays"}
+    assert announced == [(name, tuple(shape)) for name, shape in arrays]
+
+
+@given(st.binary() | trees.map(lambda tree: json.dumps(tree).encode()))
+def test_anything_else_is_refused(text):
+    try:
+        fields, arrays = read_header(text)
+    except CaffeProcessError:
+        return
+    assert isinstance(fields["ok"], bool)
+    assert all(isinstance(name, str) and all(type(size) is int for size in shape) for name, shape in arrays)
+
+
+@pytest.mark.parametrize(
+    ("shape", "accepted"),
+    [
+        ([2**31 - 1], True),
+        ([2**31], False),
+        ([0, 2**62], False),
+        ([1] * 32, True),
+        ([1] * 33, False),
+        ([2**16, 2**15], False),
+        ([-1], False),
+        ([True], False),
+        ([1.0], False),
+    ],
+)
+def test_sizes_are_those_of_a_blob(shape, accepted):
+    text = json.dumps({"ok": True, "arrays": [["a", shape]]}).encode()
+    if accepted:
+        assert read_header(text)[1] == [("a", tuple(shape))]
+    else:
+        with pytest.raises(CaffeProcessError, match="array 'a'"):
+            read_header(text)
+
+
+def test_lengths():
+    assert header_length(2**26) == 2**26
+    with pytest.raises(CaffeProcessError, match="announces a header of 67108865 bytes"):
+        header_length(2**26 + 1)
