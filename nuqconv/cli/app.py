@@ -20,6 +20,7 @@ from nuqconv.cli.config import config
 from nuqconv.cli.convert import convert
 from nuqconv.cli.doctor import doctor
 from nuqconv.cli.inspect import inspect
+from nuqconv.cli.trials import trials
 from nuqconv.errors import ConfigError
 
 __all__ = ["app"]
@@ -38,6 +39,7 @@ app.command()(convert)
 app.command()(compare)
 app.command()(inspect)
 app.command()(doctor)
+app.add_typer(trials, name="trials")
 
 
 def _version(wanted: bool) -> None:
