@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import select
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import nuqconv
@@ -59,6 +59,7 @@ class Target:
         return self.read(path) if self.use is None else self.use(path, out)
 
 
+@cache
 def _facts() -> tuple[LayerFacts, ...]:
     return layer_facts(nuqconv.load(MODEL, WEIGHTS))
 
@@ -136,7 +137,7 @@ def _read_frames(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         frames = _Frames(descriptor)
-        while select.select([descriptor], [], [], 0)[0]:
+        while os.lseek(descriptor, 0, os.SEEK_CUR) < path.stat().st_size:
             frames.frame()
     except process._ChildEndedError as error:  # noqa: SLF001
         raise CaffeProcessError("the frames end") from error

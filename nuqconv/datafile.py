@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -117,7 +118,7 @@ def _header(member: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], 
             # Headers of Python 2 are fine, and what Python thinks of a stranger's text is no matter.
             warnings.simplefilter("ignore")
             shape, _, dtype = _HEADERS[version](member)
-    except (TypeError, MemoryError, RecursionError) as error:
+    except (TypeError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError) as error:
         raise ValueError(f"array {info.filename[:80]!r} has a header that cannot be read") from error
     if dtype.kind not in _PLAIN or dtype.itemsize == 0:
         raise ValueError(f"array {info.filename[:80]!r} holds {dtype}; objects and records are not read")

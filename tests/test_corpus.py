@@ -19,6 +19,7 @@ from nuqconv import errors
 from nuqconv.datafile import read_arrays
 from tests.corpus.build import CASES, EXPECTED, expected_json, found_files, path_of
 from tests.corpus.cases.case import Case
+from tests.corpus.cases.valid import FILES
 from tests.corpus.replay import MEMORY, SECONDS
 
 ROOT = Path(__file__).parents[1]
@@ -111,12 +112,22 @@ def test_there_are_enough_and_each_is_there_once() -> None:
     assert all(case.text and case.error in errors.__all__ for case in CASES)
 
 
-def test_the_valid_files_are_accepted(replay: Replay, tmp_path: Path) -> None:
-    # Otherwise the malformed ones beside them could be refused for another reason.
-    for target, name in (("prototxt", "model.prototxt"), ("caffemodel", "model.caffemodel")):
-        outcome = replay.use(target, CORPUS / "valid" / name)
-        assert outcome["errors"] == [], outcome["message"]
+@pytest.mark.parametrize("name", ["model.prototxt", "model.caffemodel", *FILES])
+def test_a_valid_file_is_accepted(replay: Replay, name: str) -> None:
+    # Otherwise the malformed ones beside it could be refused for another reason.
+    path = CORPUS / "valid" / name
+    if name in FILES:
+        assert path.read_bytes() == FILES[name], "run python -m tests.corpus.build"
+    target = path.suffix[1:] if path.parent.name == "valid" else path.parent.name
+    outcome = replay.use(target, path)
+    # Weights of another net are read, and then do not fit.
+    fits = name != "caffemodel/v1.caffemodel"
+    assert (outcome["errors"] == []) == fits, outcome["message"]
+    if not fits:
+        assert "has no entry" in outcome["message"]
+    if target in {"prototxt", "caffemodel"} and fits:
         assert len(outcome["written"]) == 2
+    _check_bounds(outcome)
 
 
 def test_a_replay_ends_what_takes_too_long(tmp_path: Path) -> None:

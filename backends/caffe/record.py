@@ -15,6 +15,7 @@ from nuqconv.backends.caffe.emit import Style, emit
 from nuqconv.errors import FormatError
 from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Graph
+from nuqconv.proto_text import ParseError, parse_text
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
@@ -68,10 +69,10 @@ def read_record(path: str | Path) -> Any:
         FormatError: The file cannot be read, is no such record, or names a layer twice or gives it numbers that cannot be; all are listed.
     """
     try:
-        record: Any = text_format.Parse(Path(path).read_bytes().decode("utf-8"), _Record())
+        record: Any = parse_text(Path(path).read_bytes().decode("utf-8"), _Record())
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except (ParseError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: is no quantization factor record: {error}") from error
     counts = Counter(entry.key for entry in record.record)
     problems = [f"record of '{key}' stands here {count} times" for key, count in counts.items() if count > 1]

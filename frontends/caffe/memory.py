@@ -64,7 +64,7 @@ def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Ma
                     # Nothing that is overwritten already needs to be told again.
                     held[kept].clear()
                 hold(output, kept)
-            elif shares:
+            elif shares and node.inputs:
                 hold(output, hold(node.inputs[0], len(memory)))
     return problems + [_told(None, name, overwriter[name], storage) for name in outputs if name in overwriter]
 

@@ -12,13 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-
 from nuqconv.errors import FormatError, ModelError
 from nuqconv.frontends.caffe.checks import MOST_LAYERS
 from nuqconv.frontends.caffe.fields import Fields, Hints, UnknownField, parse_fields, unknown_fields
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.upgrade import fold_padding, upgrade_v0, upgrade_v1
+from nuqconv.proto_text import ParseError, parse_text
 
 __all__ = ["LayerText", "Prototxt", "read_prototxt"]
 
@@ -149,16 +148,16 @@ def _layer(path: str, entry: _Entry, problems: list[str], hints: Hints) -> Layer
     net = NetParameter()
     unknown: tuple[UnknownField, ...] = ()
     try:
-        text_format.Parse(entry.text, net)
-    except text_format.ParseError as error:
+        parse_text(entry.text, net)
+    except ParseError as error:
         try:
             unknown = _unknown(path, entry, hints)
             net = NetParameter()
-            text_format.Parse(_without(entry.text, unknown), net)
+            parse_text(_without(entry.text, unknown), net)
         except FormatError:
             problems.append(_message(path, entry, error))
             return None
-        except text_format.ParseError as other:
+        except ParseError as other:
             problems += [*map(str, unknown), _message(path, entry, other)]
             return None
         if not unknown:
@@ -242,8 +241,8 @@ def _upgraded(path: str, layers: list[LayerText], problems: list[str], notes: li
 def _parse(path: str, entry: _Entry, net: Any, problems: list[str]) -> None:
     part = NetParameter()
     try:
-        text_format.Parse(entry.text, part)
-    except text_format.ParseError as error:
+        parse_text(entry.text, part)
+    except ParseError as error:
         problems.append(_message(path, entry, error))
         return
     repeated = [
@@ -255,7 +254,7 @@ def _parse(path: str, entry: _Entry, net: Any, problems: list[str]) -> None:
     net.MergeFrom(part)
 
 
-def _message(path: str, entry: _Entry, error: text_format.ParseError) -> str:
+def _message(path: str, entry: _Entry, error: ParseError) -> str:
     line, column = error.GetLine(), error.GetColumn()
     text = re.sub(r"^\d+:\d+ : ", "", str(error)).replace("nuqconv.caffe.", "")
     # The tokenizer repeats the offending source line in front of some messages.

@@ -177,7 +177,7 @@ def _json(path: Path, console: Console) -> None:
             _report(content, console)
         else:
             _configuration(content, console)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise FormatError(
             f"{path}: is neither a configuration, nor a quantization information file, nor a report of auto: "
             f"{type(error).__name__} {error}"
@@ -206,7 +206,7 @@ def _report(content: dict[str, Any], console: Console) -> None:
     table = new_table("layer", "type", "precision", "steps", "bits", "bytes", right=("steps", "bits", "bytes"))
     for layer in content["layers"]:
         steps = "" if layer["num_steps"] is None else str(layer["num_steps"])
-        cells = (escape(layer["name"]), layer["kind"], layer["precision"], steps, str(layer["bits"]))
+        cells = (*(escape(str(layer[key])) for key in ("name", "kind", "precision")), steps, str(layer["bits"]))
         table.add_row(*cells, f"{layer['bytes']:,}")
     console.print(table)
 

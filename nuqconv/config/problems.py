@@ -68,6 +68,9 @@ def _expected(path: KeyPath, kind: str) -> str:
     if kind == "less_than_equal" and path == ("batch_num",):
         return "an integer up to 2147483647"
     named = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+    if kind == "string_unicode" and named not in _EXPECTED:
+        # pydantic tells the object that has the key, and the key as if it were its value.
+        return "keys that are text, without halves of surrogate pairs"
     return _EXPECTED[named]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from pydantic import BaseModel, ValidationError
 
 from nuqconv.config.device import DeviceRule
@@ -26,6 +26,7 @@ from nuqconv.config.json_text import key_path
 from nuqconv.config.model import ActivationParams, ArqParams, HfmgParams, IfmrParams, NuqParams, WeightParams
 from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
+from nuqconv.proto_text import ParseError, parse_text
 
 __all__ = ["Definition", "NuqRequest", "Settings", "read_definition"]
 
@@ -107,8 +108,8 @@ def read_definition(path: str | os.PathLike[str], problems: list[str]) -> Defini
     text = read_text(path, "simplified configuration")
     message = _message_class()()
     try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
+        parse_text(text, message)
+    except ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         place = "" if line is None else f":{line}" if column is None else f":{line}:{column}"
         detail = str(error).removeprefix(f"{line}:{column} : ")

@@ -12,6 +12,7 @@ from pathlib import Path
 from fuzz.targets import CORPUS, TARGETS
 from tests.corpus.cases import binaries, caffemodel, large_nets, nets, onnx_models, prototxt, texts
 from tests.corpus.cases.case import Case
+from tests.corpus.cases.valid import FILES
 
 __all__ = ["CASES", "EXPECTED", "FOUND", "found_files", "path_of"]
 
@@ -50,6 +51,10 @@ def main() -> None:
             path = path_of(case)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(case.content)
+    for name, data in FILES.items():
+        path = CORPUS / "valid" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     # What the ONNX models may take their data from.
     (CORPUS / "onnx" / "external.data").write_bytes(bytes(64))
     EXPECTED.write_text(expected_json())
