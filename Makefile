@@ -1,15 +1,17 @@
 # make demo    search the bundled LeNet in onnxruntime and show the result (no Caffe needed)
 # make test    all tests; builds an environment with real Caffe where a Python 3.6 to 3.9 is found
 # make lint    ruff, mypy, import rules
+# make fuzz    FUZZ_SECONDS (60) of random mutations for each kind of file that is read
 # make bench   the benchmarks           make results   the table of docs/results.md
 PYTHON ?= python3
 PIP_FLAGS ?= --quiet --disable-pip-version-check
+FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test explore lint bench results caffe models format clean
+.PHONY: demo test explore fuzz lint bench results caffe models format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -36,6 +38,11 @@ test: $(VENV)/test.stamp caffe
 # The property tests on other random examples than last time.
 explore: $(VENV)/test.stamp caffe
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# What it finds goes to tests/corpus/found and fails `make test` until it is fixed; the counts go to build/fuzz/result.json.
+fuzz: $(VENV)/test.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,fuzz]'
+	$(BIN)/python -m fuzz.run --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/test.stamp $(TREE)
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from fuzz.targets import CORPUS, TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
 _WORK = ROOT / "build" / "fuzz"
+_NUMBER = "stat::number_of_executed_units"
 _STATS = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
 _PULSE = re.compile(r"^#(\d+)\s", re.MULTILINE)
 _FAULT = re.compile(r"^FAULT (.*)$", re.MULTILINE)
@@ -96,11 +97,15 @@ def _fuzz(target: str, arguments: argparse.Namespace) -> Outcome:
             break
         with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as scratch:
             output = _child(target, scratch, kept, artifacts, known, int(left), runs, arguments.seed)
+            if _NUMBER not in output and not any(artifacts.iterdir()):
+                # It died without a word; the input that it was at is still there.
+                for last in Path(scratch).iterdir():
+                    shutil.move(last, artifacts / f"died-{last.name}")
         outcome.executions += _add_stats(outcome, output)
         new = _findings(target, artifacts, output)
         outcome.findings += new
         known += [finding["place"] for finding in new if finding["kind"] == "crash"]
-        if not new and "stat::number_of_executed_units" not in output:
+        if not new and _NUMBER not in output:
             raise SystemExit(f"fuzzing {target} ended by itself:\n{output[-3000:]}")
     outcome.seconds = round(time.monotonic() - begun, 1)
     outcome.inputs = sum(1 for _ in kept.iterdir())

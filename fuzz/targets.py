@@ -64,17 +64,22 @@ def _facts() -> tuple[LayerFacts, ...]:
     return layer_facts(nuqconv.load(MODEL, WEIGHTS))
 
 
-def _read_model(model: Path, weights: Path) -> None:
-    """Reads a model strictly and leniently, and asks for all that its graph knows."""
-    for lenient in (False, True):
-        with contextlib.suppress(NuqconvError):
-            read = read_model(model, weights, allow_unknown_fields=lenient, cut_for_inference=lenient)
-            dump(read.graph, places=True)
-            layer_facts(read.graph)
+def _read_model(model: Path, weights: Path, *, lenient: bool = False) -> None:
+    """Reads a model and asks for all that its graph knows."""
+    read = read_model(model, weights, allow_unknown_fields=lenient, cut_for_inference=lenient)
+    dump(read.graph, places=True)
+    layer_facts(read.graph)
+
+
+def _read_prototxt(path: Path) -> None:
+    with contextlib.suppress(NuqconvError):
+        _read_model(path, WEIGHTS, lenient=True)
+    _read_model(path, WEIGHTS)
 
 
 def _read_caffemodel(path: Path) -> None:
-    _read_model(MODEL, path)
+    with contextlib.suppress(NuqconvError):
+        _read_model(MODEL, path)
     for layer in read_weights(path).layers.values():
         for blob in layer.blobs:
             blob_array(blob)
@@ -149,7 +154,7 @@ _ALL = (
     Target(
         "prototxt",
         ".prototxt",
-        lambda path: _read_model(path, WEIGHTS),
+        _read_prototxt,
         lambda path, out: _convert(path, WEIGHTS, out),
     ),
     Target("caffemodel", ".caffemodel", _read_caffemodel, lambda path, out: _convert(MODEL, path, out)),

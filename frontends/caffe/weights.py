@@ -13,7 +13,7 @@ from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
 
 from nuqconv.errors import FormatError, ModelError
-from nuqconv.frontends.caffe.checks import MOST_AXES, MOST_LAYERS, name_problem
+from nuqconv.frontends.caffe.checks import LARGEST_BLOB, MOST_AXES, MOST_LAYERS, name_problem
 from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
 from nuqconv.frontends.caffe.upgrade import upgrade_v0, upgrade_v1
 from nuqconv.frontends.caffe.varint import decode_varints
@@ -189,7 +189,9 @@ def blob_array(blob: Any, rank: int | None = None) -> Array:
     shape = blob_shape(blob, rank)
     if len(shape) > MOST_AXES:
         raise ModelError(f"has {len(shape)} axes; Caffe's blobs have at most {MOST_AXES}")
-    if any(dim < 0 for dim in shape) or prod(shape) != flat.size:
+    # numpy multiplies the other sizes even where one is 0.
+    beyond = prod(max(dim, 1) for dim in shape) > LARGEST_BLOB
+    if beyond or any(dim < 0 for dim in shape) or prod(shape) != flat.size:
         raise ModelError(f"holds {flat.size} numbers, but its shape is {'x'.join(map(str, shape)) or 'a scalar'}")
     array = flat.reshape(shape)
     array.flags.writeable = False

@@ -68,6 +68,12 @@ def _doubles(layers: dict[str, Any]) -> None:
     blob.double_data.append(np.full(216, 1e300).tobytes())
 
 
+def _nothing_of_much(layers: dict[str, Any]) -> None:
+    blob = layers["conv1"].blobs[0]
+    del blob.data[:]
+    blob.shape.dim[:] = [0, 2**62, 2**62]
+
+
 def _raw(kind: int, data: bytes) -> bytes:
     """conv1 with a blob in raw_data: its type, field 10, is a varint, and the numbers are field 12."""
     blob = bytes([0x50, kind, 0x62, len(data)]) + data
@@ -122,6 +128,7 @@ _BLOBS = (
     _case("shape-negative", _shape(-8, 3, -3, 3), "ModelError", "but its shape is -8x3x-3x3"),
     _case("shape-huge", _shape(2**31, 2**31, 4, 4), "ModelError", "holds 216 numbers"),
     _case("shape-overflows-to-fit", _shape(2**61, 2**61, 216, 1), "ModelError", "holds 216 numbers"),
+    _case("shape-zero-and-huge", _changed(_nothing_of_much), "ModelError", "holds 0 numbers"),
     _case("shape-minimum", _shape(-(2**63), 2), "ModelError", "holds 216 numbers"),
     _case("shape-33-axes", _shape(216, *[1] * 32), "ModelError", "33 axes"),
     _case("shape-100-axes", _shape(*[1] * 100, 216), "ModelError", "101 axes"),
