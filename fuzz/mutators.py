@@ -5,13 +5,17 @@ Each mutator takes the bytes of a file, a random generator and libFuzzer's own m
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
+import sqlite3
 import struct
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -288,6 +292,53 @@ def _integers(data: bytes, random: Random, raw: Raw) -> bytes:
     return raw(data) if random.random() < 0.2 else _json(line, random, raw) + newline + rest
 
 
+_COLUMNS = {
+    "trials": [
+        "number",
+        "step",
+        "digest",
+        "plan",
+        "metric",
+        "accepted",
+        "bytes",
+        "float_layers",
+        "seconds",
+        "worker",
+        "finished",
+    ],
+    "search": ["created", "original", "float_bytes", "space"],
+}
+
+
+def _journal(data: bytes, random: Random, raw: Raw) -> bytes:
+    """Writes anything into a cell, with SQLite's own means."""
+    if random.random() < 0.3:
+        return raw(data)
+    with tempfile.NamedTemporaryFile(suffix=".journal") as file:
+        file.write(data)
+        file.flush()
+        try:
+            with contextlib.closing(sqlite3.connect(file.name, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = DELETE")
+                table = random.choice(list(_COLUMNS))
+                column = random.choice(_COLUMNS[table])
+                old = connection.execute(f"SELECT {column} FROM {table}").fetchone()
+                value = (
+                    _json(old[0].encode(), random, raw).decode("utf-8", "replace")
+                    if old and isinstance(old[0], str)
+                    else 0
+                )
+                value = (
+                    value
+                    if random.random() < 0.5
+                    else random.choice((*_FLOATS, *_INTEGERS[:-1], *_TEXTS, None, b"\xff"))
+                )
+                connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+        except (sqlite3.Error, OverflowError, UnicodeError):
+            return raw(data)
+        return Path(file.name).read_bytes()
+
+
 MUTATORS: Mapping[str, Mutator] = {
     "prototxt": _prototxt,
     "caffemodel": _binary(NetParameter),
@@ -301,4 +352,6 @@ MUTATORS: Mapping[str, Mutator] = {
     "onnx": _binary(ModelProto),
     "frames": _frames,
     "inspect": _json,
+    "preparation": _json,
+    "journal": _journal,
 }

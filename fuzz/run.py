@@ -80,6 +80,12 @@ def _prepared(target: str) -> tuple[Path, Path]:
         *(CORPUS / "found" / target).glob("*"),
     ]
     seeds += (CORPUS / "valid").glob(f"model.{target}")
+    make = TARGETS[target].seed
+    if make is not None:
+        own = artifacts.with_name(f"{target}-seed{TARGETS[target].suffix}")
+        own.unlink(missing_ok=True)
+        make(own)
+        seeds.append(own)
     for seed in seeds:
         data = seed.read_bytes()
         (kept / hashlib.sha1(data).hexdigest()).write_bytes(data)

@@ -6,6 +6,7 @@ A target may raise errors of `nuqconv.errors` and nothing else.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import tempfile
@@ -28,13 +29,17 @@ from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.ir import dump
 from nuqconv.layer_facts import layer_facts
+from nuqconv.preparation import Preparation
 from nuqconv.quantize.integers import QuantizedWeights
-from nuqconv.quantize.plan import Plan
+from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.search.journal import Journal
+from nuqconv.search.trial import Measured
 
 __all__ = ["CORPUS", "TARGETS", "Target"]
 
 CORPUS = Path(__file__).resolve().parents[1] / "tests" / "corpus"
 _VALID = CORPUS / "valid"
+_ASSET = hashlib.sha256(b"integers").hexdigest()
 MODEL, WEIGHTS = _VALID / "model.prototxt", _VALID / "model.caffemodel"
 
 
@@ -47,12 +52,14 @@ class Target:
         suffix: Ending of its files.
         read: Reads a file; the whole of it, so that nothing waits unread.
         use: Does with a file what a user does, with a folder for outputs; by default only reads it.
+        seed: Makes a valid file, where none can be kept because it holds the time.
     """
 
     name: str
     suffix: str
     read: Callable[[Path], object]
     use: Callable[[Path, Path], object] | None = None
+    seed: Callable[[Path], object] | None = None
 
     def run(self, path: Path, out: Path) -> object:
         """Uses a file."""
@@ -127,6 +134,26 @@ def _inspect(path: Path) -> None:
         inspect([path], layers=True)
 
 
+def _read_journal(path: Path) -> None:
+    with Journal.read(path) as journal:
+        found = (journal.identity, journal.created, journal.original, journal.float_bytes, journal.space_text)
+        del found
+        for trial in journal.trials():
+            # Each stored plan is read, too.
+            trial.plan.digest()
+        journal.asset(_ASSET)
+
+
+def _write_journal(path: Path) -> None:
+    plan = Plan((("conv1", LayerPlan(Precision.INT8)),))
+    with Journal.open(path, {"model": "a"}) as journal:
+        journal.set_original(0.5)
+        journal.set_space("[]", {_ASSET: b"integers"})
+        journal.record(
+            plan, Measured(0.5, 1.0, "here"), 1, "int8 for all layers", 4.0, accepted=True, float_layers=["fc"]
+        )
+
+
 class _Frames(process.CaffeProcess):
     """The parent's side of the pipe, with a file where the child would be."""
 
@@ -168,5 +195,7 @@ _ALL = (
     Target("onnx", ".onnx", _read_onnx),
     Target("frames", ".bin", _read_frames),
     Target("inspect", ".json", _inspect),
+    Target("preparation", ".json", lambda path: Preparation.from_json(path.read_bytes().decode("utf-8", "replace"))),
+    Target("journal", ".journal", _read_journal, seed=_write_journal),
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}

@@ -316,4 +316,16 @@ _PLAN = (
     ),
 )
 
-CASES = (*_CONFIG, *_DEFINITION, *_MAPPING, *_RECORD, *_PLAN)
+_PREPARATION = (
+    _case("preparation", "no-json", "{", "FormatError", "is damaged"),
+    _case("preparation", "a-list", "[]", "FormatError", "is damaged"),
+    _case("preparation", "deep", b"[" * 100_000, "FormatError", "is damaged"),
+    _case("preparation", "version", '{"version": 7}', "FormatError", "version 7"),
+)
+
+_JOURNAL = (
+    _case("journal", "text", "a journal", "JournalError", "choose another file"),
+    _case("journal", "not-sqlite", b"SQLite format 3\0" + bytes(84), "JournalError", "journal"),
+)
+
+CASES = (*_PREPARATION, *_JOURNAL, *_CONFIG, *_DEFINITION, *_MAPPING, *_RECORD, *_PLAN)
