@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from nuqconv.errors import ModelError
@@ -11,8 +10,6 @@ from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape
 from nuqconv.ir import Array
 
 __all__ = ["Parameters"]
-
-_SHARED = "param:"
 
 
 class Parameters:
@@ -25,6 +22,7 @@ class Parameters:
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
         self.arrays: dict[str, Array] = {}
+        self._shared: set[str] = set()
 
     def take(self, message: Any, reading: Reading, problems: list[str]) -> tuple[str, ...]:
         """Takes a layer's blobs.
@@ -49,14 +47,14 @@ class Parameters:
             return ()
         names = []
         for number, (blob, rank) in enumerate(zip(stored.blobs, ranks, strict=True)):
-            name = self._name(message, number)
+            name, shared = self._name(message, number)
             try:
                 array = blob_array(blob, rank)
                 array = reading.convert(array) if reading.convert else array
             except (ModelError, CannotReadError) as error:
                 problems.append(f"blob {number} of shape {_shown(blob_shape(blob, rank))} {error} ({path})")
                 continue
-            if name in self.arrays and not name.startswith(_SHARED):
+            if name in self.arrays and not (shared and name in self._shared):
                 problems.append(f"blob {number} would be called '{name}', as that of another layer is; rename one")
                 continue
             if name in self.arrays and self.arrays[name].shape != array.shape:
@@ -64,16 +62,17 @@ class Parameters:
                 continue
             # Caffe copies layer by layer into shared memory: the last one stays.
             self.arrays[name] = array
+            if shared:
+                self._shared.add(name)
             names.append(name)
         return tuple(names)
 
     @staticmethod
-    def _name(message: Any, number: int) -> str:
-        shared: Iterable[Any] = message.param
-        specs = list(shared)
-        if number < len(specs) and specs[number].name:
-            return f"{_SHARED}{specs[number].name}"
-        return f"{message.name}/{number}"
+    def _name(message: Any, number: int) -> tuple[str, bool]:
+        """Returns the name of a blob's tensor and whether layers may share it."""
+        if number < len(message.param) and message.param[number].name:
+            return f"param:{message.param[number].name}", True
+        return f"{message.name}/{number}", False
 
 
 def _shown(shape: tuple[int, ...]) -> str:

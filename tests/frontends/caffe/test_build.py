@@ -141,3 +141,33 @@ def test_shapes_that_do_not_fit(tmp_path):
         'layer { name: "s" type: "Eltwise" bottom: "data" bottom: "p" top: "s" }\n'
     )
     assert "inputs differ in shape: 1x2x4x4, 1x2x2x2" in str(_error(tmp_path, text))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_parameters_whose_names_would_meet(tmp_path, turned):
+    layers = [
+        'layer { name: "param:w" type: "PReLU" bottom: "data" top: "a" }',
+        'layer { name: "other" type: "PReLU" bottom: "data" top: "b" param { name: "w/0" } }',
+    ]
+    text = INPUT + "\n".join(reversed(layers) if turned else layers)
+    files = write_net(tmp_path, text, {"param:w": [np.zeros(3)], "other": [np.ones(3)]})
+    with pytest.raises(ModelError, match="blob 0 would be called 'param:w/0', as that of another layer is"):
+        load_graph(files.model, files.weights)
+
+
+def test_whatever_is_wrong_with_names_is_told_at_once(tmp_path):
+    text = (
+        'name: "n\\n"\n'
+        + INPUT
+        + 'layer { name: "a\\tb" type: "ReLU" bottom: "data" top: "x\\000" param { name: "p\\177" } }\n'
+    )
+    files = write_net(tmp_path, text, {})
+    with pytest.raises(ModelError) as caught:
+        load_graph(files.model, files.weights)
+    told = [problem.split(": ", 1)[1].split(" holds")[0] for problem in caught.value.problems]
+    assert [item.rsplit(": ", 1)[-1] for item in told] == [
+        r"the network's name 'n\n'",
+        r"the layer's name 'a\tb'",
+        r"blob 'x\x00'",
+        r"the shared parameter 'p\x7f'",
+    ]
