@@ -23,6 +23,7 @@ from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
+from nuqconv.printable import printable
 from nuqconv.quantize.capability import capabilities, quantized_parts
 from nuqconv.safe_json import parse
 
@@ -45,7 +46,7 @@ def inspect(
     waiting = list(files)
     while waiting:
         path = waiting.pop(0)
-        console.print(f"[bold]{escape(str(path))}", soft_wrap=True)
+        console.print(f"[bold]{_cell(str(path))}", soft_wrap=True)
         if path.suffix == ".prototxt" and waiting and waiting[0].suffix == ".caffemodel":
             _model(load_graph(path, waiting.pop(0)), console, layers=layers)
             continue
@@ -73,7 +74,10 @@ def _model(graph: Graph, console: Console, *, layers: bool) -> None:
     for kind, count in kinds.most_common():
         rows = [item for item in can if item.kind == kind]
         table.add_row(
-            kind, str(count), str(sum(item.int8 for item in rows) or ""), str(sum(item.nuq for item in rows) or "")
+            _cell(kind),
+            str(count),
+            str(sum(item.int8 for item in rows) or ""),
+            str(sum(item.nuq for item in rows) or ""),
         )
     console.print(table)
     reasons = Counter(f"{item.kind}: {item.reason}" for item in can if item.reason and (item.weighted or not item.int8))
@@ -105,7 +109,7 @@ def _integer_layers(graph: Graph, console: Console) -> None:
     console.print()
     table = new_table("int8 layer", "weights", "levels", right=("weights", "levels"))
     for node, array in rows:
-        table.add_row(escape(node.name), f"{array.size:,}", str(np.unique(array).size))
+        table.add_row(_cell(node.name), f"{array.size:,}", str(np.unique(array).size))
     console.print(table)
 
 
@@ -121,7 +125,7 @@ def _caffemodel(path: Path, console: Console) -> None:
         arrays = [blob_array(blob) for blob in layer.blobs]
         if arrays:
             shapes = ", ".join(f"{'x'.join(map(str, array.shape))} {array.dtype}" for array in arrays)
-            table.add_row(escape(name), layer.type, shapes, f"{sum(array.size for array in arrays):,}")
+            table.add_row(_cell(name), _cell(layer.type), shapes, f"{sum(array.size for array in arrays):,}")
     console.print(table)
 
 
@@ -147,7 +151,7 @@ def _text(path: Path, console: Console) -> None:
     for entry in read_record(path).record:
         value = entry.value
         table.add_row(
-            escape(entry.key),
+            _cell(entry.key),
             f"{value.scale_d:.6g}",
             str(value.offset_d),
             _range(value.scale_w),
@@ -206,7 +210,7 @@ def _report(content: dict[str, Any], console: Console) -> None:
     table = new_table("layer", "type", "precision", "steps", "bits", "bytes", right=("steps", "bits", "bytes"))
     for layer in content["layers"]:
         steps = "" if layer["num_steps"] is None else str(layer["num_steps"])
-        cells = (*(escape(str(layer[key])) for key in ("name", "kind", "precision")), steps, str(layer["bits"]))
+        cells = (*(_cell(str(layer[key])) for key in ("name", "kind", "precision")), steps, str(layer["bits"]))
         table.add_row(*cells, f"{layer['bytes']:,}")
     console.print(table)
 
@@ -219,7 +223,7 @@ def _configuration(content: dict[str, Any], console: Console) -> None:
     for name, value in layers.items():
         weights = value.get("weight_quant_params") or {}
         told = ", ".join(f"{item}" if key == "wts_algo" else f"{key} {item}" for key, item in weights.items())
-        table.add_row(escape(name), "yes" if value.get("quant_enable") else "no", escape(told))
+        table.add_row(_cell(name), "yes" if value.get("quant_enable") else "no", _cell(told))
     console.print(table)
 
 
@@ -237,9 +241,14 @@ def _read_text(path: Path) -> str:
         raise FormatError(f"{path}: is no text: {error}") from error
 
 
+def _cell(text: str) -> str:
+    """Returns a text for a table as it is, whatever brackets and control characters are in it."""
+    return escape(printable(text))
+
+
 def _say(console: Console, text: str) -> None:
     """Prints a line as it is, whatever brackets are in its names."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def _kinds(kinds: Counter[str]) -> str:
