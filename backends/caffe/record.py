@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from nuqconv.backends.caffe.emit import Style, emit
+from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import FormatError
 from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Graph
@@ -69,7 +70,7 @@ def read_record(path: str | Path) -> Any:
         FormatError: The file cannot be read, is no such record, or names a layer twice or gives it numbers that cannot be; all are listed.
     """
     try:
-        record: Any = parse_text(Path(path).read_bytes().decode("utf-8"), _Record())
+        record: Any = parse_text(read_bounded(path, MOST_TEXT).decode("utf-8"), _Record())
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ParseError, UnicodeDecodeError) as error:

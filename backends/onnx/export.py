@@ -13,6 +13,7 @@ from onnx import ModelProto
 from nuqconv.backends.onnx import size
 from nuqconv.backends.onnx.external import load_tensors
 from nuqconv.backends.onnx.lower import lower_graph
+from nuqconv.bounded import read_bounded
 from nuqconv.errors import FormatError, ModelError, OutputError
 from nuqconv.ir import Graph
 from nuqconv.staging import move_into_place, staging_folder
@@ -76,10 +77,9 @@ def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
     source = Path(path)
     model = ModelProto()
     try:
-        model.ParseFromString(source.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise FormatError(f"{source}: cannot be read: {reason or error}") from error
+        model.ParseFromString(read_bounded(source, size.MAX_BYTES))
+    except OSError as error:
+        raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
     except DecodeError as error:
         raise FormatError(f"{source}: is no ONNX model, or cut off: {error}") from error
     if not model.graph.output:

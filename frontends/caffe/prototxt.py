@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import FormatError, ModelError
 from nuqconv.frontends.caffe.checks import MOST_LAYERS
 from nuqconv.frontends.caffe.fields import Fields, Hints, UnknownField, parse_fields, unknown_fields
@@ -97,7 +98,7 @@ def read_prototxt(path: str | Path) -> Prototxt:
     """
     path = str(path)
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = read_bounded(path, MOST_TEXT).decode("utf-8")
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

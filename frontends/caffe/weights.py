@@ -12,6 +12,7 @@ import numpy as np
 from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
 
+from nuqconv.bounded import MOST_BINARY, read_bounded
 from nuqconv.errors import FormatError, ModelError
 from nuqconv.frontends.caffe.checks import LARGEST_BLOB, MOST_AXES, MOST_LAYERS, name_problem
 from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
@@ -71,7 +72,7 @@ def read_weights(path: str | Path) -> Weights:
     """
     path = str(path)
     try:
-        data = Path(path).read_bytes()
+        data = read_bounded(path, MOST_BINARY)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not data:

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.backends.onnx.export import read_onnx
+from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.cli.report import new_console, new_table, sizes_text
 from nuqconv.datafile import read_arrays
 from nuqconv.errors import FormatError
@@ -234,7 +235,7 @@ def _npz(path: Path, console: Console) -> None:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, MOST_TEXT).decode("utf-8")
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import ConfigError, OutputError
 
 __all__ = ["read_text", "write_atomically"]
@@ -22,7 +23,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         ConfigError: It cannot be read or is not UTF-8.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return read_bounded(path, MOST_TEXT).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: the {what} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
