@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import numpy as np
 from google.protobuf.message import Message
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto
 
 from nuqconv.errors import FormatError
 
 __all__ = ["load_tensors"]
 
-# Bits of an element, for the types whose raw form is packed; other types take whole bytes.
-_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
+# Bits of an element by type; onnx itself tells other sizes in older versions, where it holds some types as larger ones.
+_BITS = {
+    **dict.fromkeys(("COMPLEX128",), 128),
+    **dict.fromkeys(("COMPLEX64", "DOUBLE", "INT64", "UINT64"), 64),
+    **dict.fromkeys(("FLOAT", "INT32", "UINT32"), 32),
+    **dict.fromkeys(("BFLOAT16", "FLOAT16", "INT16", "UINT16"), 16),
+    **dict.fromkeys(("BOOL", "INT8", "UINT8", "FLOAT8E8M0"), 8),
+    **dict.fromkeys(("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"), 8),
+    **dict.fromkeys(("FLOAT6E2M3", "FLOAT6E3M2"), 6),
+    **dict.fromkeys(("FLOAT4E2M1", "INT4", "UINT4"), 4),
+    **dict.fromkeys(("INT2", "UINT2"), 2),
+}
 # The fields of typed data, and how many of their entries one element takes.
 _FIELDS = {
     "FLOAT": ("float_data", 1),
@@ -30,6 +39,7 @@ _FIELDS = {
     "UINT64": ("uint64_data", 1),
     "STRING": ("string_data", 1),
 }
+_NAMES: Mapping[int, str] = {number: str(name) for name, number in TensorProto.DataType.items()}
 _KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
 # Tensors may be tied to the same bytes; a model whose tensors take far more than there is would fill the memory from a small file.
 _TIMES_READ = 4
@@ -87,10 +97,10 @@ def _tensors(message: Any, problems: list[str]) -> Iterator[Any]:
 
 
 def _type_name(tensor: Any) -> str:
-    known = TensorProto.DataType.values()
-    if tensor.data_type not in known or tensor.data_type == TensorProto.UNDEFINED:
+    name = _NAMES.get(tensor.data_type)
+    if name is None or (name not in _BITS and name != "STRING"):
         raise FormatError(f"has the unknown data type {tensor.data_type}")
-    return str(TensorProto.DataType.Name(tensor.data_type))
+    return name
 
 
 def _count(tensor: Any) -> int:
@@ -106,9 +116,7 @@ def _bytes_needed(tensor: Any) -> int | None:
     name, count = _type_name(tensor), _count(tensor)
     if name == "STRING":
         return None
-    if name in _BITS:
-        return -(-count * _BITS[name] // 8)
-    return count * int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
+    return -(-count * _BITS[name] // 8)
 
 
 def _check_stored(tensor: Any, needed: int | None) -> None:
@@ -120,7 +128,7 @@ def _check_stored(tensor: Any, needed: int | None) -> None:
         return
     field, entries = _FIELDS.get(name, ("int32_data", 1))
     # Where whole elements fit into a byte, typed data are packed too.
-    packed = 8 // _BITS[name] if name in _BITS else 1
+    packed = max(8 // _BITS.get(name, 8), 1)
     expected = -(-count * entries // packed)
     found = len(getattr(tensor, field))
     if found != expected:
