@@ -124,9 +124,7 @@ def test_every_type_as_onnx_itself_writes_it(tmp_path, name, raw):
         if tensor.data_type != kind:
             pytest.skip("this version of onnx has no arrays of this type")
     else:
-        tensor = helper.make_tensor(
-            "w", kind, [5], values.astype(np.complex64 if "COMPLEX" in name else np.float32).tolist()
-        )
+        tensor = helper.make_tensor("w", kind, [5], [0, 1, 1, 0, 1])
     model = model_of(tensor)
     load_tensors(model, tmp_path / "model.onnx")
     assert model.graph.initializer[0] == tensor
