@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.backends.onnx.lowering.steps import Steps
+from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import DetectionOutput, PriorBox
 
 __all__: list[str] = []
 
+# The largest detectors have some hundred thousand.
+_LARGEST = 2**24
+
 
 @lowers(PriorBox)
 def prior_box(build: Builder, node: Node, op: PriorBox) -> None:
     """A constant."""
+    (shape,) = op.infer([build.shape(name) for name in node.inputs], [])
+    if shape is not None and prod(shape) > _LARGEST:
+        raise UnsupportedError(
+            f"{node.place}: its {prod(shape)} numbers are a constant in ONNX, which is made of up to {_LARGEST}; "
+            "check the size of the input and of min_size"
+        )
     boxes = op.boxes(build.shape(node.inputs[0]), build.shape(node.inputs[1]))
     build.node("Identity", [build.constant(boxes, node, "boxes")], node, output=node.outputs[0])
 

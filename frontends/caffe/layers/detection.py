@@ -18,6 +18,7 @@ _CODES: dict[int, Literal["CORNER", "CENTER_SIZE", "CORNER_SIZE"]] = {1: "CORNER
 
 # Real detectors have 6 and 4; all sizes are paired with all ratios.
 _MOST_SIZES = 256
+_MOST_CLASSES = 100_000
 
 
 def _ratios(param: Any) -> tuple[float, ...]:
@@ -116,6 +117,8 @@ def read_detection_output(layer: Any) -> Reading:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected locations, confidences and default boxes")
     if param.num_classes < 1 or (param.num_classes == 1 and param.background_label_id == 0):
         raise CannotReadError("num_classes leaves no class beside the background")
+    if param.num_classes > _MOST_CLASSES:
+        raise CannotReadError(f"num_classes {param.num_classes} (up to {_MOST_CLASSES} are known)")
     if param.share_location and param.background_label_id == -1:
         raise CannotReadError("background_label_id -1 with share_location: Caffe's layer then decodes no box")
     if nms.eta != 1:

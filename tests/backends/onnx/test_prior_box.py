@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession
+from nuqconv.backends.onnx import OnnxSession, to_onnx
+from nuqconv.errors import UnsupportedError
+from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
+from tests.support.nets import write_net
 
 from .opencv import graph_of, opencv_run
 from .oracle import inputs_text, layer_text
@@ -94,3 +97,13 @@ def test_prior_box_refused(tmp_path, param, reason):
     graph = graph_of(tmp_path, prior_text(param, (2, 2), (9, 9)))
     assert isinstance(graph.node["out"].op, Opaque)
     assert reason in graph.node["out"].op.reason
+
+
+def test_a_constant_that_would_fill_the_memory_is_refused(tmp_path):
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 1 dim: 10000 dim: 10000 } } }\n'
+        'layer { name: "p" type: "PriorBox" bottom: "data" bottom: "data" top: "p" prior_box_param { min_size: 3 } }'
+    )
+    files = write_net(tmp_path, text, {})
+    with pytest.raises(UnsupportedError, match=r"layer 'p' \(PriorBox\): its 800000000 numbers are a constant"):
+        to_onnx(load_graph(files.model, files.weights))
