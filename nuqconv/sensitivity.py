@@ -42,7 +42,7 @@ from nuqconv.search.space import SearchSpace
 
 __all__ = ["Responses", "default_samples", "measure_responses", "network_losses", "watched_values"]
 
-_RUNS, _SAMPLES = 256, (2, 8)
+_RUNS, _SAMPLES = 512, (2, 8)
 
 # What is left of a difference behind these depends on how sure the network was, or on a threshold.
 _DECIDING: tuple[type[Op], ...] = (ArgMax, Sigmoid, Softmax)
@@ -109,7 +109,7 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
 
 
 def default_samples(layers: int) -> int:
-    """Returns how many samples are run for each of so many layers: at least 2, at most 8, and 256 runs of one sample in all in between."""
+    """Returns how many samples are run for each of so many layers: at least 2, at most 8, and 512 runs of one sample in all in between."""
     return min(max(_RUNS // max(layers, 1), _SAMPLES[0]), _SAMPLES[1])
 
 

@@ -272,7 +272,7 @@ def test_only_so_many_samples_are_taken():
 
 
 @pytest.mark.parametrize(
-    ("layers", "samples"), [(0, 8), (1, 8), (32, 8), (33, 7), (64, 4), (128, 2), (129, 2), (1000, 2)]
+    ("layers", "samples"), [(0, 8), (1, 8), (64, 8), (65, 7), (128, 4), (256, 2), (257, 2), (1000, 2)]
 )
 def test_fewer_samples_for_more_layers(layers, samples):
     assert default_samples(layers) == samples
