@@ -341,6 +341,7 @@ def _journal(data: bytes, random: Random, raw: Raw) -> bytes:
 
 MUTATORS: Mapping[str, Mutator] = {
     "prototxt": _prototxt,
+    "convert": _prototxt,
     "caffemodel": _binary(NetParameter),
     "config": _json,
     "definition": _text,

@@ -74,12 +74,9 @@ def _prepared(target: str) -> tuple[Path, Path]:
     kept, artifacts = _WORK / target, _WORK / f"{target}-artifacts"
     for folder in (kept, artifacts):
         folder.mkdir(parents=True, exist_ok=True)
-    seeds = [
-        *(CORPUS / target).glob("*"),
-        *(CORPUS / "valid" / target).glob("*"),
-        *(CORPUS / "found" / target).glob("*"),
-    ]
-    seeds += (CORPUS / "valid").glob(f"model.{target}")
+    name = TARGETS[target].files or target
+    seeds = [item for folder in ("", "valid", "found") for item in sorted((CORPUS / folder / name).glob("*"))]
+    seeds += [*(CORPUS / "valid").glob(f"model.{name}"), *(CORPUS / "found" / target).glob("*")]
     make = TARGETS[target].seed
     if make is not None:
         own = artifacts.with_name(f"{target}-seed{TARGETS[target].suffix}")

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import onnx
+
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.backends.caffe.runtime import process
 from nuqconv.backends.onnx import read_onnx
+from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.cli.inspect import inspect
 from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
@@ -40,6 +43,7 @@ __all__ = ["CORPUS", "TARGETS", "Target"]
 CORPUS = Path(__file__).resolve().parents[1] / "tests" / "corpus"
 _VALID = CORPUS / "valid"
 _ASSET = hashlib.sha256(b"integers").hexdigest()
+_LARGEST_CHECKED = 2**27
 MODEL, WEIGHTS = _VALID / "model.prototxt", _VALID / "model.caffemodel"
 
 
@@ -52,6 +56,7 @@ class Target:
         suffix: Ending of its files.
         read: Reads a file; the whole of it, so that nothing waits unread.
         use: Does with a file what a user does, with a folder for outputs; by default only reads it.
+        files: Name of the target whose files it takes too; by default it has its own.
         seed: Makes a valid file, where none can be kept because it holds the time.
     """
 
@@ -59,6 +64,7 @@ class Target:
     suffix: str
     read: Callable[[Path], object]
     use: Callable[[Path, Path], object] | None = None
+    files: str = ""
     seed: Callable[[Path], object] | None = None
 
     def run(self, path: Path, out: Path) -> object:
@@ -94,6 +100,14 @@ def _read_caffemodel(path: Path) -> None:
 
 def _convert(model: Path, weights: Path, out: Path) -> None:
     nuqconv.convert(model, weights, out / "out.prototxt", allow_unknown_fields=False)
+
+
+def _lower(model: Path, weights: Path) -> None:
+    """Makes an ONNX model, with all checks, as `nuqconv.convert` does."""
+    graph = read_model(model, weights, allow_unknown_fields=True, cut_for_inference=True).graph
+    lowered = lower_graph(graph)
+    if lowered.size() < _LARGEST_CHECKED:
+        onnx.checker.check_model(lowered.for_checker().SerializeToString(), full_check=True)
 
 
 def _read_definition(path: Path) -> None:
@@ -184,6 +198,7 @@ _ALL = (
         _read_prototxt,
         lambda path, out: _convert(path, WEIGHTS, out),
     ),
+    Target("convert", ".prototxt", lambda path: _lower(path, WEIGHTS), files="prototxt"),
     Target("caffemodel", ".caffemodel", _read_caffemodel, lambda path, out: _convert(MODEL, path, out)),
     Target("config", ".json", lambda path: load_config(path, _facts())),
     Target("definition", ".cfg", _read_definition, _create_config),

@@ -29,7 +29,10 @@ def prior_box(build: Builder, node: Node, op: PriorBox) -> None:
             f"{node.place}: its {prod(shape)} numbers are a constant in ONNX, which is made of up to {_LARGEST}; "
             "check the size of the input and of min_size"
         )
-    boxes = op.boxes(build.shape(node.inputs[0]), build.shape(node.inputs[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        boxes = op.boxes(build.shape(node.inputs[0]), build.shape(node.inputs[1]))
+    if not np.isfinite(boxes).all():
+        raise UnsupportedError(f"{node.place}: its boxes are not finite; check step, offset and the sizes")
     build.node("Identity", [build.constant(boxes, node, "boxes")], node, output=node.outputs[0])
 
 
