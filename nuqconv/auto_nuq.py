@@ -22,6 +22,7 @@ from nuqconv.ir import Array
 from nuqconv.job import Job, TimedEvaluator, read_job
 from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
 from nuqconv.outputs import without_deploy, write_outputs
+from nuqconv.parallel import check_main_guard
 from nuqconv.preparation import Preparation, prepare
 from nuqconv.progress import job_progress
 from nuqconv.quantize.plan import Plan, Precision
@@ -99,6 +100,7 @@ def auto_nuq(
         JournalError: The journal is of another search, in use, damaged, or cannot be written.
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
+    check_main_guard()
     start = time.monotonic()
     check_budget(max_evaluations, timeout, patience)
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries)

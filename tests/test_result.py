@@ -200,6 +200,7 @@ def test_json_is_complete():
         "stopped_by": "timeout",
         "notes": ["only weights"],
         "seconds": {"total": 3.5, "evaluator": 2.25},
+        "journal": None,
         "files": {"fake_quant_model": "/out/a", "fake_quant_weights": "/out/b", "nuq_layer_record": "/out/e"}
         | {"quant_info": "/out/f"},
         "plan": json.loads(found.plan.to_json()),
