@@ -18,6 +18,7 @@ from typing import Any
 from nuqconv.calibrate import Calibration, Source, calibrate
 from nuqconv.errors import ConfigError
 from nuqconv.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.identity import batches_digest
 from nuqconv.ir import Array
 from nuqconv.job import Job, TimedEvaluator, read_job
 from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
@@ -25,6 +26,7 @@ from nuqconv.outputs import without_deploy, write_outputs
 from nuqconv.parallel import check_main_guard
 from nuqconv.preparation import Preparation, prepare
 from nuqconv.progress import job_progress
+from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
@@ -34,6 +36,8 @@ from nuqconv.staging import check_targets, staging_folder
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 
 _LOG = logging.getLogger(__name__)
+
+DEFAULT_METHOD = WeightMethod()
 
 
 def auto_nuq(
@@ -56,6 +60,8 @@ def auto_nuq(
     parallel: int | None = None,
     trial_timeout: float | None = None,
     retries: int = 2,
+    weight_method: WeightMethod | None = DEFAULT_METHOD,
+    importance: Mapping[str, Array] | None = None,
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -87,6 +93,8 @@ def auto_nuq(
         parallel: How many plans to evaluate at once; None is as many as there are workers.
         trial_timeout: Seconds after which an evaluation in a worker is begun anew elsewhere; None for any time.
         retries: How often a trial is tried again whose worker has died or hung.
+        weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
+        importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -117,7 +125,10 @@ def auto_nuq(
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
-        return search_identity(sources, nuq_evaluator, batches, data, {})
+        choices = {"weights": "nearest" if weight_method is None else weight_method.key()}
+        if importance is not None:
+            choices["importance"] = batches_digest([importance])
+        return search_identity(sources, nuq_evaluator, batches, data, choices)
 
     with (
         open_journal(place, identity, on_mismatch) as log,
@@ -126,7 +137,15 @@ def auto_nuq(
     ):
         original = Original(evaluator, sources, batch_num, log)
         preparation = prepared(
-            job, log, lambda: prepare(job, _calibrate(job, original, data, staging), on_step=shown.on_step)
+            job,
+            log,
+            lambda: prepare(
+                job,
+                _calibrate(job, original, data, staging),
+                method=weight_method,
+                importance=importance,
+                on_step=shown.on_step,
+            ),
         )
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(

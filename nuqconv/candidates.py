@@ -45,12 +45,14 @@ class LayerRequest:
         steps: Codebook sizes that may be tried, from the weakest to the strongest; empty for int8 only.
         channel_wise: Whether weights have one step size for each output channel (InnerProduct never has).
         activation: How the range of its input is found.
+        rounds: How often levels and step sizes are fitted again once the weights are on them.
     """
 
     name: str
     steps: tuple[int, ...] = ()
     channel_wise: bool = True
     activation: ActivationRule = ActivationRule()
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def find_candidates(
     requests: Sequence[LayerRequest],
     activations: Mapping[str, ActivationQuant],
     histograms: Mapping[str, Histogram],
+    solutions: Mapping[tuple[str, int], tuple[str, tuple[int, ...], float]] | None = None,
 ) -> Candidates:
     """Builds the options of every layer with their sizes and predicted losses.
 
@@ -120,6 +123,8 @@ def find_candidates(
         requests: The layers to quantize, in the order of the graph.
         activations: Quantizer of each layer's input; a layer that is missing gets its weights quantized only.
         histograms: Histograms of the values read.
+        solutions: For a layer and a number of steps the name of integers stored in the quantizer, their codebook, and the relative squared error
+            of the layer's output with them; where there is none, the integers are the nearest ones.
 
     Returns:
         The candidates.
@@ -141,7 +146,7 @@ def find_candidates(
                 noise_of[key] = relative_noise(histograms[node.inputs[0]], activation)
             noise = noise_of[key]
         if node.params:
-            space, levels = _weighted(quantizer, node, request, activation, noise)
+            space, levels = _weighted(quantizer, node, request, activation, noise, solutions or {})
             layers.append(space)
             distortions[request.name] = space.options[-1].loss - noise
             if levels is not None:
@@ -155,7 +160,12 @@ def find_candidates(
 
 
 def _weighted(
-    quantizer: Quantizer, node: Node, request: LayerRequest, activation: ActivationQuant | None, noise: float
+    quantizer: Quantizer,
+    node: Node,
+    request: LayerRequest,
+    activation: ActivationQuant | None,
+    noise: float,
+    solutions: Mapping[tuple[str, int], tuple[str, tuple[int, ...], float]],
 ) -> tuple[LayerSpace, int | None]:
     """Returns a layer's options, and the number of its levels if a codebook holds them all."""
     integers = quantizer.integers(node.name, activation, channel_wise=request.channel_wise)
@@ -177,9 +187,12 @@ def _weighted(
         if options[-1].layer_plan.codebook == book:
             # Fewer steps change nothing: the layer's levels fit already.
             options.pop()
-        plan = LayerPlan(Precision.NUQ, codebook=book, num_steps=steps, activation=activation, channel_wise=per_channel)
+        weights_name, loss = None, (rounding + float(curve.distortion[steps - 1])) / energy
+        if (node.name, steps) in solutions:
+            weights_name, book, loss = solutions[node.name, steps]
+        plan = LayerPlan(Precision.NUQ, book, steps, activation, per_channel, weights_name)
         size = layer_bytes(weights.size, Precision.NUQ, levels=len(book), **counts)
-        options.append(Option(plan, size, noise + (rounding + float(curve.distortion[steps - 1])) / energy))
+        options.append(Option(plan, size, noise + loss))
     space = LayerSpace(node.name, tuple(options), layer_bytes(weights.size, Precision.FLOAT, n_bias=biases))
     return space, curve.lossless_at if curve is not None else None
 

@@ -34,9 +34,11 @@ def layer_requests(config: QuantConfig, graph: Graph) -> tuple[LayerRequest, ...
             )
         weights = layer.weight_quant_params
         steps: tuple[int, ...] = ()
+        rounds = 1
         if isinstance(weights, NuqParams):
             steps = tuple(count for count in STEPS if count >= weights.num_steps)
-        requests.append(LayerRequest(node.name, steps, getattr(weights, "channel_wise", True), rule))
+            rounds = weights.num_of_iteration
+        requests.append(LayerRequest(node.name, steps, getattr(weights, "channel_wise", True), rule, rounds))
     return tuple(requests)
 
 

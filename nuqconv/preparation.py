@@ -15,13 +15,15 @@ import numpy as np
 
 from nuqconv.calibrate import Calibration, Source
 from nuqconv.candidates import Candidates, activation_quants, find_candidates
-from nuqconv.errors import CalibrationError, FormatError, NuqconvError, UnsupportedError
+from nuqconv.errors import CalibrationError, FormatError, ModelError, NuqconvError, UnsupportedError
 from nuqconv.ir import Array
 from nuqconv.job import Job
+from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import LayerPlan
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
 from nuqconv.sensitivity import measure_responses, network_losses
+from nuqconv.solutions import Solutions, solve_layers
 
 __all__ = ["OnStep", "Preparation", "prepare"]
 
@@ -92,13 +94,21 @@ class Preparation:
 
 
 def prepare(
-    job: Job, calibration: Calibration, *, measured_loss: bool = True, on_step: OnStep | None = None
+    job: Job,
+    calibration: Calibration,
+    *,
+    method: WeightMethod | None = None,
+    importance: Mapping[str, Array] | None = None,
+    measured_loss: bool = True,
+    on_step: OnStep | None = None,
 ) -> Preparation:
     """Works out the options of every layer.
 
     Args:
         job: The model and its configuration.
         calibration: What was measured on the calibration batches, and the first of them.
+        method: How the integers of NUQ layers are chosen; None takes the nearest ones.
+        importance: For some layers a weight >= 0 for each of their weights, such as `nuqconv.fisher` gives.
         measured_loss: Whether predicted losses are those at the network's outputs, measured on the calibration batches (decision D25); else, and
             without batches, they are those at each layer's own output.
         on_step: Called as the work goes on.
@@ -114,10 +124,27 @@ def prepare(
         activations = activation_quants(
             job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
         )
-    candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms)
+    notes = list(calibration.notes)
+    solutions: Solutions = {}
+    if method is not None and activations and calibration.batches:
+        try:
+            solutions = solve_layers(
+                job.quantizer,
+                job.requests,
+                activations,
+                calibration.batches,
+                method=method,
+                importance=importance,
+                on_layer=_step("choosing integers", on_step),
+            )
+        except (ModelError, UnsupportedError) as error:
+            notes.append(f"weights are on the nearest levels, since onnxruntime cannot run the layers: {error}")
+    elif method is not None and activations:
+        notes.append("weights are on the nearest levels, since there are no batches of inputs to do better with")
+    candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms, solutions)
     if measured_loss and calibration.batches:
         candidates = _at_the_outputs(job, candidates, calibration, on_step)
-    return Preparation(candidates, calibration.source, tuple(calibration.notes))
+    return Preparation(candidates, calibration.source, tuple(notes))
 
 
 def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, on_step: OnStep | None) -> Candidates:
@@ -128,10 +155,7 @@ def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, 
         if layer.name in candidates.distortions
     }
 
-    def on_layer(done: int, total: int) -> None:
-        if on_step is not None:
-            on_step("predicting losses", done, total)
-
+    on_layer = _step("predicting losses", on_step)
     try:
         found = measure_responses(job.graph, _Perturbed(job, strongest), calibration.batches, on_layer=on_layer)
     except (CalibrationError, UnsupportedError) as error:
@@ -140,6 +164,14 @@ def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, 
     for name, reason in found.unmeasured.items():
         _LOG.info("layer %r: its effect on the outputs was not measured: %s", name, reason)
     return replace(candidates, space=network_losses(candidates.space, found, candidates.distortions))
+
+
+def _step(name: str, on_step: OnStep | None) -> Callable[[int, int], None]:
+    def on_layer(done: int, total: int) -> None:
+        if on_step is not None:
+            on_step(name, done, total)
+
+    return on_layer
 
 
 class _Perturbed(Mapping[str, Array]):

@@ -1,0 +1,335 @@
+"""Second moments of what a layer's weights are multiplied with: all that the error of its output depends on.
+
+A Convolution, Deconvolution or InnerProduct is a matrix product ``y = W x + b``, with one vector ``x`` (a patch) for each output
+position and each group of channels. If the weights change by ``D`` and the bias by ``d``, the mean squared change of the output is
+``tr(D C D') + |D m + d|**2`` with the mean ``m`` and the covariance ``C`` of the patches. A Deconvolution is the convolution of its
+input with zeros put in between (its kernel mirrored), so the same holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from nuqconv.errors import QuantizationError
+from nuqconv.ir import Array
+from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+
+__all__ = [
+    "MAX_COLUMNS",
+    "MomentSum",
+    "Moments",
+    "Weighted",
+    "block_sizes",
+    "from_matrix",
+    "patches",
+    "positions",
+    "weight_matrix",
+]
+
+Weighted = Convolution | Deconvolution | InnerProduct
+
+MAX_COLUMNS = 8192
+"""Up to this many weights of one output share one matrix of moments; more are split into blocks of at most `BLOCK_COLUMNS`."""
+
+BLOCK_COLUMNS = 2048
+
+_GOLDEN = 0.6180339887498949
+_SILVER = 0.41421356237309515
+_SLAB = 1 << 24
+
+
+def block_sizes(columns: int) -> tuple[int, ...]:
+    """Returns how the columns of one group are split, so that moments between blocks need not be kept.
+
+    Args:
+        columns: Number of weights of one output.
+
+    Returns:
+        Sizes that differ by 1 at most and add up to ``columns``; one size up to `MAX_COLUMNS`.
+    """
+    if columns <= MAX_COLUMNS:
+        return (columns,)
+    count = -(-columns // BLOCK_COLUMNS)
+    return tuple((columns + number) // count for number in range(count))
+
+
+def weight_matrix(op: Weighted, weights: Array) -> Array:
+    """Views or copies a layer's weights as matrices that multiply its `patches`.
+
+    Args:
+        op: The layer's operator.
+        weights: Its weights, in the shape that the operator has in Caffe.
+
+    Returns:
+        Shape (groups, outputs of a group, columns).
+    """
+    if isinstance(op, InnerProduct):
+        return (weights.T if op.transpose else weights)[None]
+    if isinstance(op, Convolution):
+        return weights.reshape(op.group, op.num_output // op.group, -1)
+    split = weights.reshape(op.group, -1, *weights.shape[1:])
+    return np.swapaxes(split, 1, 2).reshape(op.group, weights.shape[1], -1)
+
+
+def from_matrix(op: Weighted, matrix: Array, shape: tuple[int, ...]) -> Array:
+    """Undoes `weight_matrix`.
+
+    Args:
+        op: The layer's operator.
+        matrix: Shape (groups, outputs of a group, columns).
+        shape: Shape of the layer's weights.
+
+    Returns:
+        A C-contiguous array of that shape.
+    """
+    if isinstance(op, InnerProduct):
+        return np.ascontiguousarray(matrix[0].T if op.transpose else matrix[0])
+    if isinstance(op, Convolution):
+        return np.ascontiguousarray(matrix).reshape(shape)
+    split = matrix.reshape(op.group, shape[1], shape[0] // op.group, *shape[2:])
+    return np.ascontiguousarray(np.swapaxes(split, 1, 2)).reshape(shape)
+
+
+def positions(available: int, wanted: int, image: int) -> NDArray[np.intp]:
+    """Chooses output positions of one image, spread evenly and without a period that a row of the image could share.
+
+    One position is taken from each of ``wanted`` equal stretches, at a place that additive recurrences with the golden ratio (along the image)
+    and the silver one (from image to image) give.
+
+    Args:
+        available: Number of positions.
+        wanted: How many to take.
+        image: Number of the image.
+
+    Returns:
+        Ascending indices, all of them if no more than ``wanted`` are there.
+    """
+    if wanted >= available:
+        return np.arange(available)
+    steps = np.arange(wanted)
+    inside = (steps * _GOLDEN + image * _SILVER) % 1.0
+    return np.minimum(((steps + inside) * (available / wanted)).astype(np.intp), available - 1)
+
+
+def patches(op: Weighted, x: Array, rows: int | None = None, first: int = 0) -> NDArray[np.float32]:
+    """Returns the vectors that a layer's weights are multiplied with.
+
+    Args:
+        op: The layer's operator.
+        x: Its input, batch axes first (for a Convolution or Deconvolution ``(batch..., channels, spatial...)``).
+        rows: How many positions to take from each image (see `positions`), or None for all.
+        first: Number of the first image, for `positions`.
+
+    Returns:
+        Float32, shape (rows in all, groups, columns), a row for each image and position in the order of the output. The columns are those of
+        `weight_matrix`.
+
+    Raises:
+        QuantizationError: The input does not fit the operator.
+    """
+    axis = op.axis % x.ndim if -x.ndim <= op.axis < x.ndim else x.ndim
+    if isinstance(op, InnerProduct):
+        if axis == x.ndim:
+            raise QuantizationError(f"an input of shape {x.shape} has no axis {op.axis}")
+        return x.reshape(math.prod(x.shape[:axis]), 1, -1).astype(np.float32, copy=False)
+    if x.ndim != axis + 1 + len(op.kernel) or x.shape[axis] % op.group:
+        raise QuantizationError(f"an input of shape {x.shape} does not fit {op}")
+    images = x.reshape(-1, *x.shape[axis:]).astype(np.float32, copy=False)
+    windows = _windows(op, images)
+    spatial = windows.shape[2 : 2 + len(op.kernel)]
+    count = math.prod(spatial)
+    taken = [positions(count, count if rows is None else rows, first + number) for number in range(len(images))]
+    columns = math.prod(op.kernel) * images.shape[1] // op.group
+    found = np.empty((sum(map(len, taken)), op.group, columns), np.float32)
+    start = 0
+    for number, flat in enumerate(taken):
+        index = np.unravel_index(flat, spatial)
+        # With the advanced indices in a row, numpy puts their axis where they stand: behind the channels.
+        where = (slice(None), *index)
+        chosen = windows[number][where]
+        found[start : start + len(flat)] = np.swapaxes(chosen, 0, 1).reshape(len(flat), op.group, columns)
+        start += len(flat)
+    return found
+
+
+def _windows(op: Convolution | Deconvolution, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Views images as windows: (images, channels, output..., kernel...)."""
+    sizes, rank = images.shape[2:], len(op.kernel)
+    reach = [step * (size - 1) + 1 for size, step in zip(op.kernel, op.dilation, strict=True)]
+    axes = tuple(range(2, 2 + rank))
+    every = (slice(None), slice(None))
+    if isinstance(op, Convolution):
+        padded = np.pad(images, [(0, 0), (0, 0), *zip(op.pad, op.end_pads(sizes), strict=True)])
+        views = sliding_window_view(padded, reach, axes)
+        taken = (*every, *(slice(None, None, step) for step in op.stride), *_thinned(op))
+        return views[taken]
+    # Output p sums input i times kernel k wherever p + pad = i * stride + k * dilation: zeros go between the inputs, the kernel is mirrored.
+    spread = np.zeros(
+        (*images.shape[:2], *(step * (n - 1) + 2 * r - 1 for step, n, r in zip(op.stride, sizes, reach, strict=True))),
+        np.float32,
+    )
+    inner = (slice(r - 1, r + step * (n - 1), step) for step, n, r in zip(op.stride, sizes, reach, strict=True))
+    places = (*every, *inner)
+    spread[places] = images
+    views = sliding_window_view(spread, reach, axes)
+    outputs = (slice(pad, views.shape[2 + number] - pad) for number, pad in enumerate(op.pad))
+    mirrored = (slice(None, None, -step) for step in op.dilation)
+    turned = (*every, *outputs, *mirrored)
+    return views[turned]
+
+
+def _thinned(op: Convolution) -> tuple[slice, ...]:
+    return tuple(slice(None, None, step) for step in op.dilation)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and covariance of a layer's patches.
+
+    Attributes:
+        count: Number of patches.
+        mean: Mean of each column; float64, shape (groups, columns).
+        covariance: Covariances in blocks of columns (one block unless there are more than `MAX_COLUMNS`): float64, each of shape
+            (groups, block, block); those between blocks are not kept.
+    """
+
+    count: int
+    mean: NDArray[np.float64]
+    covariance: tuple[NDArray[np.float64], ...]
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """The columns of each block."""
+        return _slices(self.covariance)
+
+    @property
+    def second(self) -> tuple[NDArray[np.float64], ...]:
+        """Second moments about zero, in blocks like `covariance`."""
+        means = (self.mean[:, block] for block in self.blocks)
+        return tuple(
+            block + mean[:, :, None] * mean[:, None, :] for block, mean in zip(self.covariance, means, strict=True)
+        )
+
+    @property
+    def power(self) -> NDArray[np.float64]:
+        """Mean square of each column; shape (groups, columns)."""
+        variances = [np.diagonal(block, axis1=1, axis2=2) for block in self.covariance]
+        found: NDArray[np.float64] = np.concatenate(variances, axis=1) + np.square(self.mean)
+        return found
+
+    def output_error(self, difference: Array, shift: Array | None = None) -> NDArray[np.float64]:
+        """Returns the mean square of ``difference @ x + shift`` for each output.
+
+        Args:
+            difference: Change of the weights, shape (groups, outputs of a group, columns).
+            shift: Change of the bias, shape (groups, outputs of a group), or None.
+
+        Returns:
+            Float64, shape (groups, outputs of a group).
+        """
+        change = np.asarray(difference, np.float64)
+        error = np.zeros(change.shape[:2])
+        for columns, block in zip(self.blocks, self.covariance, strict=True):
+            part = change[:, :, columns]
+            error += np.einsum("grk,grk->gr", part @ block, part)
+        moved = np.einsum("grk,gk->gr", change, self.mean)
+        # Rounding may leave a covariance a hair below zero.
+        total: NDArray[np.float64] = np.maximum(error, 0.0) + np.square(moved if shift is None else moved + shift)
+        return total
+
+
+class MomentSum:
+    """Adds up the moments of patches.
+
+    Sums are float64. They are kept about the mean of the first patches seen, so that large means cost no digits.
+
+    Args:
+        groups: Number of groups.
+        columns: Columns of a patch in one group.
+    """
+
+    def __init__(self, groups: int, columns: int) -> None:
+        self.groups = groups
+        self.columns = columns
+        self.count = 0
+        self._origin = np.zeros((groups, columns))
+        self._first = np.zeros((groups, columns))
+        self._second = [np.zeros((groups, size, size)) for size in block_sizes(columns)]
+
+    def update(self, rows: Array) -> None:
+        """Adds patches.
+
+        Args:
+            rows: Shape (any number, groups, columns), as `patches` returns them.
+
+        Raises:
+            QuantizationError: The shape is another one, or a value is NaN or infinite.
+        """
+        if rows.shape[1:] != (self.groups, self.columns):
+            raise QuantizationError(f"patches of shape {rows.shape}, expected (N, {self.groups}, {self.columns})")
+        if not np.isfinite(rows).all():
+            raise QuantizationError("the inputs of a layer hold NaN or infinity; check the calibration batches")
+        if len(rows) and not self.count:
+            self._origin = rows.mean(axis=0, dtype=np.float64)
+        step = max(1, _SLAB // max(1, self.groups * self.columns))
+        for start in range(0, len(rows), step):
+            self._add(rows[start : start + step] - self._origin)
+
+    def merge(self, other: MomentSum) -> None:
+        """Adds the patches of another sum, which stays as it is.
+
+        Raises:
+            QuantizationError: The shapes differ.
+        """
+        if (other.groups, other.columns) != (self.groups, self.columns):
+            raise QuantizationError(
+                f"moments of {other.groups} x {other.columns} columns cannot be added to {self.groups} x {self.columns}"
+            )
+        if not other.count:
+            return
+        if not self.count:
+            self._origin = other._origin
+        shift = other._origin - self._origin
+        for columns, mine, theirs in zip(_slices(self._second), self._second, other._second, strict=True):
+            cross = other._first[:, columns, None] * shift[:, None, columns]
+            mine[...] += theirs + cross + np.swapaxes(cross, 1, 2)
+            mine[...] += other.count * shift[:, columns, None] * shift[:, None, columns]
+        self._first += other._first + other.count * shift
+        self.count += other.count
+
+    def moments(self) -> Moments:
+        """Returns the moments of all patches so far.
+
+        Raises:
+            QuantizationError: There were none.
+        """
+        if not self.count:
+            raise QuantizationError(
+                "no patches were seen, so a layer's inputs have no moments; give calibration batches"
+            )
+        offset = self._first / self.count
+        covariance = tuple(
+            block / self.count - offset[:, columns, None] * offset[:, None, columns]
+            for columns, block in zip(_slices(self._second), self._second, strict=True)
+        )
+        return Moments(self.count, self._origin + offset, covariance)
+
+    def _add(self, rows: NDArray[np.float64]) -> None:
+        self.count += len(rows)
+        self._first += rows.sum(axis=0)
+        # For one group numpy sees a matrix times itself and computes half of it.
+        split = rows[:, 0] if self.groups == 1 else np.ascontiguousarray(np.swapaxes(rows, 0, 1))
+        for columns, block in zip(_slices(self._second), self._second, strict=True):
+            part = split[..., columns]
+            block[...] += np.swapaxes(part, -1, -2) @ part
+
+
+def _slices(blocks: Sequence[Array]) -> tuple[slice, ...]:
+    ends = np.cumsum([block.shape[-1] for block in blocks]).tolist()
+    return tuple(slice(end - block.shape[-1], end) for end, block in zip(ends, blocks, strict=True))
