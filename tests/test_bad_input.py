@@ -225,8 +225,8 @@ def test_an_evaluator_without_a_number(job, metric, message, later):
     assert found == message
     if later:
         assert re.fullmatch(
-            rf"trial 1 \(int8 for all layers\): Judge\.eval_model\('{job.out}/\.nuqconv-\w+/trial/net_fake_quant_model\.prototxt', "
-            rf"'{job.out}/\.nuqconv-\w+/trial/net_fake_quant_weights\.caffemodel'",
+            rf"trial 1 \(int8 for all layers\): Judge\.eval_model\('{job.out}/\.nuqconv-[\w.]+/work/trial/net_fake_quant_model\.prototxt', "
+            rf"'{job.out}/\.nuqconv-[\w.]+/work/trial/net_fake_quant_weights\.caffemodel'",
             place,
         )
     else:

@@ -13,13 +13,12 @@ import typer
 from nuqconv.api import create_quant_config
 from nuqconv.auto_nuq import auto_nuq
 from nuqconv.cli.report import new_console, print_result
-from nuqconv.config.files import write_atomically
 from nuqconv.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
-from nuqconv.staging import check_targets
+from nuqconv.staging import check_targets, write_atomically
 
 __all__ = ["auto"]
 

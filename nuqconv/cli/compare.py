@@ -17,11 +17,10 @@ from nuqconv.cli.report import new_console, new_table
 from nuqconv.compare import CompareReport, Model
 from nuqconv.compare import compare as compare_models
 from nuqconv.comparison import BlobComparison, Divergence
-from nuqconv.config.files import write_atomically
 from nuqconv.datafile import read_arrays
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Array
-from nuqconv.staging import check_targets
+from nuqconv.staging import check_targets, write_atomically
 
 __all__ = ["compare"]
 

@@ -17,10 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from nuqconv.cli.report import new_console, new_table
-from nuqconv.config.files import write_atomically
 from nuqconv.errors import JournalError, NuqconvError
 from nuqconv.search.journal import Journal, JournalRecord
-from nuqconv.staging import check_targets
+from nuqconv.staging import check_targets, write_atomically
 
 __all__ = ["trials"]
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from nuqconv.config.files import write_atomically
+from nuqconv.staging import write_atomically
 
 __all__ = [
     "FIXED_KEYS",

@@ -183,5 +183,5 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_write_where_a_folder_stands(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="is a folder; a file of this name has to be written"):
         write_config(QuantConfig(), tmp_path)
