@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from nuqconv.calibrate import Calibration, Source, calibrate
-from nuqconv.errors import ConfigError
+from nuqconv.errors import ConfigError, SearchError
 from nuqconv.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.identity import batches_digest
 from nuqconv.ir import Array
@@ -30,6 +30,7 @@ from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
+from nuqconv.search.strategies import STRATEGIES, strategy_named
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.staging import check_targets, staging_folder
 
@@ -62,6 +63,7 @@ def auto_nuq(
     retries: int = 2,
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     importance: Mapping[str, Array] | None = None,
+    strategy: str = "path",
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -95,6 +97,7 @@ def auto_nuq(
         retries: How often a trial is tried again whose worker has died or hung.
         weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
+        strategy: ``"path"``, or for comparison ``"prefix"``, ``"greedy"``, ``"exhaustive"``; see `nuqconv.search.strategies`.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -111,6 +114,8 @@ def auto_nuq(
     check_main_guard()
     start = time.monotonic()
     check_budget(max_evaluations, timeout, patience)
+    if strategy not in STRATEGIES:
+        raise SearchError(f"there is no search strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries)
     options.check()
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
@@ -156,6 +161,7 @@ def auto_nuq(
                 satisfied=lambda metric: evaluator.checked.satisfied(original.metric, metric),
                 original=original.metric,
                 journal=log,
+                strategy=strategy_named(strategy, preparation.space),
                 max_evaluations=max_evaluations,
                 timeout=timeout,
                 patience=patience,

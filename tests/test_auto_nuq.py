@@ -371,3 +371,14 @@ layer { name: "fc" type: "InnerProduct" bottom: "odd" top: "fc" inner_product_pa
         "the evaluator ran the calibration model, but its Python layers saw no data"
     )
     assert sorted(contents(job.out)) == list(WEIGHT_ONLY_OUTPUTS)
+
+
+@pytest.mark.parametrize("strategy", ["path", "prefix", "greedy", "exhaustive"])
+def test_every_strategy_ends_with_an_accepted_plan(job, strategy):
+    result = job.run(error_evaluator(), strategy=strategy, max_evaluations=None)
+    assert _error_of(job, result) == result.metric <= 0.05
+
+
+def test_an_unknown_strategy(job):
+    with pytest.raises(SearchError, match="no search strategy 'clever'"):
+        job.run(error_evaluator(), strategy="clever")

@@ -33,6 +33,15 @@ class Runtime(str, Enum):
     CAFFE = "caffe"
 
 
+class StrategyName(str, Enum):
+    """How to search."""
+
+    PATH = "path"
+    PREFIX = "prefix"
+    GREEDY = "greedy"
+    EXHAUSTIVE = "exhaustive"
+
+
 def auto(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt.")],
     weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
@@ -75,6 +84,10 @@ def auto(
         float | None,
         typer.Option(min=0, help="Seconds after which no further model is evaluated.", rich_help_panel=_SEARCH),
     ] = None,
+    strategy: Annotated[
+        StrategyName,
+        typer.Option(help="How to search; all but path are there for comparison.", rich_help_panel=_SEARCH),
+    ] = StrategyName.PATH,
     patience: Annotated[
         int | None,
         typer.Option(min=1, help="End after so many evaluations without a smaller result.", rich_help_panel=_SEARCH),
@@ -152,6 +165,7 @@ def auto(
             max_evaluations=max_evaluations,
             timeout=timeout,
             patience=patience,
+            strategy=strategy.value,
             journal=journal or not no_journal,
             on_mismatch="restart" if restart else "refuse",
             workers=workers,

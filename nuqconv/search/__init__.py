@@ -6,7 +6,7 @@ from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.metrics import output_error, sqnr_db, top1, topk
 from nuqconv.search.outstanding import Submit
 from nuqconv.search.space import FLOAT_LEVEL, LayerSpace, Levels, Move, Option, SearchSpace
-from nuqconv.search.strategy import PathStrategy, Proposal, Strategy, Verdict
+from nuqconv.search.strategies import PathStrategy, Proposal, Strategy, Verdict
 from nuqconv.search.trial import (
     Measured,
     Objective,

@@ -15,7 +15,7 @@ from types import TracebackType
 from nuqconv.errors import EvaluatorError, NuqconvError
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.space import SearchSpace
-from nuqconv.search.strategy import Proposal, Verdict
+from nuqconv.search.strategies import Proposal, Verdict
 from nuqconv.search.trial import Measured, Trial, TrialJournal
 
 __all__ = ["Outstanding", "Settled", "Submit", "in_this_thread"]

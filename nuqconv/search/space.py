@@ -7,7 +7,7 @@ predicted here (losses, the order of the path) only decides what is tried first;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from nuqconv.errors import QuantizationError
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.search.knapsack import grid_of, knapsack
 
 __all__ = ["FLOAT_LEVEL", "LayerSpace", "Levels", "Move", "Option", "SearchSpace"]
 
@@ -25,8 +26,6 @@ FLOAT_LEVEL = -1
 """The level of a layer that stays in float."""
 
 _INT8_LEVEL = 0
-_GRID = 4096
-"""Steps that the predicted loss is divided into when plans are chosen by it."""
 
 
 @dataclass(frozen=True)
@@ -222,30 +221,59 @@ class SearchSpace:
         ]
         return tuple(sorted(moves, key=lambda move: (move.rate, move.layer)))
 
-    def cheapest(self, loss: float, levels: Levels, *, refloat: bool = False) -> Levels:
+    def smallest(self) -> Levels:
+        """Return the state of the least size: each layer at its smallest option, of equal ones the weakest."""
+        return tuple(
+            min(range(FLOAT_LEVEL, len(layer.options)), key=lambda level: (layer.size(level), level))
+            for layer in self.layers
+        )
+
+    def cheapest(
+        self,
+        loss: float,
+        levels: Levels,
+        *,
+        refloat: bool = False,
+        floors: Mapping[int, int] | None = None,
+        ceilings: Mapping[int, int] | None = None,
+    ) -> Levels:
         """Return about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
 
         Args:
             loss: The predicted loss that may be spent.
             levels: A state; layers that it leaves in float stay in float, all others may take any option.
             refloat: Whether instead all layers may take any option and float.
+            floors: Weakest level that a layer may take, by its index.
+            ceilings: As in `path`; a layer with the ceiling `FLOAT_LEVEL` stays in float.
         """
-        free = [index for index, level in enumerate(levels) if refloat or level != FLOAT_LEVEL]
-        choices = [range(FLOAT_LEVEL if refloat else _INT8_LEVEL, len(self.layers[index].options)) for index in free]
-        least = [self.layers[index].loss(choice[0]) for index, choice in zip(free, choices, strict=True)]
-        unit = max(loss - math.fsum(least), 0.0) / _GRID
-        sizes = [
-            [self.layers[index].size(level) for level in choice] for index, choice in zip(free, choices, strict=True)
-        ]
+        free, choices = self._choices(levels, FLOAT_LEVEL if refloat else _INT8_LEVEL, floors or {}, ceilings or {})
+        layers = [self.layers[index] for index in free]
+        least = [layer.loss(choice[0]) for layer, choice in zip(layers, choices, strict=True)]
+        grid = grid_of(len(free))
+        unit = max(loss - math.fsum(least), 0.0) / grid
+        sizes = [[layer.size(level) for level in choice] for layer, choice in zip(layers, choices, strict=True)]
         costs = [
-            [_grid_cost(self.layers[index].loss(level) - base, unit) for level in choice]
-            for index, choice, base in zip(free, choices, least, strict=True)
+            [_grid_cost(layer.loss(level) - base, unit, grid) for level in choice]
+            for layer, choice, base in zip(layers, choices, least, strict=True)
         ]
-        chosen = _knapsack(sizes, costs)
         result = list(levels)
-        for index, choice, position in zip(free, choices, chosen, strict=True):
+        for index, choice, position in zip(free, choices, knapsack(sizes, costs, grid), strict=True):
             result[index] = choice[position]
         return tuple(result)
+
+    def _choices(
+        self, levels: Levels, lowest: int, floors: Mapping[int, int], ceilings: Mapping[int, int]
+    ) -> tuple[list[int], list[range]]:
+        """Return the layers whose levels are to be chosen, and the levels that each may take."""
+        free: list[int] = []
+        choices: list[range] = []
+        for index, level in enumerate(levels):
+            top = min(ceilings.get(index, len(self.layers[index].options) - 1), len(self.layers[index].options) - 1)
+            low = max(floors.get(index, lowest), lowest)
+            if top >= low and (level != FLOAT_LEVEL or lowest == FLOAT_LEVEL):
+                free.append(index)
+                choices.append(range(low, top + 1))
+        return free, choices
 
     def _hull(self, index: int, level: int, ceiling: int) -> list[Move]:
         layer = self.layers[index]
@@ -271,35 +299,8 @@ class SearchSpace:
         return Move(index, start, stop, saved, loss, rate, label)
 
 
-def _grid_cost(loss: float, unit: float) -> int:
+def _grid_cost(loss: float, unit: float, grid: int) -> int:
     """Return a loss in units of the grid, rounded; more than the whole grid if it cannot be afforded."""
     if loss <= 0:
         return 0
-    return round(min(loss / unit, _GRID + 1.0)) if unit > 0 else _GRID + 1
-
-
-def _knapsack(sizes: Sequence[Sequence[float]], costs: Sequence[Sequence[int]]) -> list[int]:
-    """Return for each item the choice that makes the sum of the sizes least while the costs add up to at most the grid's length.
-
-    Args:
-        sizes: For each item the sizes of its choices.
-        costs: The costs of the same choices; each item has one that costs nothing.
-    """
-    table = np.zeros(_GRID + 1)
-    choices = np.zeros((len(sizes), _GRID + 1), np.int16)
-    for row, (item_sizes, item_costs) in enumerate(zip(sizes, costs, strict=True)):
-        best = np.full(_GRID + 1, np.inf)
-        for position, (size, cost) in enumerate(zip(item_sizes, item_costs, strict=True)):
-            if cost <= _GRID:
-                total = np.full(_GRID + 1, np.inf)
-                total[cost:] = table[: _GRID + 1 - cost] + size
-                better = total < best
-                best[better] = total[better]
-                choices[row, better] = position
-        table = best
-    left = _GRID
-    chosen: list[int] = []
-    for row in reversed(range(len(sizes))):
-        chosen.append(int(choices[row, left]))
-        left -= costs[row][chosen[-1]]
-    return chosen[::-1]
+    return round(min(loss / unit, grid + 1.0)) if unit > 0 else grid + 1

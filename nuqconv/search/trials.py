@@ -16,7 +16,7 @@ from nuqconv.errors import EvaluatorError, SearchError
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.outstanding import Outstanding, Submit, in_this_thread
 from nuqconv.search.space import SearchSpace
-from nuqconv.search.strategy import PathStrategy, Strategy
+from nuqconv.search.strategies import PathStrategy, Strategy
 from nuqconv.search.trial import (
     Objective,
     Progress,

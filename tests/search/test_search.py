@@ -346,9 +346,9 @@ def test_another_strategy_may_propose_several_and_repeat_itself():
 def test_strategy_keeps_to_its_interface():
     strategy = PathStrategy(network(0, 5).space)
     assert strategy.propose(0) == ()
-    (proposal,) = strategy.propose(4)
-    assert strategy.propose(4) == ()
+    (proposal,) = strategy.propose(1)
+    assert proposal not in strategy.propose(4)
     with pytest.raises(ValueError, match="no verdict is due"):
         strategy.tell(Proposal(proposal.levels, "something else"), Verdict(0.0, True))
     strategy.tell(proposal, Verdict(0.0, True))
-    assert len(strategy.propose(1)) == 1
+    assert strategy.remaining() >= 1

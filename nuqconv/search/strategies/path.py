@@ -1,75 +1,21 @@
-"""Which plan to try next.
-
-A strategy proposes states of a `SearchSpace` and is told whether they were accepted. It never calls the evaluator, keeps no clock and
-writes nothing, so the same verdicts always give the same proposals.
-"""
+"""The default strategy: binary search along the path of moves, then local repair."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 from nuqconv.search.space import FLOAT_LEVEL, Levels, Move, SearchSpace
+from nuqconv.search.strategies.base import Planner, View, counted
 
-__all__ = ["PathStrategy", "Proposal", "Strategy", "Verdict"]
+__all__ = ["PathStrategy"]
 
-
-@dataclass(frozen=True)
-class Proposal:
-    """A state that a strategy wants to be tried.
-
-    Attributes:
-        levels: The state.
-        step: What is tried, for the log.
-    """
-
-    levels: Levels
-    step: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the evaluator said about a state.
-
-    Attributes:
-        metric: The metric.
-        accepted: Whether it satisfies.
-    """
-
-    metric: float
-    accepted: bool
-
-
-class Strategy(Protocol):
-    """The interface of all strategies.
-
-    The search asks for proposals, has each tried, and tells the verdicts, in any order. A proposal may repeat an earlier state: its
-    verdict is remembered and costs nothing.
-    """
-
-    def propose(self, limit: int) -> Sequence[Proposal]:
-        """Return up to `limit` proposals that can be tried at the same time.
-
-        An empty answer means that nothing can be proposed before the verdicts that are due; if none is due, the strategy has ended.
-        """
-
-    def tell(self, proposal: Proposal, verdict: Verdict) -> None:
-        """Take the verdict on a proposal."""
-
-    def remaining(self) -> int:
-        """Return about how many more proposals are to be expected, for a progress bar."""
-
-
-_Result = Generator[Proposal, Verdict, Levels]
-_Count = Generator[Proposal, Verdict, int]
 _Moves = Callable[[Levels, dict[int, int]], tuple[Move, ...]]
 
 _EARLY_PATIENCE = 3
 """Win-back moves that may fail before the NUQ path is walked; the others are tried after it."""
 
 
-class PathStrategy:
+class PathStrategy(Planner):
     """The default: binary search along the path of moves, then local repair.
 
     1. Int8 everywhere. If that fails, the most harmful layers go back to float, as many as it takes; then plans are tried that keep
@@ -87,65 +33,69 @@ class PathStrategy:
     """
 
     def __init__(self, space: SearchSpace, knapsack_trials: int = 5) -> None:
+        super().__init__()
         self._space = space
         self._knapsack_trials = knapsack_trials
-        moves = len(space.path())
-        self._expected = 2 + _bisections(moves) + 1 + knapsack_trials + moves
-        self._procedure = self._run()
-        self._due: Proposal | None = next(self._procedure)
-        self._handed_out = False
+        self._order = space.by_harm()
+        self._cheapest: dict[tuple[float, Levels, bool], Levels] = {}
+        self._paths: dict[tuple[Levels, tuple[tuple[int, int], ...]], tuple[Move, ...]] = {}
 
-    def propose(self, limit: int) -> Sequence[Proposal]:
-        """Return the next proposal; this strategy has one at a time. See `Strategy.propose`."""
-        if self._due is None or self._handed_out or limit < 1:
-            return ()
-        self._handed_out = True
-        return (self._due,)
+    def run(self, view: View) -> None:
+        """Go through the search; see `Planner.run`."""
+        moves = len(self._path(self._space.uniform(), {}))
+        view.expect(2 + _bisections(moves) + 1 + self._knapsack_trials + moves)
+        _Course(self, view).run()
 
-    def tell(self, proposal: Proposal, verdict: Verdict) -> None:
-        """Take the verdict on the proposal that is due.
+    def _path(self, levels: Levels, ceilings: Mapping[int, int]) -> tuple[Move, ...]:
+        key = (levels, tuple(sorted(ceilings.items())))
+        if key not in self._paths:
+            self._paths[key] = self._space.path(levels, ceilings)
+        return self._paths[key]
 
-        Raises:
-            ValueError: The proposal is not the one that is due.
-        """
-        if proposal != self._due:
-            raise ValueError(f"no verdict is due on the proposal {proposal.step!r}")
-        self._handed_out = False
-        self._expected = max(1, self._expected - 1)
-        try:
-            self._due = self._procedure.send(verdict)
-        except StopIteration:
-            self._due = None
+    def _smallest_for(self, loss: float, levels: Levels, *, refloat: bool) -> Levels:
+        key = (loss, levels, refloat)
+        if key not in self._cheapest:
+            self._cheapest[key] = self._space.cheapest(loss, levels, refloat=refloat)
+        return self._cheapest[key]
 
-    def remaining(self) -> int:
-        """Return about how many more proposals are to be expected; see `Strategy.remaining`."""
-        return 0 if self._due is None else self._expected
 
-    def _run(self) -> Generator[Proposal, Verdict, None]:
+class _Course:
+    """One run of the procedure, from the beginning as far as the verdicts reach."""
+
+    def __init__(self, strategy: PathStrategy, view: View) -> None:
+        self._strategy = strategy
+        self._view = view
+        self._space = strategy._space  # noqa: SLF001
+        self._knapsack_trials = strategy._knapsack_trials  # noqa: SLF001
+        self._path = strategy._path  # noqa: SLF001
+        self._grown = [0, 0]
+
+    def run(self) -> None:
+        """Go through the search."""
         space = self._space
         levels = space.uniform()
-        verdict = yield Proposal(levels, "int8 for all layers")
+        verdict = self._view.ask(levels, "int8 for all layers", 0.9)
         kept_float: dict[int, int] = {}
         if not verdict.accepted:
-            levels = yield from self._retreat(kept_float)
-            levels = yield from self._grow(levels, space.win_back, kept_float, patience=_EARLY_PATIENCE)
+            levels = self._retreat(kept_float)
+            levels = self._grow(levels, space.win_back, kept_float, patience=_EARLY_PATIENCE)
         ceilings: dict[int, int] = {}
-        levels = yield from self._descend(levels, ceilings)
+        levels = self._descend(levels, ceilings)
         if FLOAT_LEVEL in levels:
-            levels = yield from self._grow(levels, space.win_back, kept_float)
-            yield from self._grow(levels, space.path, ceilings)
+            levels = self._grow(levels, space.win_back, kept_float)
+            self._grow(levels, self._path, ceilings)
 
-    def _retreat(self, kept_float: dict[int, int]) -> _Result:
+    def _retreat(self, kept_float: dict[int, int]) -> Levels:
         """Put the fewest of the most harmful layers back to float; at worst all, which is the original model and needs no trial."""
         space = self._space
-        order = space.by_harm()
+        order = self._strategy._order  # noqa: SLF001
         low, high, stride = 0, len(order), 1
         galloping = True
         while high - low > 1:
             count = min(low + stride, high - 1) if galloping else (low + high) // 2
             levels = self._with_floats(order[:count])
-            step = f"{_counted(count, 'most harmful layer')} back to float"
-            if (yield Proposal(levels, step)).accepted:
+            step = f"{counted(count, 'most harmful layer')} back to float"
+            if self._view.ask(levels, step).accepted:
                 high, galloping = count, False
             else:
                 low, stride = count, stride * 2
@@ -154,28 +104,28 @@ class PathStrategy:
         self._expect(self._knapsack_trials + _EARLY_PATIENCE + self._path_trials(levels))
         if high == len(order):
             return levels
-        return (yield from self._knapsack(levels, space.loss(self._with_floats(order[: high - 1])), refloat=True))
+        return self._knapsack(levels, space.loss(self._with_floats(order[: high - 1])), refloat=True)
 
-    def _descend(self, levels: Levels, ceilings: dict[int, int]) -> _Result:
+    def _descend(self, levels: Levels, ceilings: dict[int, int]) -> Levels:
         space = self._space
-        moves = space.path(levels)
+        moves = self._path(levels, {})
         self._expect(self._path_trials(levels))
-        count = yield from self._prefix(levels, moves, whole=True, galloping=False)
+        count = self._prefix(levels, moves, whole=True, galloping=False)
         levels = space.apply(levels, moves[:count])
         if count == len(moves):
             return levels
         block = moves[count]
         ceilings[block.layer] = block.stop - 1
-        self._expect(1 + self._knapsack_trials + len(space.path(levels, ceilings)))
-        others = space.apply(levels, space.path(levels, ceilings))
-        if others != levels and (yield Proposal(others, f"all others but {block.label}")).accepted:
+        self._expect(1 + self._knapsack_trials + len(self._path(levels, ceilings)))
+        others = space.apply(levels, self._path(levels, ceilings))
+        if others != levels and self._view.ask(others, f"all others but {block.label}", 0.3).accepted:
             levels = others
         else:
-            levels = yield from self._knapsack(levels, space.loss(space.apply(levels, [block])))
-        self._expect(len(space.path(levels, ceilings)))
-        return (yield from self._grow(levels, space.path, ceilings, whole=False))
+            levels = self._knapsack(levels, space.loss(space.apply(levels, [block])))
+        self._expect(len(self._path(levels, ceilings)))
+        return self._grow(levels, self._path, ceilings, whole=False)
 
-    def _knapsack(self, levels: Levels, most: float, *, refloat: bool = False) -> _Result:
+    def _knapsack(self, levels: Levels, most: float, *, refloat: bool = False) -> Levels:
         """Look for smaller plans whose predicted loss is at most `most`.
 
         Args:
@@ -193,14 +143,14 @@ class PathStrategy:
         for _ in range(4 * self._knapsack_trials):
             if trials == self._knapsack_trials:
                 break
-            state = space.cheapest(loss, levels, refloat=refloat)
+            state = self._strategy._smallest_for(loss, levels, refloat=refloat)  # noqa: SLF001
             if space.size(state) >= space.size(levels):
                 low = loss
             elif state in rejected:
                 high = loss
             else:
                 trials += 1
-                if (yield Proposal(state, f"smallest plan for a predicted loss of {loss:.4g}")).accepted:
+                if self._view.ask(state, f"smallest plan for a predicted loss of {loss:.4g}", 0.4).accepted:
                     levels, low = state, loss
                 else:
                     high = loss
@@ -216,7 +166,7 @@ class PathStrategy:
         *,
         whole: bool = True,
         patience: int | None = None,
-    ) -> _Result:
+    ) -> Levels:
         """Make as many moves as are accepted, one blocking move after the other left out.
 
         Args:
@@ -228,7 +178,7 @@ class PathStrategy:
         """
         blocks = 0
         while (moves := moves_from(levels, ceilings)) and blocks != patience:
-            count = yield from self._prefix(levels, moves, whole=whole, galloping=True)
+            count = self._prefix(levels, moves, whole=whole, galloping=True)
             levels = self._space.apply(levels, moves[:count])
             whole = count > 0
             if count < len(moves):
@@ -236,7 +186,7 @@ class PathStrategy:
                 blocks += 1
         return levels
 
-    def _prefix(self, levels: Levels, moves: Sequence[Move], *, whole: bool, galloping: bool) -> _Count:
+    def _prefix(self, levels: Levels, moves: Sequence[Move], *, whole: bool, galloping: bool) -> int:
         """Return how many of the moves, from the first on, are accepted together, while one more is not.
 
         Args:
@@ -250,8 +200,8 @@ class PathStrategy:
             part = min(low + stride, high - 1) if galloping else (low + high) // 2
             count = len(moves) if whole else part
             named = moves[0].label if count == 1 else f"{moves[0].label} to {moves[count - 1].label}"
-            step = f"{count} of {_counted(len(moves), 'move')}: {named}"
-            if (yield Proposal(self._space.apply(levels, moves[:count]), step)).accepted:
+            step = f"{count} of {counted(len(moves), 'move')}: {named}"
+            if self._ask(self._space.apply(levels, moves[:count]), step, whole=whole, galloping=galloping):
                 low, stride = count, stride * 2
             else:
                 high = count
@@ -263,18 +213,23 @@ class PathStrategy:
         chosen = set(layers)
         return tuple(FLOAT_LEVEL if index in chosen else level for index, level in enumerate(self._space.uniform()))
 
+    def _ask(self, levels: Levels, step: str, *, whole: bool, galloping: bool) -> bool:
+        """Try a prefix; how probable it is that it is accepted is learned from those before, except when a range is halved."""
+        accepted, asked = self._grown
+        likely = (accepted + 1) / (asked + 3) if whole or galloping else 0.5
+        found = self._view.ask(levels, step, likely).accepted
+        if galloping and not whole:
+            self._grown = [accepted + found, asked + 1]
+        return found
+
     def _expect(self, trials: int) -> None:
-        self._expected = max(1, trials)
+        self._view.expect(trials)
 
     def _path_trials(self, levels: Levels) -> int:
-        moves = len(self._space.path(levels))
+        moves = len(self._path(levels, {}))
         return 1 + _bisections(moves) + 1 + self._knapsack_trials + moves if moves else 0
 
 
 def _bisections(length: int) -> int:
     """Return how many halvings a range of this length takes."""
     return max(0, length - 1).bit_length()
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,45 @@
+"""Every state of a small space, the smallest first."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from nuqconv.errors import SearchError
+from nuqconv.search.space import FLOAT_LEVEL, SearchSpace
+from nuqconv.search.strategies.base import Planner, View
+
+__all__ = ["MAX_STATES", "ExhaustiveStrategy"]
+
+MAX_STATES = 4096
+"""Larger spaces are refused."""
+
+
+class ExhaustiveStrategy(Planner):
+    """Tries all states in the order of their sizes; the first that is accepted is the optimum, whatever the metric does.
+
+    Args:
+        space: What to choose from.
+
+    Raises:
+        SearchError: It has more than `MAX_STATES` states.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        count = math.prod(len(layer.options) + 1 for layer in space.layers)
+        if count > MAX_STATES:
+            raise SearchError(
+                f"{len(space)} layers have {count:,} states, and an exhaustive search tries at most {MAX_STATES:,}; "
+                "choose another strategy, or let the configuration search fewer layers"
+            )
+        levels = itertools.product(*(range(FLOAT_LEVEL, len(layer.options)) for layer in space.layers))
+        states = [state for state in levels if any(level != FLOAT_LEVEL for level in state)]
+        self._states = sorted(states, key=lambda state: (space.size(state), state.count(FLOAT_LEVEL), state))
+
+    def run(self, view: View) -> None:
+        """Go through the search; see `Planner.run`."""
+        for number, state in enumerate(self._states):
+            view.expect(len(self._states) - number)
+            if view.ask(state, f"state {number + 1} of {len(self._states)} by size", 0.01).accepted:
+                return

@@ -1,0 +1,39 @@
+"""Binary search for the longest accepted prefix of the path, and nothing after it."""
+
+from __future__ import annotations
+
+from nuqconv.search.space import SearchSpace
+from nuqconv.search.strategies.base import Planner, View, counted
+
+__all__ = ["PrefixStrategy"]
+
+
+class PrefixStrategy(Planner):
+    """One ordered prefix, found by halving: how AMCT's automatic search goes about it.
+
+    Int8 everywhere comes first; if that fails, nothing is found. Then the whole path, then halves of it, as if accuracy fell with every move.
+
+    Args:
+        space: What to choose from.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self._space = space
+        self._moves = space.path()
+
+    def run(self, view: View) -> None:
+        """Go through the search; see `Planner.run`."""
+        levels = self._space.uniform()
+        view.expect(2 + len(self._moves).bit_length())
+        if not view.ask(levels, "int8 for all layers", 0.9).accepted:
+            return
+        low, high = 0, len(self._moves) + 1
+        count = len(self._moves)
+        while high - low > 1:
+            step = f"the first {count} of {counted(len(self._moves), 'move')}"
+            if view.ask(self._space.apply(levels, self._moves[:count]), step).accepted:
+                low = count
+            else:
+                high = count
+            count = (low + high) // 2

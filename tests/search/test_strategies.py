@@ -1,0 +1,169 @@
+"""Strategies against the optimum, against each other, with evaluators that mislead, and several proposals at once."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+import pytest
+
+from nuqconv.errors import SearchError
+from nuqconv.search import FLOAT_LEVEL, SearchSpace, Verdict, run_search
+from nuqconv.search.strategies import STRATEGIES, ExhaustiveStrategy, PathStrategy, strategy_named
+from tests.search.simulated import Evaluator, hidden_damage, layer, random_space, smallest
+
+
+def network(seed, count, spread=0.3, outliers=0.0, twist=None):
+    rng = np.random.default_rng(seed)
+    space = random_space(rng, count)
+    damage = hidden_damage(rng, space, spread, outliers)
+    low, high = (sum(item[level] for item in damage) for level in (0, -1))
+    return Evaluator(space, damage, low + (high - low) * rng.uniform(0.05, 0.7), twist)
+
+
+def outcome(evaluator, name="path", **options):
+    evaluator.seen = {}
+    return run_search(
+        evaluator.space,
+        evaluate=evaluator.evaluate,
+        satisfied=evaluator.satisfied,
+        original=0.0,
+        strategy=strategy_named(name, evaluator.space),
+        **options,
+    )
+
+
+def test_names():
+    assert next(iter(STRATEGIES)) == "path"
+    with pytest.raises(SearchError, match="there are path, prefix, greedy, exhaustive"):
+        strategy_named("clever", random_space(np.random.default_rng(0), 2))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_exhaustive_finds_the_optimum(seed):
+    evaluator = network(seed, 4, spread=0.8, outliers=0.1)
+    found = outcome(evaluator, "exhaustive", max_evaluations=None)
+    assert found.best.bytes == smallest(evaluator, lowest=FLOAT_LEVEL)
+    assert found.trials[-1] is found.best
+
+
+def test_exhaustive_refuses_large_spaces():
+    with pytest.raises(SearchError, match="at most 4,096"):
+        ExhaustiveStrategy(random_space(np.random.default_rng(0), 7))
+
+
+def test_the_default_is_near_the_optimum_and_never_larger_than_the_others():
+    """On five layers a single layer is much of the size; two networks of these twelve are 5 % and 15 % off."""
+    gaps = []
+    for seed in range(12):
+        evaluator = network(seed, 5)
+        default, greedy, prefix = (outcome(evaluator, name) for name in ("path", "greedy", "prefix"))
+        assert default.best.bytes <= min(greedy.best.bytes, prefix.best.bytes)
+        gaps.append(default.best.bytes / smallest(evaluator, lowest=FLOAT_LEVEL))
+    assert np.mean(gaps) <= 1.02
+    assert np.median(gaps) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_large_networks_need_few_evaluations(seed):
+    """Within 2 % of the best that any strategy finds after ceil(log2(steps of the path)) + 4 evaluations; greedy needs five times as many."""
+    evaluator = network(seed, 54)
+    steps = len(evaluator.space.path())
+    bound = math.ceil(math.log2(steps)) + 4
+    long, short = outcome(evaluator, max_evaluations=200), outcome(evaluator, max_evaluations=bound)
+    greedy = outcome(evaluator, "greedy", max_evaluations=None)
+    assert short.best.bytes <= 1.02 * min(long.best.bytes, greedy.best.bytes)
+    assert short.evaluations <= bound
+    assert greedy.evaluations >= 5 * short.evaluations
+
+
+def poison(levels, total):
+    return total + (1e9 if levels[1] > 0 else 0)
+
+
+def pair(levels, total):
+    return total + (1e9 if levels[0] > 0 and levels[2] > 0 else 0)
+
+
+def upside_down(levels, total):
+    return total if len(set(levels)) > 1 else 0.0
+
+
+def plateau(levels, total):
+    return float(np.floor(total * 40) / 40)
+
+
+def flicker(levels, total):
+    return total * (1 + 0.3 * math.sin(hash_of(levels)))
+
+
+def all_or_nothing(levels, total):
+    return 0.0 if set(levels) in ({0}, {2}) else 1e9
+
+
+def hash_of(levels):
+    return float(np.dot(levels, np.arange(1, len(levels) + 1) ** 2))
+
+
+@pytest.mark.parametrize("name", ["path", "prefix", "greedy"])
+@pytest.mark.parametrize("twist", [poison, pair, upside_down, plateau, flicker, all_or_nothing])
+@pytest.mark.parametrize("seed", range(4))
+def test_evaluators_that_mislead(seed, twist, name):
+    evaluator = network(seed, 5, twist=twist)
+    if not evaluator.satisfied(evaluator.true(evaluator.space.uniform())):
+        pytest.skip("int8 itself fails here")
+    found = outcome(evaluator, name)
+    assert evaluator.satisfied(found.metric)
+    assert evaluator.seen[found.plan] == found.metric
+    if name == "path":
+        # Of a pair that fails only together, the wrong one may be left out.
+        most = 2.0 if twist is pair else 1.15
+        assert found.best.bytes <= most * smallest(evaluator, lowest=FLOAT_LEVEL)
+
+
+def played(evaluator, width, budget=None):
+    """Tell verdicts in the order of proposing while `width` proposals are out; return what was told."""
+    strategy = PathStrategy(evaluator.space)
+    out, told, begun = deque(), [], 0
+    while True:
+        while len(out) < width and (budget is None or begun < budget):
+            proposals = strategy.propose(width - len(out))
+            if not proposals:
+                break
+            out.extend(proposals)
+            begun += len(proposals)
+        if not out:
+            return told
+        proposal = out.popleft()
+        metric = evaluator.true(proposal.levels)
+        strategy.tell(proposal, Verdict(metric, evaluator.satisfied(metric)))
+        told.append(proposal.levels)
+
+
+@pytest.mark.parametrize("width", [2, 3, 8])
+@pytest.mark.parametrize("seed", range(6))
+def test_several_at_once_end_where_one_at_a_time_ends(seed, width):
+    evaluator = network(seed, 12, spread=0.6, outliers=0.05)
+    alone, together = played(evaluator, 1), played(evaluator, width)
+    assert set(alone) <= set(together)
+    assert len(set(together)) == len(together)
+    assert played(evaluator, width) == together
+
+
+def test_two_at_once_are_hardly_worse_for_the_same_number_of_evaluations():
+    ratios = []
+    for seed in range(10):
+        evaluator = network(seed, 30, spread=0.5, outliers=0.03)
+        sizes = []
+        for width in (1, 2):
+            levels = played(evaluator, width, 32)
+            accepted = [item for item in levels if evaluator.satisfied(evaluator.true(item))]
+            sizes.append(min(evaluator.space.size(item) for item in accepted))
+        ratios.append(sizes[1] / sizes[0])
+    assert np.mean(ratios) <= 1.01
+
+
+def test_a_space_without_moves():
+    space = SearchSpace((layer("a", 100, (0.1, 0.2, 0.3)),))
+    assert {name: strategy_named(name, space).remaining() > 0 for name in STRATEGIES} == dict.fromkeys(STRATEGIES, True)
