@@ -40,6 +40,10 @@ def client(tmp_path_factory):
         yield client
 
 
+# Said wherever a worker was killed before: until it is back, the cluster tells fewer.
+WIDTH = 3
+
+
 def search(pool, parallel, **options):
     return run_search(
         SPACE, submit=pool.submit, parallel=parallel, satisfied=lambda metric: metric <= 60, original=0.0, **options
@@ -59,7 +63,7 @@ def expected():
         def submit(self, plan):
             return ours.finished(ours.cost(plan.to_json()))
 
-    outcome = search(Here(), 3)
+    outcome = search(Here(), WIDTH)
     assert outcome.evaluations > 8
     return facts(outcome)
 
@@ -98,7 +102,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, client, expecte
             os.kill(killed[0], signal.SIGKILL)
 
     with PlanPool(evaluator, write_plan, 3, executor=client.get_executor()) as pool:
-        outcome = search(pool, pool.parallel, on_trial=on_trial)
+        outcome = search(pool, WIDTH, on_trial=on_trial)
     assert facts(outcome) == expected
     assert set(killed) <= before
     assert all(trial.number <= 3 for trial in outcome.trials if trial.worker.endswith(f":{killed[0]}"))
@@ -107,7 +111,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, client, expecte
 def test_workers_that_die_in_an_evaluation_change_nothing(tmp_path, client, expected):
     evaluator = ours.Dying(tmp_path, [1, 5], "kill")
     with PlanPool(evaluator, write_plan, 3, executor=client.get_executor()) as pool:
-        assert facts(search(pool, pool.parallel)) == expected
+        assert facts(search(pool, WIDTH)) == expected
     assert evaluator.notes.count("call") == len(expected[0]) + 2
 
 
@@ -126,7 +130,7 @@ def test_a_task_that_hangs_is_done_elsewhere(tmp_path, client, expected, caplog)
         caplog.at_level(logging.WARNING, "nuqconv.parallel"),
         PlanPool(evaluator, write_plan, 3, executor=client.get_executor(), trial_timeout=2) as pool,
     ):
-        outcome = search(pool, pool.parallel)
+        outcome = search(pool, WIDTH)
         assert facts(outcome) == expected
         assert evaluator.notes.count("call") == len(expected[0]) + 1
         lines = [record.message for record in caplog.records if record.name == "nuqconv.parallel"]
