@@ -1,0 +1,157 @@
+"""Squared error of layers' outputs at 16 and 32 steps, on images not used for calibration, next to kmeans1d with nearest assignment.
+
+python benchmarks/layer_error.py [models ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import kmeans1d
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from cases import CASES, Case
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.passes import fold_affine
+from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
+from nuqconv.quantize.moments import Moments, weight_matrix
+from nuqconv.quantize.weights import weight_scales
+from nuqconv.solutions import gather_moments
+
+STEPS = (16, 32)
+_LARGEST_SAMPLE = 200_000
+_NOTHING = {"compensation": False, "refit_scales": False, "bias_correction": False, "importance": False}
+METHODS = {
+    "exact codebook": WeightMethod(**_NOTHING),
+    "importance": WeightMethod(**{**_NOTHING, "importance": True}),
+    "bias correction": WeightMethod(**{**_NOTHING, "bias_correction": True}),
+    "all but refitted steps": WeightMethod(refit_scales=False),
+    "all but compensation": WeightMethod(compensation=False),
+    "all": WeightMethod(),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model at one number of steps.
+
+    Attributes:
+        model: Its name.
+        steps: Levels.
+        layers: Layers with more distinct weights than levels.
+        ratios: For each method the mean over the layers of its error by that of kmeans1d.
+        seconds: For each method the time for all steps of all layers.
+    """
+
+    model: str
+    steps: int
+    layers: int
+    ratios: dict[str, float]
+    seconds: dict[str, float]
+
+
+def rows(names: list[str] | None = None) -> Iterator[Row]:
+    """Measures the models named, or all."""
+    for case in CASES:
+        if not names or case.name in names:
+            yield from _model(case)
+
+
+def _model(case: Case) -> Iterator[Row]:
+    graph = fold_affine(load_graph(*case.files())).graph
+    layers = [
+        node.name
+        for node in graph.nodes
+        if isinstance(node.op, Convolution | Deconvolution | InnerProduct)
+        and graph.params[node.params[0]].size > 2 * max(STEPS)
+        and (isinstance(node.op, InnerProduct) or not isinstance(node.op, Deconvolution) or node.op.group == 1)
+    ]
+    evaluation, _, calibration = case.data()
+    calibrated = gather_moments(graph, layers, _batches(calibration[: case.batch_num * case.batch_size], case))
+    truth = dict(gather_moments(graph, layers, _batches(evaluation[:1000], case)))
+    errors: dict[tuple[str, int], list[float]] = {}
+    seconds = dict.fromkeys(METHODS, 0.0)
+    for name, moments in calibrated:
+        base = {steps: _kmeans(graph, name, truth[name], steps) for steps in STEPS}
+        for method, options in METHODS.items():
+            start = time.perf_counter()
+            solutions = _solved(graph, name, moments, options)
+            seconds[method] += time.perf_counter() - start
+            for steps, solution in zip(STEPS, solutions, strict=True):
+                error = _error(graph, name, truth[name], solution)
+                errors.setdefault((method, steps), []).append(error / base[steps])
+    for steps in STEPS:
+        ratios = {method: float(np.mean(errors[method, steps])) for method in METHODS}
+        yield Row(case.name, steps, len(layers), ratios, seconds)
+
+
+def _batches(images: Array, case: Case) -> list[dict[str, Array]]:
+    return [{"data": images[start : start + case.batch_size]} for start in range(0, len(images), case.batch_size)]
+
+
+def _layer(graph: Graph, name: str) -> tuple[Convolution | Deconvolution | InnerProduct, Array, Array | None, Array]:
+    node = graph.node[name]
+    if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+        raise TypeError(name)
+    weights = graph.params[node.params[0]]
+    bias = graph.params[node.params[1]] if len(node.params) > 1 else None
+    axis = None if isinstance(node.op, InnerProduct) else node.op.weight_output_axis
+    return node.op, weights, bias, weight_scales(weights, axis)
+
+
+def _solved(graph: Graph, name: str, moments: Moments, method: WeightMethod) -> list[LayerSolution]:
+    op, weights, bias, scales = _layer(graph, name)
+    return solve_layer(op, weights, bias, scales, moments, STEPS, method)
+
+
+def _spread(scales: Array, matrix: Array) -> NDArray[np.float64]:
+    flat = np.broadcast_to(scales.astype(np.float64), matrix.shape[0] * matrix.shape[1])
+    return flat.reshape(*matrix.shape[:2], 1)
+
+
+def _kmeans(graph: Graph, name: str, truth: Moments, steps: int) -> float:
+    """Optimal k-means of the weights in steps of their channel, levels not rounded, nearest assignment."""
+    op, weights, _, scales = _layer(graph, name)
+    matrix = weight_matrix(op, weights).astype(np.float64)
+    real = matrix / _spread(scales, matrix)
+    sample = real.reshape(-1)[:: max(1, real.size // _LARGEST_SAMPLE)]
+    levels = np.unique(kmeans1d.cluster(sample, steps)[1])
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, real)]
+    return float(truth.output_error(matrix - nearest * _spread(scales, matrix)).sum())
+
+
+def _error(graph: Graph, name: str, truth: Moments, solution: LayerSolution) -> float:
+    op, weights, bias, _ = _layer(graph, name)
+    matrix = weight_matrix(op, weights).astype(np.float64)
+    difference = matrix - weight_matrix(op, solution.weights) * _spread(solution.scales, matrix)
+    shift = None
+    if bias is not None and solution.bias is not None:
+        shift = (bias - solution.bias).reshape(matrix.shape[:2])
+    return float(truth.output_error(difference, shift).sum())
+
+
+def measure(console: Console, names: list[str] | None = None) -> list[Row]:
+    """Prints the table and returns its rows."""
+    found = list(rows(names))
+    table = Table(title="squared error of layers' outputs, kmeans1d with nearest assignment = 1, mean over layers")
+    for heading in ("model", "steps", "layers", *METHODS, "seconds"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for row in found:
+        ratios = [f"{row.ratios[method]:.3f}" for method in METHODS]
+        table.add_row(row.model, str(row.steps), str(row.layers), *ratios, f"{row.seconds['all']:.0f}")
+    console.print(table)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*")
+    measure(Console(width=160), parser.parse_args().models)
