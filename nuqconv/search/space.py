@@ -228,26 +228,17 @@ class SearchSpace:
             for layer in self.layers
         )
 
-    def cheapest(
-        self,
-        loss: float,
-        levels: Levels,
-        *,
-        refloat: bool = False,
-        floors: Mapping[int, int] | None = None,
-        ceilings: Mapping[int, int] | None = None,
-    ) -> Levels:
+    def cheapest(self, loss: float, levels: Levels, *, refloat: bool = False) -> Levels:
         """Return about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
 
         Args:
             loss: The predicted loss that may be spent.
             levels: A state; layers that it leaves in float stay in float, all others may take any option.
             refloat: Whether instead all layers may take any option and float.
-            floors: Weakest level that a layer may take, by its index.
-            ceilings: As in `path`; a layer with the ceiling `FLOAT_LEVEL` stays in float.
         """
-        free, choices = self._choices(levels, FLOAT_LEVEL if refloat else _INT8_LEVEL, floors or {}, ceilings or {})
+        free = [index for index, level in enumerate(levels) if refloat or level != FLOAT_LEVEL]
         layers = [self.layers[index] for index in free]
+        choices = [range(FLOAT_LEVEL if refloat else _INT8_LEVEL, len(layer.options)) for layer in layers]
         least = [layer.loss(choice[0]) for layer, choice in zip(layers, choices, strict=True)]
         grid = grid_of(len(free))
         unit = max(loss - math.fsum(least), 0.0) / grid
@@ -260,20 +251,6 @@ class SearchSpace:
         for index, choice, position in zip(free, choices, knapsack(sizes, costs, grid), strict=True):
             result[index] = choice[position]
         return tuple(result)
-
-    def _choices(
-        self, levels: Levels, lowest: int, floors: Mapping[int, int], ceilings: Mapping[int, int]
-    ) -> tuple[list[int], list[range]]:
-        """Return the layers whose levels are to be chosen, and the levels that each may take."""
-        free: list[int] = []
-        choices: list[range] = []
-        for index, level in enumerate(levels):
-            top = min(ceilings.get(index, len(self.layers[index].options) - 1), len(self.layers[index].options) - 1)
-            low = max(floors.get(index, lowest), lowest)
-            if top >= low and (level != FLOAT_LEVEL or lowest == FLOAT_LEVEL):
-                free.append(index)
-                choices.append(range(low, top + 1))
-        return free, choices
 
     def _hull(self, index: int, level: int, ceiling: int) -> list[Move]:
         layer = self.layers[index]

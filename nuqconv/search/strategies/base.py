@@ -80,22 +80,13 @@ class View:
     """What a procedure knows while it runs: the verdicts told, and those that are guessed for the states under way.
 
     Attributes:
-        width: How many proposals are looked for at once. A procedure may choose what it asks by it.
         expected: About how many more proposals are to be expected, as the procedure said last.
     """
 
-    def __init__(
-        self,
-        known: Mapping[Levels, Verdict],
-        guesses: Mapping[Levels, Verdict],
-        pending: Mapping[Levels, Proposal],
-        width: int,
-    ) -> None:
+    def __init__(self, known: Mapping[Levels, Verdict], guesses: Mapping[Levels, Verdict]) -> None:
         self._known = known
         self._guesses = guesses
-        self._pending = pending
         self._asked: set[Levels] = set()
-        self.width = width
         self.expected = 1
 
     def expect(self, proposals: int) -> None:
@@ -106,10 +97,6 @@ class View:
         """Return the verdict on a state if there is one, be it a guess."""
         found = self._known.get(levels)
         return self._guesses.get(levels) if found is None else found
-
-    def is_pending(self, levels: Levels) -> bool:
-        """Return whether a state is under way and its verdict not guessed."""
-        return levels in self._pending and self.verdict(levels) is None
 
     def ask(self, levels: Levels, step: str, likely: float = 0.5) -> Verdict:
         """Return the verdict on a state; without one the procedure ends here and is run anew when there is one.
@@ -153,7 +140,8 @@ class Planner(ABC):
     def __init__(self) -> None:
         self._known: dict[Levels, Verdict] = {}
         self._pending: dict[Levels, Proposal] = {}
-        self._expected: int | None = None
+        self._surely: tuple[_Due | None, int] | None = None
+        """What is due without a guess, and about how much is to come; kept until the next verdict."""
 
     @abstractmethod
     def run(self, view: View) -> None:
@@ -168,7 +156,7 @@ class Planner(ABC):
         while courses and len(found) < limit and left > 0:
             left -= 1
             weight, _, guesses = heapq.heappop(courses)
-            due = self._follow(guesses, limit - len(found))
+            due = self._follow(guesses)[0] if guesses else self._next()[0]
             if due is None:
                 continue
             for proposal in due.proposals:
@@ -194,24 +182,26 @@ class Planner(ABC):
             raise ValueError(f"no verdict is due on the proposal {proposal.step!r}")
         del self._pending[proposal.levels]
         self._known[proposal.levels] = verdict
-        self._expected = None
+        self._surely = None
 
     def remaining(self) -> int:
         """Return about how many more proposals are to be expected; see `Strategy.remaining`."""
-        if self._expected is None:
-            view = View(self._known, {}, self._pending, 1)
-            self._expected = view.expected if self._due(view) is not None else 0
-        return self._expected
+        due, expected = self._next()
+        return 0 if due is None else expected
 
-    def _follow(self, guesses: Mapping[Levels, Verdict], width: int) -> _Due | None:
-        return self._due(View(self._known, guesses, self._pending, width))
+    def _next(self) -> tuple[_Due | None, int]:
+        if self._surely is None:
+            self._surely = self._follow({})
+        return self._surely
 
-    def _due(self, view: View) -> _Due | None:
+    def _follow(self, guesses: Mapping[Levels, Verdict]) -> tuple[_Due | None, int]:
+        view = View(self._known, guesses)
         try:
             self.run(view)
         except _Due as due:
-            return due
-        return None
+            # The traceback would keep every frame of the procedure alive.
+            return due.with_traceback(None), view.expected
+        return None, view.expected
 
 
 def counted(number: int, noun: str) -> str:

@@ -30,8 +30,8 @@ class GreedyRevertStrategy(Planner):
         space = self._space
         levels = space.smallest()
         view.expect(2 * len(space) + 1)
-        strongest = view.ask(levels, "every layer at its strongest", 0.2)
-        if strongest.accepted:
+        reference = view.ask(levels, "every layer at its strongest", 0.2)
+        if reference.accepted:
             return
         for target, form in ((0, "int8"), (FLOAT_LEVEL, "float")):
             left = [index for index, level in enumerate(levels) if level > target]
@@ -39,14 +39,14 @@ class GreedyRevertStrategy(Planner):
                 Proposal(_with(levels, index, target), f"rank: {space.layers[index].name} back to {form}")
                 for index in left
             ]
-            reference = view.ask(levels, "every layer at its strongest" if target == 0 else "int8 for all layers")
             verdicts = view.ask_all(trials)
             influence = [abs(verdict.metric - reference.metric) for verdict in verdicts]
             order = sorted(range(len(left)), key=lambda place: (-influence[place], place))
             for done, place in enumerate(order, 1):
                 levels = _with(levels, left[place], target)
                 step = f"{done} of {len(left)} back to {form}, last {space.layers[left[place]].name}"
-                if view.ask(levels, step, 0.2).accepted:
+                reference = view.ask(levels, step, 0.2)
+                if reference.accepted:
                     return
 
 
