@@ -20,7 +20,6 @@ from nuqconv.calibrate import measure_in_onnxruntime
 from nuqconv.candidates import STEPS, LayerRequest, activation_quants, find_candidates
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import InnerProduct
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities
@@ -190,11 +189,8 @@ def _local_space(quantizer: Quantizer, batches: Sequence[dict[str, Array]]) -> S
 
 
 def _dequantized(quantizer: Quantizer, name: str, plan: LayerPlan) -> NDArray[np.float32]:
-    found, op = quantizer.layer_integers(name, plan), quantizer.graph.node[name].op
-    shape = [1] * found.weights.ndim
-    if not isinstance(op, InnerProduct) and found.scales.size > 1:
-        shape[op.weight_output_axis] = -1  # type: ignore[attr-defined]
-    return found.weights.astype(np.float32) * found.scales.reshape(shape)
+    axis = getattr(quantizer.graph.node[name].op, "weight_output_axis", 0)
+    return quantizer.layer_integers(name, plan).as_floats(axis)
 
 
 def _distortion(graph: Graph, name: str, weights: Array) -> float:

@@ -14,7 +14,6 @@ from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
 from nuqconv.quantize.histogram import Histogram
-from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.rate import layer_bytes
 from nuqconv.quantize.weights import weight_importance
@@ -174,7 +173,8 @@ def _weighted(
     axis = None if integers.scales.size == 1 else getattr(node.op, "weight_output_axis", 0)
     per_channel = request.channel_wise and not isinstance(node.op, InnerProduct)
     energy = float(np.square(weights, dtype=np.float64).sum()) or 1.0
-    rounding = _rounding_error(weights, integers, axis)
+    difference = integers.as_floats(getattr(node.op, "weight_output_axis", 0)) - weights
+    rounding = float(np.square(difference, dtype=np.float64).sum())
     counts = {"n_scales": integers.scales.size, "n_bias": biases}
     plan = LayerPlan(Precision.INT8, activation=activation, channel_wise=per_channel)
     options = [Option(plan, layer_bytes(weights.size, Precision.INT8, **counts), noise + rounding / energy)]
@@ -195,11 +195,3 @@ def _weighted(
         options.append(Option(plan, size, noise + loss))
     space = LayerSpace(node.name, tuple(options), layer_bytes(weights.size, Precision.FLOAT, n_bias=biases))
     return space, curve.lossless_at if curve is not None else None
-
-
-def _rounding_error(weights: np.ndarray, integers: QuantizedWeights, axis: int | None) -> float:
-    shape = [1] * weights.ndim
-    if axis is not None:
-        shape[axis] = -1
-    difference = integers.weights * integers.scales.reshape(shape) - weights
-    return float(np.square(difference, dtype=np.float64).sum())

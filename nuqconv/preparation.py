@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from nuqconv.calibrate import Calibration, Source
 from nuqconv.candidates import Candidates, activation_quants, find_candidates
 from nuqconv.errors import CalibrationError, FormatError, ModelError, NuqconvError, UnsupportedError
@@ -182,10 +180,7 @@ class _Perturbed(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         integers = self._job.quantizer.layer_integers(name, self._plans[name])
-        shape = [1] * integers.weights.ndim
-        if integers.scales.size > 1:
-            shape[getattr(self._job.graph.node[name].op, "weight_output_axis", 0)] = -1
-        return integers.weights.astype(np.float32) * integers.scales.reshape(shape)
+        return integers.as_floats(getattr(self._job.graph.node[name].op, "weight_output_axis", 0))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._plans)

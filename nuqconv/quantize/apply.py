@@ -207,11 +207,7 @@ class Quantizer:
     def _weights_only(self, node: Node, layer: LayerPlan, params: dict[str, Array]) -> Node:
         if not isinstance(node.op, _Weighted):
             raise QuantizationError(f"{node.place} has no weights, and the plan gives its input no step size")
-        found = self.layer_integers(node.name, layer)
-        shape = [1] * found.weights.ndim
-        if found.scales.size > 1:
-            shape[node.op.weight_output_axis] = -1
-        params[node.params[0]] = found.weights.astype(np.float32) * found.scales.reshape(shape)
+        params[node.params[0]] = self.layer_integers(node.name, layer).as_floats(node.op.weight_output_axis)
         return node
 
     def _quantized(

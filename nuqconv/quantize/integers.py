@@ -34,6 +34,18 @@ class QuantizedWeights:
     scales: NDArray[np.float32]
     bias: NDArray[np.int32] | None
 
+    def as_floats(self, channel_axis: int) -> NDArray[np.float32]:
+        """Return the weights that the integers stand for, float32 in their shape.
+
+        Args:
+            channel_axis: Axis of the output channels; without meaning where one step size serves all.
+        """
+        shape = [1] * self.weights.ndim
+        if self.scales.size > 1:
+            shape[channel_axis] = -1
+        found: NDArray[np.float32] = self.weights.astype(np.float32) * self.scales.reshape(shape)
+        return found
+
     def to_bytes(self) -> bytes:
         """Return one line of JSON with the shapes, then the arrays' bytes in little-endian order; equal integers give equal bytes."""
         header = {

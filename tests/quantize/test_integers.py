@@ -122,3 +122,15 @@ def test_names_that_are_no_digest(weights):
 def test_a_float_layer_has_no_integers():
     with pytest.raises(QuantizationError, match="no integers"):
         LayerPlan(Precision.FLOAT, weights="0" * 64)
+
+
+@given(integers, st.data())
+def test_as_floats_by_a_loop_over_channels(found, data):
+    axis = data.draw(st.integers(0, found.weights.ndim - 1))
+    count = found.weights.shape[axis]
+    for scales in (found.scales[:1], np.resize(found.scales, count)):
+        floats = replace(found, scales=scales).as_floats(axis)
+        assert floats.dtype == np.float32
+        for channel in range(count):
+            expected = np.take(found.weights, channel, axis).astype(np.float32) * scales[min(channel, len(scales) - 1)]
+            np.testing.assert_array_equal(np.take(floats, channel, axis), expected)
