@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from nuqconv.calibrate import Calibration, Source, calibrate
-from nuqconv.errors import ConfigError, SearchError
+from nuqconv.errors import ConfigError
 from nuqconv.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.identity import batches_digest
 from nuqconv.ir import Array
@@ -30,7 +30,7 @@ from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
-from nuqconv.search.strategies import STRATEGIES, strategy_named
+from nuqconv.search.strategies import check_strategy, strategy_named
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.staging import check_targets, staging_folder
 
@@ -114,8 +114,7 @@ def auto_nuq(
     check_main_guard()
     start = time.monotonic()
     check_budget(max_evaluations, timeout, patience)
-    if strategy not in STRATEGIES:
-        raise SearchError(f"there is no search strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
+    check_strategy(strategy)
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries)
     options.check()
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))

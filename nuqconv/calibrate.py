@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.backends.caffe.sinks import write_calibration_model
-from nuqconv.backends.onnx.batch import rebatch
-from nuqconv.backends.onnx.runtime import OnnxSession
 from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
+from nuqconv.kept_session import LoadedModel
 from nuqconv.quantize.histogram import Histogram
 
 __all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
@@ -120,17 +119,13 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
     histograms = {value: Histogram() for value in values}
     inputs = {item.name for item in graph.inputs}
     inner = [value for value in values if value not in inputs]
-    sessions: dict[int, OnnxSession] = {}
+    model = LoadedModel(graph, inner, None)
     for number, batch in enumerate(batches):
         arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
         found = dict(arrays)
         if inner:
-            size = len(next(iter(arrays.values())))
             try:
-                if size not in sessions:
-                    sessions[size] = OnnxSession(rebatch(graph, size), outputs=inner)
-                session = sessions[size]
-                found.update(session.run({name: array for name, array in arrays.items() if name in session.inputs}))
+                found.update(model.run(arrays))
             except ModelError as error:
                 raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
         for value, histogram in histograms.items():

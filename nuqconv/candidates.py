@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,16 @@ from nuqconv.quantize.rate import layer_bytes
 from nuqconv.quantize.weights import weight_importance
 from nuqconv.search.space import LayerSpace, Option, SearchSpace
 
-__all__ = ["STEPS", "ActivationRule", "Candidates", "LayerRequest", "activation_quants", "find_candidates"]
+__all__ = [
+    "STEPS",
+    "ActivationRule",
+    "Candidates",
+    "Chosen",
+    "LayerRequest",
+    "Solutions",
+    "activation_quants",
+    "find_candidates",
+]
 
 STEPS = (32, 16)
 """Codebook sizes that the device knows, from the weakest to the strongest."""
@@ -52,6 +62,24 @@ class LayerRequest:
     channel_wise: bool = True
     activation: ActivationRule = ActivationRule()
     rounds: int = 1
+
+
+class Chosen(NamedTuple):
+    """Integers that calibration has chosen for a layer at a number of steps.
+
+    Attributes:
+        weights: Their name in the quantizer's store.
+        codebook: The levels in use.
+        loss: Relative squared error of the layer's output with them.
+    """
+
+    weights: str
+    codebook: tuple[int, ...]
+    loss: float
+
+
+Solutions = Mapping[tuple[str, int], Chosen]
+"""What is chosen for a layer and a number of steps."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +138,7 @@ def find_candidates(
     requests: Sequence[LayerRequest],
     activations: Mapping[str, ActivationQuant],
     histograms: Mapping[str, Histogram],
-    solutions: Mapping[tuple[str, int], tuple[str, tuple[int, ...], float]] | None = None,
+    solutions: Solutions | None = None,
 ) -> Candidates:
     """Builds the options of every layer with their sizes and predicted losses.
 
@@ -122,8 +150,7 @@ def find_candidates(
         requests: The layers to quantize, in the order of the graph.
         activations: Quantizer of each layer's input; a layer that is missing gets its weights quantized only.
         histograms: Histograms of the values read.
-        solutions: For a layer and a number of steps the name of integers stored in the quantizer, their codebook, and the relative squared error
-            of the layer's output with them; where there is none, the integers are the nearest ones.
+        solutions: What calibration has chosen; where there is nothing, the integers are the nearest ones.
 
     Returns:
         The candidates.
@@ -164,7 +191,7 @@ def _weighted(
     request: LayerRequest,
     activation: ActivationQuant | None,
     noise: float,
-    solutions: Mapping[tuple[str, int], tuple[str, tuple[int, ...], float]],
+    solutions: Solutions,
 ) -> tuple[LayerSpace, int | None]:
     """Returns a layer's options, and the number of its levels if a codebook holds them all."""
     integers = quantizer.integers(node.name, activation, channel_wise=request.channel_wise)

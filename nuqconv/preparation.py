@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nuqconv.calibrate import Calibration, Source
-from nuqconv.candidates import Candidates, activation_quants, find_candidates
+from nuqconv.candidates import Candidates, Solutions, activation_quants, find_candidates
 from nuqconv.errors import CalibrationError, FormatError, ModelError, NuqconvError, UnsupportedError
 from nuqconv.ir import Array
 from nuqconv.job import Job
@@ -21,7 +21,7 @@ from nuqconv.quantize.plan import LayerPlan
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
 from nuqconv.sensitivity import measure_responses, network_losses
-from nuqconv.solutions import Solutions, solve_layers
+from nuqconv.solutions import solve_layers
 
 __all__ = ["OnStep", "Preparation", "prepare"]
 

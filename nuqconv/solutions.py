@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from nuqconv.backends.onnx.batch import rebatch
-from nuqconv.backends.onnx.runtime import OnnxSession
-from nuqconv.candidates import LayerRequest
+from nuqconv.candidates import Chosen, LayerRequest, Solutions
 from nuqconv.errors import ModelError, QuantizationError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.kept_session import LoadedModel
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
@@ -21,12 +20,9 @@ from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches, weight_matrix
 from nuqconv.quantize.weights import bias_floor, quantize_bias
 
-__all__ = ["Solutions", "gather_moments", "solve_layers"]
+__all__ = ["gather_moments", "solve_layers"]
 
 _LOG = logging.getLogger(__name__)
-
-Solutions = Mapping[tuple[str, int], tuple[str, tuple[int, ...], float]]
-"""For a layer and a number of steps: name of the integers, codebook, and relative squared error of the layer's output."""
 
 _ROWS_PER_COLUMN = 8
 _ROWS = 20_000
@@ -63,7 +59,7 @@ def solve_layers(
     """
     graph = quantizer.graph
     wanted = [item for item in requests if item.steps and graph.node[item.name].params and item.name in activations]
-    found: dict[tuple[str, int], tuple[str, tuple[int, ...], float]] = {}
+    found: dict[tuple[str, int], Chosen] = {}
     by_name = {item.name: item for item in wanted}
     for done, (name, moments) in enumerate(gather_moments(graph, list(by_name), batches), 1):
         request = by_name[name]
@@ -90,7 +86,7 @@ def solve_layers(
             for count, solution in zip(steps, solutions, strict=True):
                 stored = _stored(quantizer, name, activation, solution)
                 if stored is not None:
-                    found[name, count] = (stored, solution.codebook, solution.error)
+                    found[name, count] = Chosen(stored, solution.codebook, solution.error)
         if on_layer is not None:
             on_layer(done, len(wanted))
     return found
@@ -164,16 +160,13 @@ def _sums(
     )
     shapes = {name: _matrix(graph, name).shape for name in group}
     sums = {name: MomentSum(shape[0], shape[2]) for name, shape in shapes.items()}
-    sessions: dict[int, OnnxSession] = {}
+    model = LoadedModel(graph, inner, None)
     first = 0
     for batch in batches:
         found = {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
         size = len(next(iter(found.values())))
         if inner:
-            if size not in sessions:
-                sessions[size] = OnnxSession(rebatch(graph, size), outputs=inner)
-            session = sessions[size]
-            found.update(session.run({name: array for name, array in found.items() if name in session.inputs}))
+            found.update(model.run(found))
         for name in group:
             op = graph.node[name].op
             if isinstance(op, Convolution | Deconvolution | InnerProduct):

@@ -24,6 +24,7 @@ __all__ = [
     "Strategy",
     "Verdict",
     "View",
+    "check_strategy",
     "strategy_named",
 ]
 
@@ -38,12 +39,21 @@ STRATEGIES: Mapping[str, Callable[[SearchSpace], Strategy]] = MappingProxyType(
 """The strategies by name; the first is the default."""
 
 
+def check_strategy(name: str) -> None:
+    """Check that there is a strategy of a name.
+
+    Raises:
+        SearchError: There is none.
+    """
+    if name not in STRATEGIES:
+        raise SearchError(f"there is no search strategy {name!r}; there are {', '.join(STRATEGIES)}")
+
+
 def strategy_named(name: str, space: SearchSpace) -> Strategy:
     """Return a new strategy.
 
     Raises:
         SearchError: There is none of this name, or it refuses the space.
     """
-    if name not in STRATEGIES:
-        raise SearchError(f"there is no search strategy {name!r}; there are {', '.join(STRATEGIES)}")
+    check_strategy(name)
     return STRATEGIES[name](space)
