@@ -160,4 +160,4 @@ def evaluation(
 
 def _add_seconds(evaluator: TimedEvaluator, done: Future[Measured]) -> None:
     if not done.cancelled() and done.exception() is None:
-        evaluator.seconds += done.result().seconds
+        evaluator.add_seconds(done.result().seconds)

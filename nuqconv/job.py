@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,12 +83,22 @@ class TimedEvaluator:
 
     Attributes:
         checked: The evaluator.
-        seconds: Time spent in it by this process so far.
     """
 
     def __init__(self, checked: CheckedEvaluator) -> None:
         self.checked = checked
-        self.seconds = 0.0
+        self._seconds = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the evaluator so far, by this process and its workers."""
+        return self._seconds
+
+    def add_seconds(self, seconds: float) -> None:
+        """Adds time that was spent in a worker; may be called from several threads."""
+        with self._lock:
+            self._seconds += seconds
 
     def baseline(
         self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
@@ -109,4 +120,4 @@ class TimedEvaluator:
         try:
             yield
         finally:
-            self.seconds += time.monotonic() - start
+            self.add_seconds(time.monotonic() - start)

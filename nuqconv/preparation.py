@@ -18,6 +18,7 @@ from nuqconv.ir import Array
 from nuqconv.job import Job
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import LayerPlan
+from nuqconv.safe_json import parse
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
 from nuqconv.sensitivity import measure_responses, network_losses
@@ -75,7 +76,7 @@ class Preparation:
             FormatError: The text is damaged.
         """
         try:
-            content: Any = json.loads(text)
+            content: Any = parse(text)
             if content["version"] != _VERSION:
                 raise FormatError(f"the stored preparation has version {content['version']!r:.20}, expected {_VERSION}")
             lossless, notes = content["lossless"], content["notes"]

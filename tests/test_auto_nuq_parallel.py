@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from nuqconv.errors import ConfigError
-from tests.support.auto import Job, contents, error_evaluator
+from nuqconv.job import TimedEvaluator
+from nuqconv.search.evaluator import CheckedEvaluator
+from tests.support.auto import Job, Judge, contents, error_evaluator
 
 
 @pytest.fixture
@@ -32,6 +35,18 @@ def test_workers_evaluate_as_this_process_does(job, how):
     assert found.metric <= 0.05
     assert found.seconds[1] > 0
     assert not [name for name in contents(job.out) if "trial" in name or ".nuqconv" in name]
+
+
+def test_time_of_several_workers_adds_up():
+    evaluator = TimedEvaluator(CheckedEvaluator(Judge()))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as executor:
+            list(executor.map(evaluator.add_seconds, [1.0] * 20000))
+    finally:
+        sys.setswitchinterval(before)
+    assert evaluator.seconds == 20000.0
 
 
 def test_options_of_workers_without_workers(job):

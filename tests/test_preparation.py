@@ -60,7 +60,7 @@ def test_damaged_json(job, tmp_path, edit):
         Preparation.from_json(json.dumps(tree))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "[" * 100000])
+@pytest.mark.parametrize("text", ["", "[]", "3", "[" * 100000, '{"version": 1, "version": 1}'])
 def test_what_is_no_json_of_a_preparation(text):
     with pytest.raises(FormatError, match="damaged"):
         Preparation.from_json(text)

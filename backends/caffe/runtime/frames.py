@@ -5,20 +5,17 @@ The child runs native code and a user's Python layers, so what comes out of it m
 
 from __future__ import annotations
 
-import json
 from math import prod
 from typing import Any
 
 from nuqconv.errors import CaffeProcessError
-from nuqconv.safe_json import check_depth
+from nuqconv.frontends.caffe.checks import LARGEST_BLOB, MOST_AXES
+from nuqconv.safe_json import parse
 
 __all__ = ["header_length", "read_header"]
 
 # Names and shapes of a net of 100,000 blobs fit into it.
 _LONGEST_HEADER = 64 * 2**20
-# Caffe's blobs: axes, and numbers counted in an int.
-_MOST_AXES = 32
-_LARGEST_BLOB = 2**31 - 1
 _OF_A_FAILURE = ("error", "message", "traceback")
 
 
@@ -48,9 +45,7 @@ def read_header(text: bytes | bytearray) -> tuple[dict[str, Any], list[tuple[str
         CaffeProcessError: It is no header of an answer.
     """
     try:
-        content = text.decode("utf-8")
-        check_depth(content)
-        fields = json.loads(content)
+        fields = parse(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise CaffeProcessError(f"the Caffe process answered with a header that is no JSON: {error}") from error
     problem = _problem(fields)
@@ -69,8 +64,8 @@ def _problem(fields: Any) -> str:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], list)):
             return f"{item!r:.80} is no pair of name and shape"
         name, shape = item
-        if len(shape) > _MOST_AXES or not all(type(size) is int and size >= 0 for size in shape):
+        if len(shape) > MOST_AXES or not all(type(size) is int and size >= 0 for size in shape):
             return f"array {name!r:.80} has the shape {shape!r:.80}"
-        if prod(max(size, 1) for size in shape) > _LARGEST_BLOB:
+        if prod(max(size, 1) for size in shape) > LARGEST_BLOB:
             return f"array {name!r:.80} of shape {shape!r:.80} is larger than a blob can be"
     return ""

@@ -63,3 +63,8 @@ def test_lengths():
     assert header_length(2**26) == 2**26
     with pytest.raises(CaffeProcessError, match="announces a header of 67108865 bytes"):
         header_length(2**26 + 1)
+
+
+def test_a_key_that_comes_twice_is_refused():
+    with pytest.raises(CaffeProcessError, match="come twice in one object"):
+        read_header(b'{"ok": false, "ok": true, "arrays": []}')
