@@ -2,6 +2,7 @@
 # make test    all tests; builds an environment with real Caffe where a Python 3.6 to 3.9 is found
 # make lint    ruff, mypy, import rules
 # make fuzz    FUZZ_SECONDS (60) of random mutations for each kind of file that is read
+# make faults  every operation on files of whole runs made to fail, and the process killed at each (about an hour)
 # make bench   the benchmarks           make results   the table of docs/results.md
 PYTHON ?= python3
 PIP_FLAGS ?= --quiet --disable-pip-version-check
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test explore fuzz lint bench bench-search results caffe models format clean
+.PHONY: demo test explore faults fuzz lint bench bench-search results caffe models format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -43,6 +44,10 @@ explore: $(VENV)/test.stamp caffe
 fuzz: $(VENV)/test.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,fuzz]'
 	$(BIN)/python -m fuzz.run --seconds $(FUZZ_SECONDS)
+
+# make test tries every 20th or 40th of these points.
+faults: $(VENV)/test.stamp
+	NUQCONV_ALL_FAULTS=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/staging tests/test_whole_runs.py
 
 lint: $(VENV)/test.stamp $(TREE)
 	$(BIN)/ruff check .

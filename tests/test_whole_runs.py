@@ -1,0 +1,123 @@
+"""Whole runs of the commands that write, with every operation on files made to fail in turn, and the process killed at each.
+
+Afterwards the files are one whole set, the old one or the new one, the journal can be read, and the next run ends as if nothing had been. Here an
+even part of the points is tried; ``make faults`` tries all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+
+import pytest
+
+from nuqconv.search.journal import Journal
+from tests.faults.injector import ERRORS, KILLS
+from tests.faults.runs import RUNS, start
+from tests.support.memory import memory_folder
+
+ALL = os.environ.get("NUQCONV_ALL_FAULTS") == "1"
+WAYS = (*((mode, False) for mode in ERRORS), ("ENOSPC", True), *((mode, False) for mode in KILLS))
+STRIDE = {"auto": 47, "auto again": 43, "auto restart": 53}
+
+
+@pytest.fixture(scope="module")
+def folder():
+    with memory_folder() as place:
+        yield place
+
+
+def contents(place, names):
+    """What a reader finds who opens the files."""
+    return {name: (place / name).read_bytes() for name in names if (place / name).exists()}
+
+
+def listing(place):
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+
+
+def trials(place):
+    """The plans in the journal; reading it must work whenever it is there."""
+    path = place / "net_trials.sqlite"
+    if not path.exists():
+        return []
+    with Journal.read(path) as journal:
+        return [record.digest for record in journal.trials()]
+
+
+class Case:
+    """One kind of run: its old and its new set, from runs that nothing disturbs."""
+
+    def __init__(self, run, folder):
+        self.run, self.folder = run, folder
+        self.start = folder / "before"
+        self.start.mkdir()
+        assert start(run.before, self.start).how == "done"
+        self.old = contents(self.start, run.files)
+        clean = self.copy("clean")
+        ended = start(run.run, clean)
+        assert ended.how == "done", ended.message
+        self.calls = ended.calls
+        self.new = contents(clean, run.files)
+        assert set(self.new) == set(run.files)
+        assert self.old != self.new
+        assert listing(clean) == sorted({*run.files, *run.leaves})
+        self.trials = trials(clean)
+        self.trials_before = trials(self.start)
+
+    def copy(self, name):
+        place = self.folder / name
+        shutil.copytree(self.start, place)
+        return place
+
+    def spoil(self, number, mode, forever):
+        """Spoils one operation of a run, checks what is left, and lets the next run do it again; returns how it ended."""
+        place = self.copy(f"{number}-{mode}-{forever}".replace(" ", "-"))
+        ended = start(self.run.run, place, number, mode, forever=forever)
+        what = f"{number} of {len(self.calls)}, {mode}{' from there on' if forever else ''}: {self.calls[number - 1]}: {ended}"
+        assert ended.how in ("done", "refused", "killed"), what
+        assert (ended.how == "killed") == (mode in KILLS), what
+        assert ended.fired, what
+        self.check_files(place, ended, what)
+        again = start(self.run.run, place)
+        assert again.how == "done", f"{what}\n{again.message}"
+        assert contents(place, self.run.files) == self.new, what
+        extra = {name for name in listing(place) if name not in {*self.run.files, *self.run.leaves}}
+        assert not extra, what
+        assert trials(place) == self.trials, what
+        shutil.rmtree(place)
+        return ended.how
+
+    def check_files(self, place, ended, what):
+        found = contents(place, self.run.files)
+        assert found in (self.old, self.new), what
+        if found:
+            self.run.load(place)
+        if ended.how == "done":
+            assert found == self.new, what
+        for name in self.run.alone:
+            if (place / name).exists():
+                json.loads((place / name).read_text())
+        known = trials(place)
+        assert known in (self.trials[: len(known)], self.trials_before), what
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_whatever_fails_and_wherever_the_run_is_killed(folder, name):
+    place = folder / name.replace(" ", "-")
+    place.mkdir()
+    case = Case(RUNS[name], place)
+    count = len(case.calls)
+    stride = 1 if ALL else STRIDE.get(name, 23)
+    ended = Counter()
+    for index, (mode, forever) in enumerate(WAYS):
+        numbers = range(1, count + 1) if ALL else range(1 + index * 5 % stride, count + 1, stride)
+        for number in numbers:
+            ended[case.spoil(number, mode, forever)] += 1
+    kinds = Counter(call.split()[0] for call in case.calls)
+    spoiled = f"{ended.total()} runs spoiled: {dict(ended)}"
+    print(f"\n{name}: {count} points ({kinds['sqlite']} of them SQLite's), {spoiled}")  # noqa: T201  (shown by make faults)
+    assert ended["killed"]
+    assert ended["refused"]
