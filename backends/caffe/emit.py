@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from nuqconv.backends.caffe.emitting import EMITTERS, REFUSALS, LayerBuilder
+from nuqconv.backends.caffe.emitting.quantization import write_dequantize, write_quantize
+from nuqconv.backends.caffe.ends import net_problems, with_outputs_unread
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
+from nuqconv.backends.caffe.style import Style
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe.schema import LayerParameter
-from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir import Graph, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Quantize
 
 __all__ = ["Style", "emit", "emit_node", "input_layers", "refuse", "surroundings"]
-
-ROUNDER = 1.5 * 2**23
-"""Adding and subtracting it rounds a float32 below 2^22 to an integer, half to even."""
-
-
-class Style(Enum):
-    """What a quantized graph becomes."""
-
-    FAKE_QUANT = "fake_quant"
-    """Stock layers on integers held in floats: any Caffe runs it."""
-    DEPLOY = "deploy"
-    """Quant and DeQuant layers, int8 and int32 blobs: for the device."""
-
-
-_Emitter = Callable[[Graph, Node, Style], list[OutputLayer]]
 
 
 def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
     """Returns the layers of a graph in order, Input layers first.
 
-    A node that came from a Caffe file and has not changed is given back to the letter. A float graph gives the same in both styles.
+    A node that came from a Caffe file and has not changed is given back to the letter; one from elsewhere becomes the stock layers that
+    compute it (`emitting`). A float graph gives the same in both styles.
 
     Args:
         graph: A float or quantized graph.
         style: What quantized layers become.
 
     Raises:
-        UnsupportedError: Nodes did not come from Caffe and have no Caffe form; all are named.
+        UnsupportedError: Nodes did not come from Caffe and stock layers cannot compute them; all are named.
     """
+    problems = net_problems(graph)
+    graph = with_outputs_unread(graph)
     layers = input_layers(graph)
-    problems: list[str] = []
     for node in graph.nodes:
         try:
             layers += emit_node(graph, node, style)
@@ -70,9 +60,12 @@ def emit_node(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     """Returns the layers of one node, which depend on the node, its parameters and its `surroundings` only.
 
     Raises:
-        UnsupportedError: The node did not come from Caffe and has no Caffe form.
+        UnsupportedError: The node did not come from Caffe and stock layers cannot compute it.
     """
-    return _EMITTERS.get(type(node.op), _from_source)(graph, node, style)
+    writer = _WRITERS.get(type(node.op))
+    if writer is None:
+        writer = _from_source if _is_from_caffe(node) else _from_operator
+    return writer(graph, node, style)
 
 
 def surroundings(graph: Graph, node: Node) -> tuple[object, ...]:
@@ -83,7 +76,32 @@ def surroundings(graph: Graph, node: Node) -> tuple[object, ...]:
     elif isinstance(node.op, Dequantize):
         producer = graph.producer.get(node.inputs[0])
         served = () if producer is None else (producer.name, type(producer.op))
-    return (*_names(graph, node.inputs), *_names(graph, node.outputs), *served)
+    shapes: tuple[object, ...] = ()
+    if not _is_from_caffe(node):
+        # What an operator becomes depends on the shapes, and its helpers' names on those that are taken.
+        begin = f"{node.name}/"
+        taken = frozenset(name for name in graph.names if name.startswith(begin))
+        shapes = (*(graph.shapes[name] for name in (*node.inputs, *node.outputs)), taken)
+    return (*_names(graph, node.inputs), *_names(graph, node.outputs), *served, *shapes)
+
+
+def _is_from_caffe(node: Node) -> bool:
+    return node.origin is not None and node.origin.framework == "caffe"
+
+
+def _from_operator(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
+    """Writes a node from what it computes."""
+    kind = type(node.op)
+    if isinstance(node.op, Opaque):
+        raise UnsupportedError(f"{node.place}: type '{node.op.layer_type}' has no form in Caffe: {node.op.reason}")
+    if kind in REFUSALS:
+        raise UnsupportedError(f"{node.place}: {node.op.kind} has no form in stock Caffe: {REFUSALS[kind]}")
+    emitter = EMITTERS.get(kind)
+    if emitter is None:
+        raise UnsupportedError(f"{node.place}: operator {node.op.kind} has no form in stock Caffe")
+    build = LayerBuilder(graph, node, style)
+    emitter.write(build, node.op)
+    return build.layers()
 
 
 def _input_layer(graph: Graph, number: int) -> OutputLayer:
@@ -104,8 +122,8 @@ def _names(graph: Graph, values: tuple[str, ...]) -> list[str]:
 def _from_source(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     """Gives back the layer that was read, with the bottoms, tops and weights it has now."""
     origin = node.origin
-    if origin is None or origin.framework != "caffe":
-        raise UnsupportedError(f"{node.place}: did not come from a Caffe file, and {node.op.kind} has no writer yet")
+    if origin is None:
+        raise TypeError(node)
     bottoms, tops = _names(graph, node.inputs), _names(graph, node.outputs)
     message = LayerParameter()
     message.CopyFrom(origin.source)
@@ -150,56 +168,7 @@ def _set_bias_term(message: Any, op: Op) -> None:
         message.inner_product_param.bias_term = op.bias_term
 
 
-def _quantize(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
-    op = node.op
-    if not isinstance(op, Quantize):
-        raise TypeError(op)
-    (bottom,), (top,) = _names(graph, node.inputs), _names(graph, node.outputs)
-    if style is Style.DEPLOY:
-        message = new_layer(node.name, "Quant", [bottom], [top])
-        message.quant_param.with_offset = True
-        message.quant_param.scale = op.multiplier
-        message.quant_param.offset = op.offset.to_bytes(1, "little", signed=True)
-        message.quant_param.object_layer = graph.consumers[node.outputs[0]][0].name
-        return [OutputLayer(message)]
-    steps: list[tuple[str, str, float, float]] = [
-        ("", "Power", op.multiplier, ROUNDER),
-        # Changes nothing that the clipping keeps; parts two Power layers that OpenCV would multiply out.
-        ("/keep", "ReLU", 0, 0),
-        ("/low", "Power", 1, 128 + op.offset - ROUNDER),
-        ("/clip_low", "ReLU", 0, 0),
-        ("/high", "Power", -1, 255),
-        ("/clip_high", "ReLU", 0, 0),
-        ("/restore", "Power", -1, 127 - op.offset),
-    ]
-    layers = []
-    for suffix, layer_type, scale, shift in steps:
-        message = new_layer(node.name + suffix, layer_type, [bottom], [top])
-        if layer_type == "Power":
-            message.power_param.scale, message.power_param.shift = scale, shift
-        layers.append(OutputLayer(message))
-        bottom = top
-    return layers
+_Writer = Callable[[Graph, Node, Style], list[OutputLayer]]
 
-
-def _dequantize(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
-    bottoms, tops = _names(graph, node.inputs), _names(graph, node.outputs)
-    steps = graph.params[node.params[0]]
-    if style is Style.FAKE_QUANT:
-        message = new_layer(node.name, "Scale", bottoms, tops)
-        message.scale_param.axis, message.scale_param.bias_term = 1, False
-        return [OutputLayer(message, (blob(steps),))]
-    served = graph.producer[node.inputs[0]]
-    message = new_layer(node.name, "DeQuant", bottoms, tops)
-    message.dequant_param.channel_wise = isinstance(served.op, Convolution | Deconvolution)
-    message.dequant_param.object_layer = served.name
-    message.dequant_param.layer_type = served.op.kind
-    return [OutputLayer(message, (blob(_packed(steps)),))]
-
-
-def _packed(steps: Array) -> Array:
-    """One uint64 for each channel: bits 31..0 the float32; shift (39..32) and weight offset (47..40) are 0."""
-    return np.ascontiguousarray(steps, "<f4").view("<u4").astype(np.uint64)
-
-
-_EMITTERS: dict[type[Op], _Emitter] = {Quantize: _quantize, Dequantize: _dequantize}
+_WRITERS: dict[type[Op], _Writer] = {Quantize: write_quantize, Dequantize: write_dequantize}
+"""Operators that are written anew wherever they come from."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from nuqconv.backends.caffe.emit import Style, emit_node, input_layers, refuse, surroundings
+from nuqconv.backends.caffe.ends import net_problems, with_outputs_unread
 from nuqconv.backends.caffe.layer import OutputLayer
 from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.frontends.caffe.schema import NetParameter
@@ -110,11 +111,12 @@ class CaffeWriter:
             raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error
 
     def _pieces(self, graph: Graph, style: Style) -> list[_Piece]:
+        problems = net_problems(graph)
+        graph = with_outputs_unread(graph)
         header = NetParameter(name=graph.name)
         pieces = [_Piece(text_format.MessageToString(header), header.SerializeToString(deterministic=True))]
         pieces += [_piece([layer]) for layer in input_layers(graph)]
         kept: dict[tuple[Style, str], _Kept] = {}
-        problems: list[str] = []
         for node in graph.nodes:
             around, arrays = surroundings(graph, node), tuple(graph.params[name] for name in node.params)
             found = self._kept.get((style, node.name))

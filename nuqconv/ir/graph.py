@@ -115,6 +115,11 @@ class Graph:
         return {name: tuple(nodes) for name, nodes in readers.items()}
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all nodes and values, and those under which values are stored."""
+        return frozenset((*self.node, *self.consumers, *self.storage.values()))
+
+    @cached_property
     def shapes(self) -> Mapping[str, Shape | None]:
         """The shape of every value; None behind layers whose shapes are unknown.
 

@@ -11,7 +11,7 @@ from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Graph, Input, Node
-from nuqconv.ir.ops import ReLU
+from nuqconv.ir.ops import Opaque, PriorBox
 from nuqconv.passes import fold_affine
 from tests.support.nets import blob_into, conv_net
 
@@ -66,9 +66,9 @@ def test_two_writes_give_the_same_bytes(tmp_path):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 
 
-def test_nodes_from_elsewhere_are_refused_together():
-    nodes = (Node("a", ReLU(), ("x",), ("y",)), Node("b", ReLU(), ("y",), ("z",)))
-    graph = Graph("net", (Input("x", (1, 2)),), nodes, {}, ("z",))
+def test_nodes_without_a_caffe_form_are_refused_together():
+    nodes = (Node("a", PriorBox((4.0,)), ("x", "x"), ("y",)), Node("b", Opaque("Odd", "unknown"), ("y",), ("z",)))
+    graph = Graph("net", (Input("x", (1, 2, 3, 3)),), nodes, {}, ("z",))
     with pytest.raises(UnsupportedError) as caught:
         emit(graph)
     assert len(caught.value.problems) == 2

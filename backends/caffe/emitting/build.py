@@ -1,0 +1,194 @@
+"""The layers of one node under construction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
+from nuqconv.backends.caffe.style import Style
+from nuqconv.errors import UnsupportedError
+from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.ops import Shape
+
+__all__ = ["Blob", "LayerBuilder"]
+
+Fields = Mapping[str, object]
+"""A parameter block: its fields by name."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob of the written model, with its shape."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class _Layer:
+    name: str
+    purpose: str
+    layer_type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    arrays: tuple[Array, ...]
+    fields: Mapping[str, Fields]
+
+
+class LayerBuilder:
+    """Collects the layers that compute one node.
+
+    Emitters add layers whose tops have names of their own, and say at the end which blobs are the node's outputs. One layer gets the node's
+    name: the one added with an empty purpose, else the one that makes the first output; the others are called ``node/purpose``.
+
+    Args:
+        graph: The graph that is written.
+        node: The node.
+        style: What quantized layers become.
+
+    Attributes:
+        inputs: The node's inputs.
+        outputs: What the node's outputs are to be.
+        params: The node's parameters.
+    """
+
+    def __init__(self, graph: Graph, node: Node, style: Style) -> None:
+        self.node = node
+        self.inputs = tuple(Blob(graph.storage_name(name), self._shape(graph, name)) for name in node.inputs)
+        self.outputs = tuple(Blob(graph.storage_name(name), self._shape(graph, name)) for name in node.outputs)
+        self.params = tuple(self._stored(graph.params[name], style) for name in node.params)
+        self._taken = set(graph.names)
+        self._layers: list[_Layer] = []
+        self._made: dict[int, str] = {}
+
+    @property
+    def input(self) -> Blob:
+        """The first input."""
+        return self.inputs[0]
+
+    def refuse(self, reason: str) -> UnsupportedError:
+        """Returns the error that tells why this node cannot be written; to be raised."""
+        return UnsupportedError(f"{self.node.place}: {reason}")
+
+    def add(
+        self,
+        purpose: str,
+        layer_type: str,
+        bottoms: Sequence[Blob],
+        shape: Shape,
+        *,
+        arrays: Sequence[Array] = (),
+        **fields: Fields,
+    ) -> Blob:
+        """Adds a layer with one top.
+
+        Args:
+            purpose: What its name ends in; empty for the layer that is to have the node's name.
+            layer_type: Its type.
+            bottoms: What it reads.
+            shape: The shape of its top.
+            arrays: Its weights.
+            **fields: Its parameter blocks by name, each a mapping of fields.
+
+        Returns:
+            Its top.
+        """
+        return self.add_many(purpose, layer_type, bottoms, [shape], arrays=arrays, **fields)[0]
+
+    def add_many(
+        self,
+        purpose: str,
+        layer_type: str,
+        bottoms: Sequence[Blob],
+        shapes: Sequence[Shape],
+        *,
+        arrays: Sequence[Array] = (),
+        **fields: Fields,
+    ) -> tuple[Blob, ...]:
+        """Adds a layer with any number of tops; see `add`."""
+        name = self._fresh(purpose or layer_type.lower())
+        tops = tuple(Blob(self._fresh(purpose) if number else name, shape) for number, shape in enumerate(shapes))
+        names = tuple(item.name for item in bottoms), tuple(item.name for item in tops)
+        self._layers.append(_Layer(name, purpose, layer_type, *names, tuple(arrays), fields))
+        return tops
+
+    def finish(self, *results: Blob) -> None:
+        """Says which blobs are the node's outputs, in order; an input that is handed on is copied."""
+        used: set[str] = {item.name for item in self.inputs}
+        for number, (wanted, found) in enumerate(zip(self.outputs, results, strict=True)):
+            if found.shape != wanted.shape:
+                raise ValueError(f"{self.node.place}: writes shape {found.shape} as {wanted.shape}")
+            made = found
+            if found.name in used:
+                made = self.add("copy", "Split", [found], found.shape)
+            used.add(made.name)
+            self._made[number] = made.name
+
+    def layers(self) -> list[OutputLayer]:
+        """Returns the layers, with the outputs' names in place."""
+        renamed = {made: self.outputs[number].name for number, made in self._made.items()}
+        main = self._main()
+        found = []
+        for number, item in enumerate(self._layers):
+            name = self.node.name if number == main else item.name
+            bottoms = [renamed.get(text, text) for text in item.bottoms]
+            message: Any = new_layer(name, item.layer_type, bottoms, [renamed.get(text, text) for text in item.tops])
+            for block, fields in item.fields.items():
+                fill(getattr(message, block), fields)
+            found.append(OutputLayer(message, tuple(blob(array) for array in item.arrays)))
+        return found
+
+    def _main(self) -> int:
+        """Returns which layer has the node's name."""
+        last = 0
+        for number, item in enumerate(self._layers):
+            if not item.purpose:
+                return number
+            if self._made.get(0) in item.tops:
+                last = number
+        return last
+
+    def _fresh(self, purpose: str) -> str:
+        """Returns a name that nothing in the graph has; other nodes' helpers have other beginnings."""
+        name = found = f"{self.node.name}/{purpose}"
+        number = 1
+        while found in self._taken:
+            number += 1
+            found = f"{name}_{number}"
+        self._taken.add(found)
+        return found
+
+    def _shape(self, graph: Graph, value: str) -> Shape:
+        shape = graph.shapes[value]
+        if shape is None:
+            raise self.refuse(f"the shape of '{value}' is not known before the run, and its Caffe form depends on it")
+        return shape
+
+    @staticmethod
+    def _stored(array: Array, style: Style) -> Array:
+        return array.astype(np.float32) if style is Style.FAKE_QUANT and array.dtype != np.float32 else array
+
+
+_PAIRED = re.compile(r"(kernel|stride|pad)_[hw]")
+"""Fields that are written together, whatever they hold."""
+
+
+def fill(message: Any, fields: Fields) -> None:
+    """Sets fields of a message; those that have their default already are left out, so that the text stays short."""
+    for name, value in fields.items():
+        current = getattr(message, name)
+        if isinstance(value, Mapping):
+            fill(current, value)
+        elif hasattr(current, "extend"):
+            current.extend(value if isinstance(value, Sequence) else [value])
+        else:
+            descriptor = message.DESCRIPTOR.fields_by_name[name]
+            number = descriptor.enum_type.values_by_name[value].number if descriptor.enum_type is not None else value
+            told = descriptor.has_default_value and number == descriptor.default_value
+            if not told or _PAIRED.fullmatch(name):
+                setattr(message, name, number)

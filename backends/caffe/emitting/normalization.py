@@ -1,0 +1,148 @@
+"""Affine operators, slopes and normalizations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.constructs import affine, eltwise
+from nuqconv.backends.caffe.emitting.registry import emits
+from nuqconv.ir import Array
+from nuqconv.ir.ops import BN, LRN, MVN, BatchNorm, BatchStatistics, Bias, L2Norm, Normalize, PReLU, Scale
+from nuqconv.ir.ops.base import canonical_axis
+
+__all__ = ["per_channel"]
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+def per_channel(b: LayerBuilder, x: Blob, scale: Array, bias: Array | None, purpose: str) -> Blob:
+    """``x * scale + bias`` for each channel."""
+    arrays = [scale.ravel()] if bias is None else [scale.ravel(), bias.ravel()]
+    return b.add(purpose, "Scale", [x], x.shape, arrays=arrays, scale_param={"bias_term": bias is not None})
+
+
+@emits(BatchNorm, construct="BatchNorm")
+def write_batch_norm(b: LayerBuilder, op: BatchNorm) -> None:
+    """A BatchNorm with stored statistics."""
+    b.finish(b.add("", "BatchNorm", [b.input], b.input.shape, arrays=b.params, batch_norm_param={"eps": op.eps}))
+
+
+@emits(BatchStatistics, construct="BatchNorm with use_global_stats: false")
+def write_batch_statistics(b: LayerBuilder, op: BatchStatistics) -> None:
+    """A BatchNorm that looks at the batch."""
+    x = b.input
+    # Set after the others: false is the field's default, and what counts is that it is there.
+    fields = {"eps": op.eps, "use_global_stats": False}
+    b.finish(b.add("", "BatchNorm", [x], x.shape, arrays=b.params, batch_norm_param=fields))
+
+
+@emits(Scale, construct="Scale")
+def write_scale(b: LayerBuilder, op: Scale) -> None:
+    """A Scale with its own or a computed factor."""
+    part = b.params[0].ndim if len(b.inputs) == 1 else len(b.inputs[1].shape)
+    fields = {"axis": canonical_axis(op.axis, len(b.input.shape)) if part else 0, "bias_term": op.bias_term}
+    if len(b.inputs) == 1:
+        fields["num_axes"] = part
+    b.finish(b.add("", "Scale", b.inputs, b.input.shape, arrays=b.params, scale_param=fields))
+
+
+@emits(Bias, construct="Bias")
+def write_bias(b: LayerBuilder, op: Bias) -> None:
+    """A Bias with its own or a computed summand."""
+    part = b.params[0].ndim if len(b.inputs) == 1 else len(b.inputs[1].shape)
+    fields = {"axis": canonical_axis(op.axis, len(b.input.shape)) if part else 0}
+    if len(b.inputs) == 1:
+        fields["num_axes"] = part
+    b.finish(b.add("", "Bias", b.inputs, b.input.shape, arrays=b.params, bias_param=fields))
+
+
+@emits(PReLU, construct="PReLU")
+def write_prelu(b: LayerBuilder, op: PReLU) -> None:
+    """A PReLU; a shared slope is a scalar."""
+    slopes = b.params[0].reshape(() if op.channel_shared else (-1,))
+    fields = {"channel_shared": op.channel_shared}
+    b.finish(b.add("", "PReLU", [b.input], b.input.shape, arrays=[slopes], prelu_param=fields))
+
+
+@emits(BN, construct="BatchNorm and Scale", exact="1e-6")
+def write_bn(b: LayerBuilder, op: BN) -> None:
+    """Statistics in a BatchNorm, factor and shift in a Scale."""
+    scale, shift, *statistics = b.params
+    x = b.input
+    if op.statistics:
+        arrays = [*(item.ravel() for item in statistics), np.ones(1, np.float32)]
+        x = b.add("normalize", "BatchNorm", [x], x.shape, arrays=arrays, batch_norm_param={"eps": op.eps})
+    b.finish(per_channel(b, x, scale, shift, ""))
+
+
+@emits(LRN, construct="LRN")
+def write_lrn(b: LayerBuilder, op: LRN) -> None:
+    """An LRN."""
+    fields = {
+        "local_size": op.local_size,
+        "alpha": op.alpha,
+        "beta": op.beta,
+        "k": op.k,
+        "norm_region": op.region,
+    }
+    b.finish(b.add("", "LRN", [b.input], b.input.shape, lrn_param=fields))
+
+
+@emits(MVN, construct="MVN")
+def write_mvn(b: LayerBuilder, op: MVN) -> None:
+    """An MVN."""
+    fields = {"normalize_variance": op.normalize_variance, "across_channels": op.across_channels, "eps": op.eps}
+    b.finish(b.add("", "MVN", [b.input], b.outputs[0].shape, mvn_param=fields))
+
+
+@emits(
+    L2Norm,
+    construct="Reduction SUMSQ, Power (-0.5), Scale with two bottoms",
+    exact="1e-6",
+    limits="inputs with more than one position",
+)
+def write_l2_norm(b: LayerBuilder, op: L2Norm) -> None:
+    """Each sample times the reciprocal of its length; the smallest normal float keeps a sample of zeros at zero."""
+    del op
+    if any(size != 1 for size in b.input.shape[2:]):
+        raise b.refuse("L2Norm of more than one position, in which forks of Caffe differ; use Normalize")
+    b.finish(_over_length(b, b.input, _SMALLEST))
+
+
+def _over_length(b: LayerBuilder, x: Blob, eps: float) -> Blob:
+    """Divides each sample by its length."""
+    squares = b.add("squares", "Reduction", [x], x.shape[:1], reduction_param={"operation": "SUMSQ", "axis": 1})
+    factors = affine(b, squares, "factors", shift=eps, power=-0.5)
+    return b.add("normalize", "Scale", [x, factors], x.shape, scale_param={"axis": 0})
+
+
+@emits(
+    Normalize,
+    construct="across_spatial: Reduction SUMSQ, Power (-0.5), Scale with two bottoms; else Power (2), 1x1 Convolution of ones, Power "
+    "(-0.5), Eltwise PROD; then Power or Scale",
+    exact="1e-6",
+)
+def write_normalize(b: LayerBuilder, op: Normalize) -> None:
+    """SSD's layer, of stock ones."""
+    x = b.input
+    if op.across_spatial or len(x.shape) == 2:
+        normal = _over_length(b, x, op.eps)
+    else:
+        channels, rank = x.shape[1], len(x.shape) - 2
+        squares = affine(b, x, "squares", power=2.0)
+        # With as many outputs as inputs the sums stand at every channel already.
+        sums = b.add(
+            "sums",
+            "Convolution",
+            [squares],
+            x.shape,
+            arrays=[np.ones((channels, channels, *(1,) * rank), np.float32)],
+            convolution_param={"num_output": channels, "bias_term": False, "kernel_size": [1]},
+        )
+        normal = eltwise(b, "PROD", "normalize", x, affine(b, sums, "factors", shift=op.eps, power=-0.5))
+    scales = b.params[0]
+    if op.channel_shared:
+        b.finish(affine(b, normal, "scale", scale=float(scales.ravel()[0])))
+    else:
+        b.finish(per_channel(b, normal, scales, None, "scale"))

@@ -1,0 +1,63 @@
+"""One entry for each operator that is written from what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from nuqconv.backends.caffe.emitting.build import LayerBuilder
+from nuqconv.ir.ops import Op
+
+__all__ = ["EMITTERS", "REFUSALS", "Emitter", "emits", "refuses"]
+
+_Write = TypeVar("_Write", bound=Callable[[LayerBuilder, Any], None])
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """How an operator is written.
+
+    Attributes:
+        write: Adds the layers.
+        construct: The layers in words, for the table of the documentation.
+        exact: How exact they are, in words.
+        limits: What of the operator is refused, in words; empty if nothing is.
+    """
+
+    write: Callable[[LayerBuilder, Any], None]
+    construct: str
+    exact: str
+    limits: str = ""
+
+
+_EMITTERS: dict[type[Op], Emitter] = {}
+EMITTERS: Mapping[type[Op], Emitter] = MappingProxyType(_EMITTERS)
+"""The operators that stock layers compute."""
+
+_REFUSALS: dict[type[Op], str] = {}
+REFUSALS: Mapping[type[Op], str] = MappingProxyType(_REFUSALS)
+"""The operators that no stock layer computes, with the reason and the layers of forks that do."""
+
+
+def emits(
+    *ops: type[Op], construct: str, exact: str = "the same layer", limits: str = ""
+) -> Callable[[_Write], _Write]:
+    """Registers the decorated function as the way operator classes are written; see `Emitter` for the arguments."""
+
+    def register(function: _Write) -> _Write:
+        for op in ops:
+            if op in _EMITTERS or op in _REFUSALS:
+                raise ValueError(f"operator {op.__name__} is registered already")
+            _EMITTERS[op] = Emitter(function, construct, exact, limits)
+        return function
+
+    return register
+
+
+def refuses(op: type[Op], reason: str) -> None:
+    """Registers why an operator has no form in stock Caffe."""
+    if op in _EMITTERS or op in _REFUSALS:
+        raise ValueError(f"operator {op.__name__} is registered already")
+    _REFUSALS[op] = reason
