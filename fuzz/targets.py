@@ -20,9 +20,10 @@ import onnx
 
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.backends.caffe.runtime import process
+from nuqconv.backends.caffe.runtime import CaffeProcess
 from nuqconv.backends.onnx import read_onnx
 from nuqconv.backends.onnx.lower import lower_graph
+from nuqconv.child import process
 from nuqconv.cli.inspect import inspect
 from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
@@ -168,7 +169,7 @@ def _write_journal(path: Path) -> None:
         )
 
 
-class _Frames(process.CaffeProcess):
+class _Frames(CaffeProcess):
     """The parent's side of the pipe, with a file where the child would be."""
 
     def __init__(self, descriptor: int) -> None:

@@ -13,12 +13,14 @@ from nuqconv.printable import printable
 __all__ = [
     "CaffeProcessError",
     "CalibrationError",
+    "ChildProcessFailedError",
     "ConfigError",
     "EvaluatorError",
     "FormatError",
     "JournalError",
     "ModelError",
     "NuqconvError",
+    "OnnxProcessError",
     "OutputError",
     "QuantizationError",
     "RuntimeMissingError",
@@ -94,8 +96,16 @@ class RuntimeMissingError(NuqconvError):
     """A runtime that the operation needs is not installed; the message says how to get it."""
 
 
-class CaffeProcessError(NuqconvError):
+class ChildProcessFailedError(NuqconvError):
+    """A runtime failed in its child process: a crash, a timeout, no memory, an answer that is none."""
+
+
+class CaffeProcessError(ChildProcessFailedError):
     """Real Caffe failed in its child process: a CHECK, a crash, a timeout or a Python exception there."""
+
+
+class OnnxProcessError(ChildProcessFailedError):
+    """onnxruntime failed in its child process: a crash, a timeout, or its memory limit."""
 
 
 class OutputError(NuqconvError):

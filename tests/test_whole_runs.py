@@ -111,13 +111,17 @@ def test_whatever_fails_and_wherever_the_run_is_killed(folder, name):
     case = Case(RUNS[name], place)
     count = len(case.calls)
     stride = 1 if ALL else STRIDE.get(name, 23)
-    ended = Counter()
+    ended, wrong = Counter(), []
     for index, (mode, forever) in enumerate(WAYS):
         numbers = range(1, count + 1) if ALL else range(1 + index * 5 % stride, count + 1, stride)
         for number in numbers:
-            ended[case.spoil(number, mode, forever)] += 1
+            try:
+                ended[case.spoil(number, mode, forever)] += 1
+            except AssertionError as error:
+                wrong.append(str(error))
     kinds = Counter(call.split()[0] for call in case.calls)
     spoiled = f"{ended.total()} runs spoiled: {dict(ended)}"
     print(f"\n{name}: {count} points ({kinds['sqlite']} of them SQLite's), {spoiled}")  # noqa: T201  (shown by make faults)
+    assert not wrong, f"{len(wrong)} runs\n" + "\n\n".join(wrong[:20])
     assert ended["killed"]
     assert ended["refused"]

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nuqconv.backends.caffe.runtime.process import DEFAULT_TIMEOUT, CaffeProcess, Reply
+from nuqconv.backends.caffe.runtime.process import CaffeProcess
+from nuqconv.child import DEFAULT_TIMEOUT, Reply
 from nuqconv.errors import CaffeProcessError, FormatError
 
 if TYPE_CHECKING:

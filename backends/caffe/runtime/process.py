@@ -1,44 +1,28 @@
-"""The parent side of the real-Caffe runtime: starts the child, exchanges frames with it, and makes sure that it ends.
-
-A failed CHECK of Caffe aborts its process; here that becomes a ``CaffeProcessError`` with Caffe's own message.
-"""
+"""Real Caffe in a child process."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import os
-import select
-import signal
-import struct
-import subprocess
-import threading
-import time
-import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from nuqconv.backends.caffe.runtime.crash import describe_crash
-from nuqconv.backends.caffe.runtime.frames import header_length, read_header
 from nuqconv.backends.caffe.runtime.locate import require_caffe
-from nuqconv.errors import CaffeProcessError, RuntimeMissingError
+from nuqconv.child import DEFAULT_TIMEOUT, ChildKind, ChildProcess
+from nuqconv.errors import CaffeProcessError
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+__all__ = ["CAFFE", "CaffeProcess", "CaffeVersions"]
 
-__all__ = ["DEFAULT_TIMEOUT", "CaffeProcess", "CaffeVersions", "Reply"]
+_SERVER = Path(__file__).resolve().with_name("worker.py")
 
-DEFAULT_TIMEOUT = 600.0
-_MAGIC = b"NQC1"
-_WORKER = Path(__file__).resolve().with_name("worker.py")
-_STDERR_KEPT = 64 * 1024
-_FLOAT = np.dtype("<f4")
+CAFFE = ChildKind(
+    name="the Caffe process",
+    runtime="real Caffe",
+    error=CaffeProcessError,
+    dtypes=frozenset({"<f4"}),
+    imports="Caffe and numpy",
+    remedy="name one that can in NUQCONV_CAFFE_PYTHON",
+)
 
 
 class CaffeVersions(NamedTuple):
@@ -51,32 +35,16 @@ class CaffeVersions(NamedTuple):
     layer_types: tuple[str, ...]
 
 
-class Reply(NamedTuple):
-    """A successful answer: the fields of its header, and its arrays by name in their order."""
-
-    fields: dict[str, Any]
-    arrays: dict[str, npt.NDArray[np.float32]]
-
-
-class _TimedOutError(Exception):
-    """The deadline of a request has passed."""
-
-
-class _ChildEndedError(Exception):
-    """The child closed its end of a pipe."""
-
-
-class CaffeProcess:
-    """A child process that runs real Caffe; several nets can live in one.
-
-    It is a context manager. It may be used from several threads, which then wait for each other. After a crash, a timeout or an
-    interrupt it is dead: each later request raises ``CaffeProcessError`` with the message of the first failure.
+class CaffeProcess(ChildProcess):
+    """A child process that runs real Caffe; several nets can live in one. See `ChildProcess`.
 
     Args:
         python: Interpreter that has Caffe; by default what ``require_caffe`` finds.
         timeout: Seconds that one request may take; the child is killed after that.
         env: Environment variables to set or replace for the child.
     """
+
+    kind = CAFFE
 
     def __init__(
         self,
@@ -85,262 +53,10 @@ class CaffeProcess:
         timeout: float = DEFAULT_TIMEOUT,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self.python = os.fspath(python) if python is not None else require_caffe().python
-        self.timeout = timeout
-        self._lock = threading.Lock()
-        self._stderr_tail = b""
-        self._stderr_open = True
-        self._end: str | None = None
-        self._child, lifeline_end = _start_child(self.python, env or {})
-        self._kill = weakref.finalize(self, _end_child, self._child, lifeline_end, os.getpid())
-        self._stdin, self._stdout, self._stderr = (
-            stream.fileno() for stream in (self._child.stdin, self._child.stdout, self._child.stderr) if stream
-        )
-        for descriptor in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(descriptor, False)
-        with self._lock:
-            self._exchange("start", None, "starting Caffe")
-        self.versions = self._hello()
-
-    def _hello(self) -> CaffeVersions:
+        found = os.fspath(python) if python is not None else require_caffe().python
+        super().__init__(found, _SERVER, timeout=timeout, env=env)
         fields = dict(self.request("hello").fields)
         layer_types = tuple(fields.pop("layer_types"))
-        return CaffeVersions(**{key: fields[key] for key in CaffeVersions._fields[:-1]}, layer_types=layer_types)
-
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._child.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether requests can still be made."""
-        return self._end is None
-
-    @property
-    def stderr_tail(self) -> str:
-        """What the child wrote to stderr during the last request, at most its last 64 KiB."""
-        return self._stderr_tail.decode("utf-8", "replace")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the child and everything that it started; closing again does nothing."""
-        if self._end is None:
-            self._end = "it was closed"
-        self._kill()
-
-    def request(
-        self,
-        operation: str,
-        fields: Mapping[str, Any] | None = None,
-        arrays: Iterable[tuple[str, npt.ArrayLike]] = (),
-        *,
-        subject: str = "",
-    ) -> Reply:
-        """Let the child carry out one operation of ``worker.py``.
-
-        Args:
-            operation: Its name.
-            fields: Its fields, serialisable as JSON.
-            arrays: Its arrays, sent as float32.
-            subject: What the request is about (a model file), for messages.
-
-        Returns:
-            The answer; its arrays are new, writable and C-ordered.
-
-        Raises:
-            CaffeProcessError: If Caffe, a Python layer or the request itself failed, or no answer came in time.
-        """
-        place = f"{subject}: " if subject else ""
-        # np.require would turn a scalar into a vector.
-        sent = [(name, np.asarray(array, dtype=_FLOAT, order="C")) for name, array in arrays]
-        header = {"op": operation, **(fields or {}), "arrays": [[name, array.shape] for name, array in sent]}
-        text = json.dumps(header).encode("utf-8")
-        frame = [memoryview(_MAGIC + struct.pack("<I", len(text)) + text)]
-        frame += [array.reshape(-1).view(np.uint8).data for _, array in sent if array.size]
-        with self._lock:
-            if self._end is not None:
-                raise CaffeProcessError(
-                    f"{place}the Caffe process is no longer there, so {operation!r} cannot run: {self._end}"
-                )
-            reply = self._exchange(operation, frame, place.rstrip(": ") or f"Caffe under {self.python}")
-        if not reply.fields.pop("ok"):
-            problem = f"{reply.fields['error']}: {reply.fields['message']}"
-            raise CaffeProcessError(
-                f"{place}real Caffe ({self.python}) failed in {operation!r}: {problem}\n"
-                f"Traceback in the Caffe process:\n{reply.fields['traceback'].rstrip()}"
-            )
-        return reply
-
-    def _exchange(self, operation: str, frame: list[memoryview] | None, subject: str) -> Reply:
-        """Send a frame, if any, and receive one; whatever goes wrong here ends the child."""
-        deadline = time.monotonic() + self.timeout
-        # A crash is to be explained by what is written from now on.
-        if self._stderr_open:
-            self._drain_stderr()
-        self._stderr_tail = b""
-        try:
-            for part in frame or ():
-                self._send(part, deadline)
-            reply = self._receive_frame(deadline)
-            if self._stderr_open:
-                self._drain_stderr()
-        except _TimedOutError:
-            self._fail(
-                f"{subject}: real Caffe gave no answer to {operation!r} within {self.timeout:g} s and was killed; "
-                "if the work is that large, raise `timeout`"
-            )
-        except _ChildEndedError:
-            self._kill_and_wait()
-            self._fail(
-                f"{subject}: real Caffe ended in {operation!r}: {describe_crash(self.stderr_tail, self._child.returncode)}"
-            )
-        except CaffeProcessError as error:
-            self._fail(f"{subject}: {error}")
-        except BaseException as error:
-            # An interrupted exchange leaves half a frame in the pipe, so nothing that follows could be understood.
-            self._end = f"an earlier {operation!r} was interrupted by {type(error).__name__}"
-            self._kill()
-            raise
-        if frame is None and not reply.fields["ok"]:
-            self._end = f"{reply.fields['error']}: {reply.fields['message']}"
-            self._kill()
-            raise RuntimeMissingError(
-                f"{self.python}: this interpreter cannot import Caffe and numpy: {self._end}; "
-                "name one that can in NUQCONV_CAFFE_PYTHON"
-            )
-        return reply
-
-    def _fail(self, message: str) -> NoReturn:
-        self._end = message
-        self._kill()
-        raise CaffeProcessError(message) from None
-
-    def _kill_and_wait(self) -> None:
-        """Kill what is left of the child's group and read the rest of stderr, which the kernel still holds."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        self._child.wait()
-        while self._stderr_open and self._drain_stderr():
-            pass
-
-    def _wait_for(self, descriptor: int, event: int, deadline: float) -> None:
-        """Return when ``descriptor`` is ready; meanwhile keep the child's stderr from filling up."""
-        poller = select.poll()
-        poller.register(descriptor, event)
-        while True:
-            if self._stderr_open:
-                poller.register(self._stderr, select.POLLIN)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _TimedOutError
-            for ready, _ in poller.poll(math.ceil(left * 1000)):
-                if ready == descriptor:
-                    return
-                self._drain_stderr()
-                if not self._stderr_open:
-                    poller.unregister(self._stderr)
-
-    def _drain_stderr(self) -> bool:
-        """Take what is there from stderr; return whether there was anything."""
-        try:
-            chunk = os.read(self._stderr, _STDERR_KEPT)
-        except BlockingIOError:
-            return False
-        self._stderr_open = bool(chunk)
-        self._stderr_tail = (self._stderr_tail + chunk)[-_STDERR_KEPT:]
-        return bool(chunk)
-
-    def _send(self, view: memoryview, deadline: float) -> None:
-        while view:
-            self._wait_for(self._stdin, select.POLLOUT, deadline)
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise _ChildEndedError from None
-
-    def _receive(self, view: memoryview, deadline: float) -> None:
-        while view:
-            self._wait_for(self._stdout, select.POLLIN, deadline)
-            try:
-                count = os.readv(self._stdout, [view])
-            except BlockingIOError:
-                continue
-            if count == 0:
-                raise _ChildEndedError
-            view = view[count:]
-
-    def _receive_frame(self, deadline: float) -> Reply:
-        head = bytearray(8)
-        self._receive(memoryview(head), deadline)
-        if head[:4] != _MAGIC:
-            raise CaffeProcessError(
-                f"the Caffe process answered with {bytes(head)!r}, which is no frame of the protocol"
-            )
-        text = bytearray(header_length(struct.unpack("<I", head[4:])[0]))
-        self._receive(memoryview(text), deadline)
-        fields, shapes = read_header(text)
-        arrays = {}
-        for name, shape in shapes:
-            try:
-                array = np.empty(shape, _FLOAT)
-            except MemoryError as error:
-                raise CaffeProcessError(
-                    f"there is no memory for array {name!r} of shape {shape} that it sends"
-                ) from error
-            self._receive(array.reshape(-1).view(np.uint8).data, deadline)
-            arrays[name] = array
-        return Reply(fields, arrays)
-
-
-def _start_child(python: str, env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the worker; return it and the end of the lifeline that keeps it alive."""
-    # Without these, glog reports each layer of each net, and prints are lost when the process aborts.
-    environment = {"GLOG_minloglevel": "1", "GLOG_logtostderr": "1", "PYTHONUNBUFFERED": "1", **os.environ, **env}
-    lifeline, lifeline_end = os.pipe()
-    try:
-        child = subprocess.Popen(
-            [python, str(_WORKER), str(lifeline)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment,
-            pass_fds=[lifeline],
-            start_new_session=True,
+        self.versions = CaffeVersions(
+            **{key: fields[key] for key in CaffeVersions._fields[:-1]}, layer_types=layer_types
         )
-    except BaseException as error:
-        os.close(lifeline_end)
-        if isinstance(error, OSError):
-            raise RuntimeMissingError(
-                f"{python}: this interpreter, which should run Caffe, cannot be started: {error}; "
-                "name one that has Caffe in NUQCONV_CAFFE_PYTHON"
-            ) from error
-        raise
-    finally:
-        os.close(lifeline)
-    return child, lifeline_end
-
-
-def _end_child(child: subprocess.Popen[bytes], lifeline_end: int, owner: int) -> None:
-    """Kill the child's process group, reap the child and close all descriptors."""
-    # In a fork of the owner only the descriptors are a copy; the child is not ours to end.
-    if os.getpid() == owner:
-        # Until it is waited for, a dead child keeps its id, so this cannot hit a stranger.
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-    os.close(lifeline_end)
-    for stream in (child.stdin, child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuqconv.backends.caffe.runtime.frames import header_length, read_header
+from nuqconv.backends.caffe.runtime.process import CAFFE
+from nuqconv.child.frames import header_length, read_header
 from nuqconv.errors import CaffeProcessError
 
 trees = st.recursive(
@@ -21,19 +22,19 @@ shapes = st.lists(st.integers(0, 5), max_size=4)
 @given(st.dictionaries(st.text(), st.integers()), st.lists(st.tuples(st.text(), shapes)))
 def test_a_header_comes_back(fields, arrays):
     header = {**fields, "ok": True, "arrays": arrays}
-    found, announced = read_header(json.dumps(header).encode())
+    found, announced = read_header(json.dumps(header).encode(), CAFFE)
     assert found == {key: value for key, value in header.items() if key != "arrays"}
-    assert announced == [(name, tuple(shape)) for name, shape in arrays]
+    assert announced == [(name, tuple(shape), "<f4") for name, shape in arrays]
 
 
 @given(st.binary() | trees.map(lambda tree: json.dumps(tree).encode()))
 def test_anything_else_is_refused(text):
     try:
-        fields, arrays = read_header(text)
+        fields, arrays = read_header(text, CAFFE)
     except CaffeProcessError:
         return
     assert isinstance(fields["ok"], bool)
-    assert all(isinstance(name, str) and all(type(size) is int for size in shape) for name, shape in arrays)
+    assert all(isinstance(name, str) and all(type(size) is int for size in shape) for name, shape, _ in arrays)
 
 
 @pytest.mark.parametrize(
@@ -53,18 +54,18 @@ def test_anything_else_is_refused(text):
 def test_sizes_are_those_of_a_blob(shape, accepted):
     text = json.dumps({"ok": True, "arrays": [["a", shape]]}).encode()
     if accepted:
-        assert read_header(text)[1] == [("a", tuple(shape))]
+        assert read_header(text, CAFFE)[1] == [("a", tuple(shape), "<f4")]
     else:
         with pytest.raises(CaffeProcessError, match="array 'a'"):
-            read_header(text)
+            read_header(text, CAFFE)
 
 
 def test_lengths():
-    assert header_length(2**26) == 2**26
+    assert header_length(2**26, CAFFE) == 2**26
     with pytest.raises(CaffeProcessError, match="announces a header of 67108865 bytes"):
-        header_length(2**26 + 1)
+        header_length(2**26 + 1, CAFFE)
 
 
 def test_a_key_that_comes_twice_is_refused():
     with pytest.raises(CaffeProcessError, match="come twice in one object"):
-        read_header(b'{"ok": false, "ok": true, "arrays": []}')
+        read_header(b'{"ok": false, "ok": true, "arrays": []}', CAFFE)

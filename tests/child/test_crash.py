@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nuqconv.backends.caffe.runtime.crash import describe_crash
+from nuqconv.child.crash import describe_crash
 
 STACK = "*** Check failure stack trace: ***\n    @     0x7f  google::LogMessage::Fail()\n"
 
@@ -12,12 +12,12 @@ STACK = "*** Check failure stack trace: ***\n    @     0x7f  google::LogMessage:
 @pytest.mark.parametrize("date", ["1125", "20261125"])
 def test_fatal_message(date: str) -> None:
     text = f"W{date} 01:51:44.70  4521 net.cpp:1] before\nF{date} 01:51:44.70  4521 net.cpp:131] Check failed: a == b (1 vs. 2) \n{STACK}"
-    assert describe_crash(text, -6) == "Check failed: a == b (1 vs. 2) [net.cpp:131]"
+    assert describe_crash(text, -6, "the Caffe process") == "Check failed: a == b (1 vs. 2) [net.cpp:131]"
 
 
 def test_fatal_message_of_several_lines() -> None:
     text = f"F1125 01:51:44.70  4521 net.cpp:131] Check failed: a\nKnown types: b\n{STACK}"
-    assert describe_crash(text, -6) == "Check failed: a\nKnown types: b [net.cpp:131]"
+    assert describe_crash(text, -6, "the Caffe process") == "Check failed: a\nKnown types: b [net.cpp:131]"
 
 
 def test_protobufs_words_come_first() -> None:
@@ -25,7 +25,7 @@ def test_protobufs_words_come_first() -> None:
         "[libprotobuf ERROR google/protobuf/text_format.cc:274] Error parsing text-format caffe.NetParameter: 1:5: Expected\n"
         f"F1125 01:51:44.70  4521 upgrade_proto.cpp:90] Check failed: ReadProto()\n{STACK}"
     )
-    assert describe_crash(text, -6).splitlines() == [
+    assert describe_crash(text, -6, "the Caffe process").splitlines() == [
         "Error parsing text-format caffe.NetParameter: 1:5: Expected",
         "Check failed: ReadProto() [upgrade_proto.cpp:90]",
     ]
@@ -41,4 +41,4 @@ def test_protobufs_words_come_first() -> None:
     ],
 )
 def test_without_a_fatal_message(stderr: str, code: int, expected: str) -> None:
-    assert describe_crash(stderr, code) == expected
+    assert describe_crash(stderr, code, "the Caffe process") == expected

@@ -1,4 +1,4 @@
-"""Turns the end of a Caffe process, and what it wrote to stderr, into a sentence."""
+"""Turns the end of a child process, and what it wrote to stderr, into a sentence."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _LIBPROTOBUF_LINE = re.compile(r"^\[libprotobuf (?:ERROR|FATAL) [^\]]*\] (.*)$")
 _TAIL_LINES = 12
 
 
-def describe_crash(stderr: str, returncode: int) -> str:
-    """Say how the process ended and why, in Caffe's own words where there are any.
+def describe_crash(stderr: str, returncode: int, name: str) -> str:
+    """Say how the process ended and why, in the words of its failed check where there are any.
 
     Args:
         stderr: The last part of what the process wrote there.
         returncode: As in ``subprocess.Popen.returncode``: negative for a signal.
+        name: What the process is called, "the Caffe process".
 
     Returns:
-        For a failed CHECK its message and place in Caffe's source, preceded by what protobuf had to say about the file; otherwise the
+        For a failed CHECK of Caffe its message and place in the source, preceded by what protobuf had to say about the file; otherwise the
         signal or exit code with the last lines of stderr.
     """
     fatal = _fatal_message(stderr.splitlines())
@@ -29,7 +30,7 @@ def describe_crash(stderr: str, returncode: int) -> str:
         return fatal
     tail = "\n".join(f"    {line}" for line in stderr.splitlines()[-_TAIL_LINES:])
     said = f"; the last it wrote to stderr:\n{tail}" if tail else "; it wrote nothing to stderr"
-    return f"the Caffe process {_describe_end(returncode)}{said}"
+    return f"{name} {_describe_end(returncode)}{said}"
 
 
 def _describe_end(returncode: int) -> str:
