@@ -32,7 +32,7 @@ from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, OUTPUTS, lenet_data
 
 __all__ = ["RUNS", "Ended", "Run", "start"]
 
-_PATIENCE = 120.0
+_PATIENCE = 600.0
 _MODEL = (str(LENET_MODEL), str(LENET_WEIGHTS))
 _JOURNAL = "net_trials.sqlite"
 
