@@ -28,7 +28,6 @@ __all__ = [
     "permuted",
     "relu",
     "reshaped",
-    "spread",
 ]
 
 
@@ -133,15 +132,6 @@ def join(b: LayerBuilder, parts: Sequence[Blob], axis: int, purpose: str = "conc
     first = parts[0].shape
     shape = (*first[:axis], sum(part.shape[axis] for part in parts), *first[axis + 1 :])
     return b.add(purpose, "Concat", parts, shape, concat_param={"axis": axis})
-
-
-def spread(b: LayerBuilder, x: Blob, shape: Shape) -> Blob:
-    """Repeats axes of size 1 until x, which has as many axes, has a shape."""
-    for axis, size in enumerate(shape):
-        if x.shape[axis] != size:
-            made = (*x.shape[:axis], size, *x.shape[axis + 1 :])
-            x = b.add("tile", "Tile", [x], made, tile_param={"axis": axis, "tiles": size})
-    return x
 
 
 def contract(b: LayerBuilder, x: Blob, axis: int, matrix: Array, purpose: str = "matrix") -> Blob:
