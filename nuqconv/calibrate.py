@@ -14,7 +14,7 @@ from nuqconv.backends.caffe.sinks import write_calibration_model
 from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
-from nuqconv.kept_session import LoadedModel
+from nuqconv.kept_session import load
 from nuqconv.quantize.histogram import Histogram
 
 __all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
@@ -119,7 +119,7 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
     histograms = {value: Histogram() for value in values}
     inputs = {item.name for item in graph.inputs}
     inner = [value for value in values if value not in inputs]
-    model = LoadedModel(graph, inner, None)
+    model = load(graph, inner)
     for number, batch in enumerate(batches):
         arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
         found = dict(arrays)

@@ -8,31 +8,64 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nuqconv.backends.onnx.batch import rebatch
-from nuqconv.backends.onnx.runtime import OnnxSession
+from nuqconv.backends.onnx.exchange import ExchangeSession, exchangeable
+from nuqconv.backends.onnx.lowering.products import product_layers
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
 from nuqconv.passes import collapse_quantize
 
-__all__ = ["LoadedModel", "SessionCache"]
+__all__ = ["LoadedModel", "SessionCache", "Sessions", "load"]
 
 
-class LoadedModel:
-    """A model with its sessions: one that takes any batch size where the layers allow it, else one for each size.
-
-    It may be used from several threads.
+class Sessions:
+    """The sessions of all graphs that differ in parameters that can be exchanged: one that takes any batch size, else one for each size.
 
     Args:
-        graph: The network.
+        graph: One of the graphs.
         outputs: Names of the values to compute, or None for the network's own.
         threads: Number of threads of a session, or None for onnxruntime's choice.
+
+    Attributes:
+        exchangeable: Names of the parameters in which the graphs may differ.
     """
 
     def __init__(self, graph: Graph, outputs: Sequence[str] | None, threads: int | None) -> None:
-        self.graph = graph
+        self.exchangeable = exchangeable(graph)
+        self._graph = graph
         self._outputs = outputs
         self._threads = threads
-        self._sessions: dict[int | None, OnnxSession] = {}
+        self._by_size: dict[int | None, ExchangeSession] = {}
         self._lock = threading.Lock()
+
+    def session(self, size: int) -> ExchangeSession:
+        """Returns the session for a batch size.
+
+        Raises:
+            ModelError, UnsupportedError: onnxruntime cannot run the network at that size.
+        """
+        with self._lock:
+            found = self._by_size.get(None) or self._by_size.get(size)
+            if found is None:
+                found = ExchangeSession(rebatch(self._graph, size), outputs=self._outputs, threads=self._threads)
+                self._by_size[found.batch_size and size] = found
+            return found
+
+
+class LoadedModel:
+    """A model in onnxruntime; it may be used from several threads.
+
+    Args:
+        graph: The network.
+        sessions: What it runs in.
+        tensors: What the sessions are fed for the network's parameters, as far as that is known.
+    """
+
+    def __init__(
+        self, graph: Graph, sessions: Sessions, tensors: Mapping[ExchangeSession, Mapping[str, Array]] | None = None
+    ) -> None:
+        self.graph = graph
+        self._sessions = sessions
+        self._tensors = dict(tensors or {})
 
     def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Runs a batch, given by the names that the inputs have in the file.
@@ -41,15 +74,35 @@ class LoadedModel:
             ModelError: The batch does not fit the network.
             UnsupportedError: onnxruntime cannot run the network.
         """
-        return self._session(len(next(iter(batch.values())))).run(self.graph.feeds(batch))
+        session = self._sessions.session(len(next(iter(batch.values()))))
+        tensors = self._tensors.get(session)
+        if tensors is None:
+            tensors = self._tensors[session] = session.tensors(self.graph.params)
+        return session.run_with(self.graph.feeds(batch), tensors)
 
-    def _session(self, size: int) -> OnnxSession:
-        with self._lock:
-            found = self._sessions.get(None) or self._sessions.get(size)
-            if found is None:
-                found = OnnxSession(rebatch(self.graph, size), outputs=self._outputs, threads=self._threads)
-                self._sessions[found.batch_size and size] = found
-            return found
+    def of(self, graph: Graph) -> LoadedModel | None:
+        """Returns a model of another graph: this one if it computes the same, one that shares its sessions if it can, else None."""
+        if not _same_structure(self.graph, graph):
+            return None
+        mine = self.graph.params
+        changed = {name for name, array in graph.params.items() if not _same_array(array, mine[name])}
+        if not changed:
+            return self
+        products = {
+            node.name
+            for node in graph.nodes
+            if changed.intersection(node.params) and node.name in product_layers(self.graph, {node.name})
+        }
+        if not changed <= self._sessions.exchangeable or product_layers(graph, products) != products:
+            return None
+        kept = list(self._tensors.items())
+        tensors = {session: session.tensors(graph.params, changed, last) for session, last in kept}
+        return LoadedModel(graph, self._sessions, tensors)
+
+
+def load(graph: Graph, outputs: Sequence[str] | None = None, threads: int | None = None) -> LoadedModel:
+    """Returns a model with sessions of its own; see `Sessions` for the arguments."""
+    return LoadedModel(graph, Sessions(graph, outputs, threads))
 
 
 class SessionCache:
@@ -62,7 +115,7 @@ class SessionCache:
     def load(
         self, model_file: str, weights_file: str, outputs: Sequence[str] | None, threads: int | None = None
     ) -> LoadedModel:
-        """Returns a model; the last one if it has the same layers, parameters, outputs and number of threads.
+        """Returns a model, with the sessions of the last one if outputs, number of threads, layers and shapes are the same.
 
         Raises:
             FormatError, ModelError, UnsupportedError: The files cannot be read.
@@ -71,9 +124,8 @@ class SessionCache:
         wanted = None if outputs is None else tuple(outputs)
         with self._lock:
             last = self._last
-        if last is not None and last[:2] == (wanted, threads) and _same(last[2].graph, graph):
-            return last[2]
-        model = LoadedModel(graph, wanted, threads)
+        same = last is not None and last[:2] == (wanted, threads)
+        model = (last[2].of(graph) if last is not None and same else None) or load(graph, wanted, threads)
         with self._lock:
             self._last = (wanted, threads, model)
         return model
@@ -84,17 +136,17 @@ class SessionCache:
             self._last = None
 
 
-def _same(one: Graph, other: Graph) -> bool:
-    """Whether two graphs compute the same numbers under the same names."""
+def _same_structure(one: Graph, other: Graph) -> bool:
+    """Whether two graphs differ at most in the numbers of their parameters."""
     return (
         (one.name, one.inputs, one.outputs, one.nodes) == (other.name, other.inputs, other.outputs, other.nodes)
         and dict(one.storage) == dict(other.storage)
-        and list(one.params) == list(other.params)
-        and all(_same_array(array, other.params[name]) for name, array in one.params.items())
+        and [(name, array.shape, array.dtype) for name, array in one.params.items()]
+        == [(name, array.shape, array.dtype) for name, array in other.params.items()]
     )
 
 
 def _same_array(one: Array, other: Array) -> bool:
-    return (one.dtype, one.shape) == (other.dtype, other.shape) and np.array_equal(
+    return np.array_equal(
         np.ascontiguousarray(one).reshape(-1).view(np.uint8), np.ascontiguousarray(other).reshape(-1).view(np.uint8)
     )

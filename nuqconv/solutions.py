@@ -12,7 +12,7 @@ from nuqconv.candidates import Chosen, LayerRequest, Solutions
 from nuqconv.errors import ModelError, QuantizationError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
-from nuqconv.kept_session import LoadedModel
+from nuqconv.kept_session import load
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
@@ -160,7 +160,7 @@ def _sums(
     )
     shapes = {name: _matrix(graph, name).shape for name in group}
     sums = {name: MomentSum(shape[0], shape[2]) for name, shape in shapes.items()}
-    model = LoadedModel(graph, inner, None)
+    model = load(graph, inner)
     first = 0
     for batch in batches:
         found = {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}

@@ -398,13 +398,13 @@ def test_the_version_of_the_data():
 
 
 def test_one_session_for_all_batch_sizes_and_for_equal_models(data, monkeypatch, tmp_path):
-    made, original = [], kept_session.OnnxSession
+    made, original = [], kept_session.ExchangeSession
 
     def session(graph, **options):
         made.append(graph)
         return original(graph, **options)
 
-    monkeypatch.setattr(kept_session, "OnnxSession", session)
+    monkeypatch.setattr(kept_session, "ExchangeSession", session)
     copy = tuple(str(tmp_path / Path(file).name) for file in LENET_FILES)
     for old, new in zip(LENET_FILES, copy, strict=True):
         shutil.copy(old, new)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
+from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Quantize, Shape
 
-__all__ = ["Attribute", "Builder"]
+__all__ = ["Attribute", "Builder", "FastProducts"]
 
 Attribute: TypeAlias = int | float | str | Sequence[int] | GraphProto
+
+FastProducts: TypeAlias = Literal["signed", "unsigned"]
+"""The weights' type in a product with uint8."""
 
 
 class Builder:
@@ -29,17 +33,34 @@ class Builder:
         opset: The opset that is aimed at.
         integer: Whether quantized layers compute on integers.
         open_sizes: Values whose axis 0 stays open, and the name of that size; empty when all sizes are fixed.
+        fast: How onnxruntime's own operators multiply matrices of 8 bits, or None to keep to ONNX.
+        products: Names of the layers that are such products.
+
+    Attributes:
+        bytes: For a quantized value that is there as uint8 ``q + 128`` too, that tensor and its zero point.
     """
 
-    def __init__(self, graph: Graph, *, opset: int, integer: bool, open_sizes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        opset: int,
+        integer: bool,
+        open_sizes: Mapping[str, str],
+        fast: FastProducts | None = None,
+        products: frozenset[str] = frozenset(),
+    ) -> None:
         self.graph = graph
         self.opset = opset
         self.integer = integer
+        self.fast = fast
+        self.products = products
+        self.bytes: dict[str, tuple[str, str]] = {}
         self.open_sizes = open_sizes
         self.batched = frozenset(open_sizes)
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, Array] = {}
-        self.sources: dict[str, str] = {}
+        self.sources: dict[str, Source] = {}
         self._values = {*graph.consumers, *graph.params}
         self._node_names = set(graph.node)
         self._named: set[str] = set()
@@ -78,6 +99,7 @@ class Builder:
         *,
         output: str | None = None,
         attributes: Mapping[str, Attribute] | None = None,
+        domain: str = "",
     ) -> str:
         """Adds a node.
 
@@ -87,11 +109,12 @@ class Builder:
             layer: The layer that it belongs to, for its name.
             output: Name of its output; without it a name is derived.
             attributes: Its attributes.
+            domain: The domain of its operator.
 
         Returns:
             The name of its output.
         """
-        return self.multi_node(op_type, inputs, layer, outputs=(output,), attributes=attributes)[0]
+        return self.multi_node(op_type, inputs, layer, outputs=(output,), attributes=attributes, domain=domain)[0]
 
     def multi_node(
         self,
@@ -101,6 +124,7 @@ class Builder:
         *,
         outputs: Sequence[str | None],
         attributes: Mapping[str, Attribute] | None = None,
+        domain: str = "",
     ) -> tuple[str, ...]:
         """Adds a node that may have several outputs.
 
@@ -110,6 +134,7 @@ class Builder:
             layer: The layer that it belongs to, for its name.
             outputs: Names of its outputs; where one is None a name is derived, and an empty name leaves the output out.
             attributes: Its attributes.
+            domain: The domain of its operator.
 
         Returns:
             The names of its outputs.
@@ -123,7 +148,7 @@ class Builder:
             node_name = layer.name
         else:
             node_name = self._fresh(f"{layer.name}/{op_type}", self._node_names)
-        added = helper.make_node(op_type, list(inputs), list(names), node_name)
+        added = helper.make_node(op_type, list(inputs), list(names), node_name, domain=domain or None)
         added.attribute.extend(helper.make_attribute(key, value) for key, value in (attributes or {}).items())
         self.nodes.append(added)
         return names
@@ -158,7 +183,7 @@ class Builder:
         """
         array = self.graph.params[name]
         stored = self.tensor(array if shape is None else array.reshape(shape), name)
-        self.sources[stored] = name
+        self.sources[stored] = Source(name, _shaped(self.tensors[stored].shape))
         if array.dtype == np.float32:
             return stored
         key = (stored, self.graph.params[name].shape, "Cast")
@@ -189,6 +214,12 @@ class Builder:
     def constant(self, array: Array, layer: Node, purpose: str) -> str:
         """Adds a tensor of a layer that is no parameter and returns its name."""
         return self._store(array, self._fresh(f"{layer.name}/{purpose}", self._values))
+
+    def derived(self, param: str, derive: Callable[[Array], Array], layer: Node, purpose: str) -> str:
+        """Adds a tensor of a layer that is made of a parameter and returns its name."""
+        name = self.constant(derive(self.graph.params[param]), layer, purpose)
+        self.sources[name] = Source(param, derive)
+        return name
 
     def number(self, value: float, layer: Node, purpose: str) -> str:
         """Adds a float32 scalar and returns its name."""
@@ -239,3 +270,10 @@ class Builder:
             found = f"{name}_{number}"
         taken.add(found)
         return found
+
+
+def _shaped(shape: Shape) -> Callable[[Array], Array]:
+    def shaped(array: Array) -> Array:
+        return array.reshape(shape)
+
+    return shaped

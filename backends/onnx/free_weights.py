@@ -94,9 +94,9 @@ class FreeWeightsSession(OnnxSession):
         self._check(part)
         self._fixed = batch_problems(part)
         model = lower_graph(part, integer=integer, dynamic_batch=not self._fixed)
-        for tensor, param in model.sources.items():
-            if param in self._inputs_of:
-                self._inputs_of[param].append(tensor)
+        for tensor, source in model.sources.items():
+            if source.param in self._inputs_of:
+                self._inputs_of[source.param].append(tensor)
         return model.with_inputs({name for names in self._inputs_of.values() for name in names}).whole()
 
     def _check(self, graph: Graph) -> None:

@@ -7,9 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from onnx import ModelProto, helper
 
 from nuqconv.backends.onnx.batch import open_sizes
-from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.builder import Builder, FastProducts
 from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
 from nuqconv.backends.onnx.lowering import lowering_for
+from nuqconv.backends.onnx.lowering.products import product_layers
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.backends.onnx.size import check_size
 from nuqconv.backends.onnx.stream import LoweredModel
@@ -46,14 +47,23 @@ def to_onnx(
 
 
 def lower_graph(
-    graph: Graph, *, opset: int | None = None, integer: bool = False, dynamic_batch: bool = False
+    graph: Graph,
+    *,
+    opset: int | None = None,
+    integer: bool = False,
+    dynamic_batch: bool = False,
+    fast: FastProducts | None = None,
 ) -> LoweredModel:
-    """Does what `to_onnx` does, without copying the weights; see there."""
+    """Does what `to_onnx` does, without copying the weights; see there.
+
+    With ``fast`` quantized layers are products of integers by onnxruntime's own operators, see `lowering.products`; not with ``integer``.
+    """
     opset = _checked(opset)
     _refuse(graph, integer=integer)
     check_size(graph)
     sizes = open_sizes(graph, dynamic_batch=dynamic_batch)
-    build = Builder(graph, opset=opset, integer=integer, open_sizes=sizes)
+    products = product_layers(graph) if fast else frozenset[str]()
+    build = Builder(graph, opset=opset, integer=integer, open_sizes=sizes, fast=fast, products=products)
     problems = []
     for node in graph.nodes:
         lower = lowering_for(node.op)
@@ -65,9 +75,10 @@ def lower_graph(
     if problems:
         raise UnsupportedError(f"network '{graph.name}' cannot be written as ONNX", problems)
     imports = [helper.make_opsetid("", opset)]
+    domains = sorted({node.domain for node in build.nodes if node.domain})
     skeleton = helper.make_model(
         build.finish(),
-        opset_imports=imports,
+        opset_imports=[*imports, *(helper.make_opsetid(domain, 1) for domain in domains)],
         ir_version=helper.find_min_ir_version_for(imports),
         producer_name="nuqconv",
         producer_version=_version(),

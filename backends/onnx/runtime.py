@@ -117,9 +117,11 @@ class OnnxSession:
             ModelError: Inputs or outputs do not fit the network (all faults are listed), or onnxruntime fails.
         """
         wanted = self._wanted(inputs, outputs)
-        feeds = {name: np.ascontiguousarray(inputs[name]) for name in self.inputs}
+        return self._run(wanted, {name: inputs[name] for name in self.inputs})
+
+    def _run(self, wanted: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
         try:
-            results = self._session.run(wanted, feeds)
+            results = self._session.run(wanted, {name: np.ascontiguousarray(array) for name, array in feeds.items()})
         except ORT_ERRORS as error:
             raise ModelError(f"{self._subject}: onnxruntime failed: {error}") from error
         return dict(zip(wanted, results, strict=True))

@@ -5,7 +5,7 @@ protobuf would hold each weight three times on the way to a file: in the tensor'
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,12 +13,25 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from nuqconv.ir import Array
 
-__all__ = ["LoweredModel"]
+__all__ = ["LoweredModel", "Source"]
 
 # Fields of length-delimited type: number * 8 + 2.
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7 * 8 + 2, 5 * 8 + 2, 9 * 8 + 2
 # Shape inference looks at the numbers of tensors that are shapes, axes, pads and the like; none of those is larger.
 _LARGE = 4096
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the numbers of a tensor come from.
+
+    Attributes:
+        param: A parameter of the graph.
+        derive: Makes the tensor of it.
+    """
+
+    param: str
+    derive: Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,12 @@ class LoweredModel:
     Attributes:
         skeleton: The model without initializers.
         tensors: The initializers by name.
-        sources: For each initializer that holds a parameter of the graph as it is, or in another shape, that parameter.
+        sources: For each initializer that holds the numbers of one parameter of the graph, that parameter.
     """
 
     skeleton: ModelProto
     tensors: Mapping[str, Array]
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     def whole(self) -> ModelProto:
         """Returns the model as one message."""

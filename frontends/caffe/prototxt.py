@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,12 @@ def read_prototxt(path: str | Path) -> Prototxt:
         raise FormatError(
             f"{path}: is no text file (byte {error.start} is not UTF-8); a .prototxt is expected here"
         ) from error
+    return _parsed(path, text)
+
+
+# A search reads the same text again and again with other weights. Nothing that is read is changed afterwards.
+@lru_cache(maxsize=2)
+def _parsed(path: str, text: str) -> Prototxt:
     if not text.strip():
         raise FormatError(f"{path}: is empty; a network definition (.prototxt) is expected here")
     entries = list(_entries(path, text))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering import integer
+from nuqconv.backends.onnx.lowering import integer, products
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.errors import UnsupportedError
@@ -28,12 +28,12 @@ def _window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, A
 
 @lowers(Convolution)
 def convolution(build: Builder, node: Node, op: Convolution) -> None:
-    """One Conv for each input, or ConvInteger on integers."""
+    """One Conv for each input, ConvInteger on integers, or a fast product of them."""
     window = _window(op, op.end_pads(build.shape(node.inputs[0])[op.axis + 1 :]))
     zero_point = _zero_point(build, node, op)
     if zero_point is not None:
         integer.convolution(build, node, window, zero_point)
-    else:
+    elif not products.as_product(build, node, op):
         _each(build, node, op, "Conv", window)
 
 
@@ -82,6 +82,8 @@ def _each(
 @lowers(InnerProduct)
 def inner_product(build: Builder, node: Node, op: InnerProduct) -> None:
     """Flatten to a matrix, Gemm (or MatMulInteger on integers), and Reshape back where there are several leading axes."""
+    if products.as_product(build, node, op):
+        return
     value = node.inputs[0]
     rank = len(build.shape(value))
     axis = op.axis % rank

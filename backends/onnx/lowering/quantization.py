@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering import products
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
 from nuqconv.ir.ops import Dequantize, Quantize
@@ -19,6 +20,8 @@ def quantize(build: Builder, node: Node, op: Quantize) -> None:
 
     QuantizeLinear would divide by the step size where Caffe multiplies by its reciprocal, and differ from it at ties.
     """
+    if build.fast and not products.quantized_bytes(build, node, op):
+        return
     output = node.outputs[0]
     scaled = build.node("Mul", [node.inputs[0], build.number(op.multiplier, node, "multiplier")], node)
     rounded = build.node("Round", [scaled], node)
