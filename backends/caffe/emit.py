@@ -9,7 +9,7 @@ import numpy as np
 
 from nuqconv.backends.caffe.emitting import EMITTERS, REFUSALS, LayerBuilder
 from nuqconv.backends.caffe.emitting.quantization import write_dequantize, write_quantize
-from nuqconv.backends.caffe.ends import net_problems, with_outputs_unread
+from nuqconv.backends.caffe.ends import is_from_caffe, net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
 from nuqconv.backends.caffe.style import Style
 from nuqconv.errors import UnsupportedError
@@ -34,7 +34,7 @@ def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
         UnsupportedError: Nodes did not come from Caffe and stock layers cannot compute them; all are named.
     """
     problems = net_problems(graph)
-    graph = with_outputs_unread(graph)
+    graph = prepared(graph)
     layers = input_layers(graph)
     for node in graph.nodes:
         try:
@@ -64,7 +64,7 @@ def emit_node(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     """
     writer = _WRITERS.get(type(node.op))
     if writer is None:
-        writer = _from_source if _is_from_caffe(node) else _from_operator
+        writer = _from_source if is_from_caffe(node) else _from_operator
     return writer(graph, node, style)
 
 
@@ -77,16 +77,12 @@ def surroundings(graph: Graph, node: Node) -> tuple[object, ...]:
         producer = graph.producer.get(node.inputs[0])
         served = () if producer is None else (producer.name, type(producer.op))
     shapes: tuple[object, ...] = ()
-    if not _is_from_caffe(node):
+    if not is_from_caffe(node):
         # What an operator becomes depends on the shapes, and its helpers' names on those that are taken.
         begin = f"{node.name}/"
         taken = frozenset(name for name in graph.names if name.startswith(begin))
         shapes = (*(graph.shapes[name] for name in (*node.inputs, *node.outputs)), taken)
     return (*_names(graph, node.inputs), *_names(graph, node.outputs), *served, *shapes)
-
-
-def _is_from_caffe(node: Node) -> bool:
-    return node.origin is not None and node.origin.framework == "caffe"
 
 
 def _from_operator(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:

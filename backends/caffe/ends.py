@@ -6,9 +6,31 @@ from dataclasses import replace
 
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
-from nuqconv.ir.ops import Power, Silence
+from nuqconv.ir.ops import Dequantize, Power, Quantize, Silence
 
-__all__ = ["net_problems", "with_outputs_unread"]
+__all__ = ["is_from_caffe", "net_problems", "prepared"]
+
+
+def is_from_caffe(node: Node) -> bool:
+    """Whether a node can be given back as it was read."""
+    return node.origin is not None and node.origin.framework == "caffe"
+
+
+def prepared(graph: Graph) -> Graph:
+    """Returns a graph that computes the same and can be written node by node."""
+    return _with_outputs_unread(_without_places(graph))
+
+
+def _without_places(graph: Graph) -> Graph:
+    """Takes layers out of place if any node is written from what it computes.
+
+    Its layers may read their input after the first of them has written, and some share memory with their bottom. A blob that the user
+    feeds stays as it is.
+    """
+    if all(is_from_caffe(node) or isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
+        return graph
+    fed = {graph.storage_name(item.name) for item in graph.inputs}
+    return replace(graph, storage={value: place for value, place in graph.storage.items() if place in fed})
 
 
 def net_problems(graph: Graph) -> list[str]:
@@ -23,7 +45,7 @@ def net_problems(graph: Graph) -> list[str]:
     return problems + [problem for name, what in named if (problem := name_problem(name, what)) is not None]
 
 
-def with_outputs_unread(graph: Graph) -> Graph:
+def _with_outputs_unread(graph: Graph) -> Graph:
     """Returns a graph of which Caffe sees the same outputs.
 
     To Caffe a blob is an output if no layer reads it. So an output that is read becomes a copy of what is read, and values that are

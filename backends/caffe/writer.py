@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from nuqconv.backends.caffe.emit import Style, emit_node, input_layers, refuse, surroundings
-from nuqconv.backends.caffe.ends import net_problems, with_outputs_unread
+from nuqconv.backends.caffe.ends import net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer
 from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.frontends.caffe.schema import NetParameter
@@ -112,7 +112,7 @@ class CaffeWriter:
 
     def _pieces(self, graph: Graph, style: Style) -> list[_Piece]:
         problems = net_problems(graph)
-        graph = with_outputs_unread(graph)
+        graph = prepared(graph)
         header = NetParameter(name=graph.name)
         pieces = [_Piece(text_format.MessageToString(header), header.SerializeToString(deterministic=True))]
         pieces += [_piece([layer]) for layer in input_layers(graph)]

@@ -1,0 +1,83 @@
+"""Writes docs/onnx-to-caffe.md: how each operator is written as stock Caffe layers, as the registry of emitters says.
+
+python tools/build_caffe_table.py           # writes the file
+python tools/build_caffe_table.py --check   # exit code 1 if it is not current
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nuqconv.backends.caffe.emitting import EMITTERS, REFUSALS
+from nuqconv.ir import ops
+from nuqconv.ir.ops import Op
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "onnx-to-caffe.md"
+
+# Operators that are no computation of their own, or are written as the quantized layer that they belong to.
+APART = {
+    "Quantize": "a Quant layer, or seven stock layers (decision D4)",
+    "Dequantize": "a DeQuant layer, or Scale",
+    "Custom": "refused: a registered layer is written only where it came from a Caffe file",
+    "Opaque": "refused, with the reason why it was not understood",
+}
+
+HEAD = """# Any graph as a Caffe model
+
+Made by `python tools/build_caffe_table.py` from the registry of the code; do not edit.
+
+`nuqconv.save(graph, "m.prototxt", "m.caffemodel")` writes a graph that did not come from a Caffe file (an ONNX model, a graph built by hand) as
+layers that Caffe 1.0 has. The one exception is Permute, which BVLC Caffe lacks and SSD's fork and most others have. What no stock layer computes is
+refused by name, all of it at once, with the fork that has a layer for it.
+
+- Layers, inputs and outputs keep their names. Where a node needs several layers, one has the node's name and the others are called `node/purpose`.
+- To Caffe an output is a blob that no layer reads: an output that is read is copied by a Power, and what nobody reads goes to a Silence.
+- Sizes are those of the graph; another batch size works where all layers let it (reshapes leave axis 0 open).
+- **exact** says how real Caffe's numbers compare with the operator's definition in the tests (`tests/backends/caffe/emitting`): to the bit for all
+  finite numbers, or relative to the largest number. "the same layer": Caffe's own layer computes the operator.
+
+"""
+
+
+def operators() -> dict[str, type[Op]]:
+    """Returns the operators of the graph by name."""
+    found = {name: getattr(ops, name) for name in ops.__all__}
+    return {name: kind for name, kind in sorted(found.items()) if isinstance(kind, type) and issubclass(kind, Op)}
+
+
+def table() -> str:
+    """Returns the text of the file."""
+    written, refused = [], []
+    for name, kind in operators().items():
+        emitter = EMITTERS.get(kind)
+        if emitter is not None:
+            written.append((name, emitter.construct, emitter.exact, emitter.limits))
+        elif kind in REFUSALS:
+            refused.append((name, REFUSALS[kind]))
+        elif name in APART:
+            refused.append((name, APART[name]))
+    return (
+        HEAD
+        + _section("Written", ("operator", "layers", "exact", "refused"), written)
+        + _section("Apart", ("operator", "what becomes of it"), refused)
+    ).rstrip() + "\n"
+
+
+def _section(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (columns, tuple("---" for _ in columns), *rows)]
+    return f"## {title}\n\n" + "\n".join(lines) + "\n\n"
+
+
+def main() -> None:
+    """Writes or checks the file."""
+    text = table()
+    if "--check" in sys.argv[1:]:
+        if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
+            sys.exit(f"{TARGET} is not current; run python tools/{Path(__file__).name}")
+        return
+    TARGET.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
