@@ -61,6 +61,7 @@ def auto_nuq(
     parallel: int | None = None,
     trial_timeout: float | None = None,
     retries: int = 2,
+    memory_limit: int | None = None,
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     importance: Mapping[str, Array] | None = None,
     strategy: str = "path",
@@ -94,7 +95,8 @@ def auto_nuq(
         executor: Evaluate plans there instead: any `concurrent.futures.Executor`, on other machines too, or a function that makes one.
         parallel: How many plans to evaluate at once; None is as many as there are workers.
         trial_timeout: Seconds after which an evaluation in a worker is begun anew elsewhere; None for any time.
-        retries: How often a trial is tried again whose worker has died or hung.
+        retries: How often a trial is tried again whose worker has died or hung, or the child process of an evaluator that has ``isolate``.
+        memory_limit: Bytes of memory that each of the ``workers`` may have; None for any number.
         weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
         strategy: ``"path"``, or for comparison ``"prefix"``, ``"greedy"``, ``"exhaustive"``; see `nuqconv.search.strategies`.
@@ -115,7 +117,7 @@ def auto_nuq(
     start = time.monotonic()
     check_budget(max_evaluations, timeout, patience)
     check_strategy(strategy)
-    options = WorkerOptions(workers, executor, parallel, trial_timeout, retries)
+    options = WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit)
     options.check()
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)

@@ -97,7 +97,15 @@ class RuntimeMissingError(NuqconvError):
 
 
 class ChildProcessFailedError(NuqconvError):
-    """A runtime failed in its child process: a crash, a timeout, no memory, an answer that is none."""
+    """A runtime failed in its child process: a crash, a timeout, no memory, an answer that is none.
+
+    Attributes:
+        ended: Whether the child has ended, so that another one may do better.
+    """
+
+    def __init__(self, message: str, problems: Iterable[str] = (), *, ended: bool = False) -> None:
+        super().__init__(message, problems)
+        self.ended = ended
 
 
 class CaffeProcessError(ChildProcessFailedError):

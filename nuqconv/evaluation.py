@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuqconv.backends.caffe.writer import CaffeWriter
@@ -32,6 +32,7 @@ class WorkerOptions:
     parallel: int | None = None
     trial_timeout: float | None = None
     retries: int = 2
+    memory_limit: int | None = None
 
     def check(self) -> None:
         """Checks that the options go together.
@@ -40,7 +41,8 @@ class WorkerOptions:
             ConfigError: They are those of workers, and there are none.
         """
         if self.workers is None and self.executor is None:
-            given = [name for name in ("parallel", "trial_timeout") if getattr(self, name) is not None]
+            names = ("parallel", "trial_timeout", "memory_limit")
+            given = [name for name in names if getattr(self, name) is not None]
             if given:
                 raise ConfigError(
                     f"{' and '.join(given)} need workers or an executor; without them plans are evaluated here"
@@ -116,6 +118,7 @@ def evaluation(
     Yields:
         What evaluates; workers live until the end of the ``with``.
     """
+    isolated = getattr(original.evaluator.checked.evaluator, "isolate", False) is True
     trials = staging / "trial"
     trials.mkdir()
     writer = CaffeWriter()
@@ -128,6 +131,9 @@ def evaluation(
         writer.write(job.quantizer.apply(plan), model, weights)
         return model, weights
 
+    if isolated and options.workers is None and options.executor is None:
+        # The trial is done again when the evaluator's child is lost, as it is with a worker.
+        options = replace(options, executor=lambda: ThreadPoolExecutor(1))
     if options.workers is None and options.executor is None:
 
         def evaluate(plan: Plan) -> float:
@@ -147,6 +153,7 @@ def evaluation(
         trial_timeout=options.trial_timeout,
         retries=options.retries,
         folder=trials,
+        memory_limit=options.memory_limit,
     ) as pool:
 
         def submit(plan: Plan) -> Future[Measured]:

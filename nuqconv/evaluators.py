@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nuqconv.backends.onnx.isolated import OnnxProcess, check_limits
+from nuqconv.child import DEFAULT_TIMEOUT
 from nuqconv.errors import EvaluatorError
 from nuqconv.identity import contents_digest
 from nuqconv.ir import Array
+from nuqconv.kept_children import ChildPool, KeptSessions
 from nuqconv.kept_net import KeptNet
 from nuqconv.kept_session import SessionCache
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
@@ -207,36 +209,64 @@ def _only(outputs: Outputs) -> Array:
 
 
 class OnnxRuntimeEvaluator(BatchEvaluator):
-    """Evaluates in onnxruntime, in process.
+    """Evaluates in onnxruntime: in process, or with ``isolate`` in child processes as `CaffeEvaluator` does.
 
     Args:
         inputs: See `BatchEvaluator`.
         threads: Number of threads for each model that runs, or None for onnxruntime's choice. Where a search evaluates several models at
             once, a share of the cores for each is faster.
+        isolate: Whether to run models in child processes, so that a model that crashes onnxruntime, hangs it or fills the memory is an
+            ordinary error. A search does such a trial again in a new child.
+        memory_limit: With ``isolate``: bytes of memory that a child may have, Python and onnxruntime included; None for any number.
+        timeout: With ``isolate``: seconds that a child may take to load a model, or to run a batch; by default 600.
         **options: See `BatchEvaluator`.
     """
 
-    _running = BatchEvaluator._running | {"_cache"}  # noqa: SLF001
+    _running = BatchEvaluator._running | {"_cache", "_children"}  # noqa: SLF001
 
-    def __init__(self, inputs: Mapping[str, Array], *, threads: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        threads: int | None = None,
+        isolate: bool = False,
+        memory_limit: int | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> None:
         if threads is not None and threads < 1:
             raise EvaluatorError(f"threads must be at least 1 or None, found {threads}")
+        if not isolate and (memory_limit is not None or timeout is not None):
+            raise EvaluatorError("memory_limit and timeout are limits of a child process; they need isolate=True")
         self.threads = threads
+        self.isolate = isolate
+        self.memory_limit = memory_limit
+        self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        check_limits(self.timeout, memory_limit)
         super().__init__(inputs, **options)
 
     def _start(self) -> None:
         super()._start()
         self._cache = SessionCache()
+        self._children = ChildPool(
+            lambda: KeptSessions(OnnxProcess(timeout=self.timeout, memory_limit=self.memory_limit))
+        )
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
-        model = self._cache.load(model_file, weights_file, self.outputs, self.threads)
-        for batch in batches:
-            yield model.run(batch)
+        if not self.isolate:
+            model = self._cache.load(model_file, weights_file, self.outputs, self.threads)
+            yield from map(model.run, batches)
+            return
+        text = _text_of(model_file)
+        with self._children.take(text) as child:
+            model = child.load(text, model_file, weights_file, self.outputs, self.threads)
+            yield from map(model.run, batches)
 
     def close(self) -> None:
-        """Frees the last model."""
+        """Frees the last model, and ends the children, also those that evaluate."""
         self._cache.clear()
+        self._children.close(busy=True)
 
 
 class CaffeEvaluator(BatchEvaluator):
@@ -246,48 +276,23 @@ class CaffeEvaluator(BatchEvaluator):
     arguments.
     """
 
-    _running = BatchEvaluator._running | {"_idle", "_closings"}  # noqa: SLF001
+    _running = BatchEvaluator._running | {"_children"}  # noqa: SLF001
 
     def _start(self) -> None:
         super()._start()
-        self._idle: list[KeptNet] = []
-        self._closings = 0
+        self._children = ChildPool(KeptNet)
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
-        with self._child(model_file) as child:
+        with self._children.take(_text_of(model_file)) as child:
             net = child.load(model_file, weights_file)
             for batch in batches:
                 yield net.run(batch, self.outputs)
 
-    @contextmanager
-    def _child(self, model_file: str) -> Iterator[KeptNet]:
-        """Takes an idle child, best one whose net has the same text, or starts one; it is idle again afterwards."""
-        text = Path(model_file).read_bytes() if Path(model_file).is_file() else b""
-        with self._lock:
-            closings = self._closings
-            idle = [child for child in self._idle if child.alive]
-            child = next((one for one in idle if one.text == text), idle[-1] if idle else None)
-            self._idle = [one for one in idle if one is not child]
-        if child is None:
-            child = KeptNet()
-        try:
-            yield child
-        except Exception:
-            child.forget()
-            raise
-        finally:
-            with self._lock:
-                keep = child.alive and closings == self._closings
-                if keep:
-                    self._idle.append(child)
-            if not keep:
-                child.close()
-
     def close(self) -> None:
         """Ends the child processes; one that still evaluates ends after that."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            self._closings += 1
-        for child in idle:
-            child.close()
+        self._children.close()
+
+
+def _text_of(model_file: str) -> bytes:
+    return Path(model_file).read_bytes() if Path(model_file).is_file() else b""

@@ -10,6 +10,7 @@ import numpy as np
 from nuqconv.backends.onnx.batch import rebatch
 from nuqconv.backends.onnx.exchange import ExchangeSession, exchangeable
 from nuqconv.backends.onnx.lowering.products import product_layers
+from nuqconv.backends.onnx.runtime import SessionMaker
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
 from nuqconv.passes import collapse_quantize
@@ -24,16 +25,20 @@ class Sessions:
         graph: One of the graphs.
         outputs: Names of the values to compute, or None for the network's own.
         threads: Number of threads of a session, or None for onnxruntime's choice.
+        create: Where sessions live; see `OnnxSession`.
 
     Attributes:
         exchangeable: Names of the parameters in which the graphs may differ.
     """
 
-    def __init__(self, graph: Graph, outputs: Sequence[str] | None, threads: int | None) -> None:
+    def __init__(
+        self, graph: Graph, outputs: Sequence[str] | None, threads: int | None, create: SessionMaker | None = None
+    ) -> None:
         self.exchangeable = exchangeable(graph)
         self._graph = graph
         self._outputs = outputs
         self._threads = threads
+        self._create = create
         self._by_size: dict[int | None, ExchangeSession] = {}
         self._lock = threading.Lock()
 
@@ -46,7 +51,9 @@ class Sessions:
         with self._lock:
             found = self._by_size.get(None) or self._by_size.get(size)
             if found is None:
-                found = ExchangeSession(rebatch(self._graph, size), outputs=self._outputs, threads=self._threads)
+                found = ExchangeSession(
+                    rebatch(self._graph, size), outputs=self._outputs, threads=self._threads, create=self._create
+                )
                 self._by_size[found.batch_size and size] = found
             return found
 
@@ -100,15 +107,25 @@ class LoadedModel:
         return LoadedModel(graph, self._sessions, tensors)
 
 
-def load(graph: Graph, outputs: Sequence[str] | None = None, threads: int | None = None) -> LoadedModel:
+def load(
+    graph: Graph,
+    outputs: Sequence[str] | None = None,
+    threads: int | None = None,
+    create: SessionMaker | None = None,
+) -> LoadedModel:
     """Returns a model with sessions of its own; see `Sessions` for the arguments."""
-    return LoadedModel(graph, Sessions(graph, outputs, threads))
+    return LoadedModel(graph, Sessions(graph, outputs, threads, create))
 
 
 class SessionCache:
-    """Loads models for onnxruntime and keeps the last one; it may be used from several threads."""
+    """Loads models for onnxruntime and keeps the last one; it may be used from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        create: Where sessions live; see `OnnxSession`.
+    """
+
+    def __init__(self, create: SessionMaker | None = None) -> None:
+        self._create = create
         self._last: tuple[tuple[str, ...] | None, int | None, LoadedModel] | None = None
         self._lock = threading.Lock()
 
@@ -125,7 +142,7 @@ class SessionCache:
         with self._lock:
             last = self._last
         same = last is not None and last[:2] == (wanted, threads)
-        model = (last[2].of(graph) if last is not None and same else None) or load(graph, wanted, threads)
+        model = (last[2].of(graph) if last is not None and same else None) or load(graph, wanted, threads, self._create)
         with self._lock:
             self._last = (wanted, threads, model)
         return model

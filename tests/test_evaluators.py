@@ -245,16 +245,16 @@ def _is_running(pid):
 @pytest.mark.caffe
 def test_one_child_process_serves_all_evaluations_and_closing_ends_it(data, caffe_python):
     with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
-        assert evaluator._idle == []
+        assert evaluator._children.idle == []
         first = evaluator.eval_model(*LENET_FILES, 1)
-        pid = evaluator._idle[0].process.pid
+        pid = evaluator._children.idle[0].process.pid
         evaluator.eval_model(*LENET_FILES, 1)
-        assert [child.process.pid for child in evaluator._idle] == [pid]
+        assert [child.process.pid for child in evaluator._children.idle] == [pid]
         assert _is_running(pid)
     assert not _is_running(pid)
     evaluator.close()
     again = evaluator.eval_model(*LENET_FILES, 1)
-    new = evaluator._idle[0].process.pid
+    new = evaluator._children.idle[0].process.pid
     evaluator.close()
     assert again == first
     assert not _is_running(new)
@@ -284,7 +284,7 @@ def test_weights_that_are_set_give_what_a_new_net_gives(data, quantized, tmp_pat
     order = [quantized, models[0], models[2], models[2], models[1], LENET_FILES, models[0], quantized]
     with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
         found = [list(evaluator.run(*files, iter(batches))) for files in order]
-        assert evaluator._idle[0].process.request("hello").fields["loads"] == 3
+        assert evaluator._children.idle[0].process.request("hello").fields["loads"] == 3
     with CaffeProcess(caffe_python) as process:
         for files, runs in zip(order, found, strict=True):
             fresh = Net(*files, process=process)
@@ -318,7 +318,7 @@ def test_layers_that_share_weights_are_loaded_anew(tmp_path, caffe_python, shari
     inputs = {"x": np.ones((1, 1), np.float32)}
     with CaffeEvaluator(inputs, metric="output_error", max_error=1) as evaluator:
         found = [next(evaluator.run(str(model), str(file), iter([inputs]))) for file in files]
-        assert evaluator._idle[0].process.request("hello").fields["loads"] == (2 if sharing else 1)
+        assert evaluator._children.idle[0].process.request("hello").fields["loads"] == (2 if sharing else 1)
     for file, outputs in zip(files, found, strict=True):
         with Net(model, file, python=caffe_python) as fresh:
             for name, array in fresh.run(inputs).items():
@@ -336,12 +336,12 @@ def test_a_child_that_is_killed_is_a_clear_error_and_the_next_evaluation_has_a_n
             os.kill(child.process.pid, signal.SIGKILL)
             yield batch
 
-        (child,) = evaluator._idle
+        (child,) = evaluator._children.idle
         with pytest.raises(CaffeProcessError, match="SIGKILL"):
             list(evaluator.run(*quantized, killing()))
-        assert evaluator._idle == []
+        assert evaluator._children.idle == []
         assert evaluator.eval_model(*quantized, 1) == expected
-        assert evaluator._idle[0].process.pid != child.process.pid
+        assert evaluator._children.idle[0].process.pid != child.process.pid
 
 
 @pytest.mark.caffe

@@ -166,6 +166,17 @@ def test_without_retries_one_death_is_enough(tmp_path):
     assert evaluator.notes.count("call") == 1
 
 
+def test_a_worker_has_no_more_memory_than_its_limit(tmp_path, expected):
+    evaluator = ours.Hungry(tmp_path, [1], 1 << 30)
+    with PlanPool(evaluator, write_plan, 3, workers=1, memory_limit=2 << 30) as pool:
+        assert facts(search(pool, evaluator)) == expected
+    with (
+        pytest.raises(EvaluatorError, match=r"trial 1 .*eval_model.* raised MemoryError"),
+        PlanPool(ours.Hungry(tmp_path, range(100), 1 << 30), write_plan, 3, workers=1, memory_limit=1 << 30) as pool,
+    ):
+        search(pool, evaluator)
+
+
 def test_a_worker_that_hangs_is_killed_and_its_trial_done_again(tmp_path, expected):
     evaluator = ours.Hanging(tmp_path, [1])
     with PlanPool(evaluator, write_plan, 3, workers=2, trial_timeout=2.5) as pool:
@@ -468,6 +479,8 @@ def test_the_number_of_workers_is_what_the_executor_tells():
         ({"workers": 0}, "workers: expected a positive integer"),
         ({"workers": 1, "parallel": 1.5}, "parallel: expected a positive integer"),
         ({"workers": 1, "trial_timeout": 0}, "trial_timeout: expected a positive number of seconds"),
+        ({"workers": 1, "memory_limit": 0}, "memory_limit: expected a positive integer"),
+        ({"executor": Inline(), "memory_limit": 1 << 30}, "memory_limit: .* needs workers"),
         ({"workers": 1, "retries": -1}, "retries: expected an integer that is not negative"),
         ({"executor": 4}, "expected a concurrent.futures.Executor or a function that makes one"),
         ({"executor": list}, "expected a concurrent.futures.Executor or a function that makes one"),

@@ -11,7 +11,7 @@ from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.fast import fast_products
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.lowering.products import product_layers
-from nuqconv.backends.onnx.runtime import OnnxSession
+from nuqconv.backends.onnx.runtime import OnnxSession, SessionMaker
 from nuqconv.backends.onnx.stream import Source
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Convolution, Dequantize, Quantize, Scale
@@ -54,14 +54,22 @@ class ExchangeSession(OnnxSession):
         graph: A quantized graph.
         outputs: As in `OnnxSession`.
         threads: As in `OnnxSession`.
+        create: As in `OnnxSession`.
 
     Raises:
         ModelError, UnsupportedError: As in `OnnxSession`.
     """
 
-    def __init__(self, graph: Graph, *, outputs: Sequence[str] | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        outputs: Sequence[str] | None = None,
+        threads: int | None = None,
+        create: SessionMaker | None = None,
+    ) -> None:
         self._sources: dict[str, Source] = {}
-        super().__init__(graph, outputs=outputs, threads=threads)
+        super().__init__(graph, outputs=outputs, threads=threads, create=create)
         self.inputs = {name: shape for name, shape in self.inputs.items() if name not in self._sources}
 
     def tensors(
@@ -86,6 +94,8 @@ class ExchangeSession(OnnxSession):
                 found[name] = last[name]
             else:
                 found[name] = np.require(source.derive(params[source.param]), requirements=["C", "A"])
+                # Whoever sends it to another process need not do so again.
+                found[name].flags.writeable = False
         return found
 
     def run_with(self, inputs: Mapping[str, Array], tensors: Mapping[str, Array]) -> dict[str, Array]:

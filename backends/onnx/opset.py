@@ -9,7 +9,10 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-__all__ = ["MAX_OPSET", "MIN_OPSET", "ORT_ERRORS", "newest_opset", "quiet_options"]
+__all__ = ["MAX_OPSET", "MIN_OPSET", "ORT_ERRORS", "QUIET", "newest_opset", "quiet_options"]
+
+QUIET = 4
+"""Level of onnxruntime's log at which only what is fatal is logged."""
 
 MIN_OPSET = 13
 MAX_OPSET = 24
@@ -23,7 +26,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 def quiet_options() -> onnxruntime.SessionOptions:
     """Returns session options under which only fatal messages are logged; errors come as exceptions anyway."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = QUIET
     return options
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from nuqconv.backends.onnx.opset import ORT_ERRORS, quiet_options
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Array, Graph
 
-__all__ = ["INEXACT_OPTIMIZERS", "OnnxSession"]
+__all__ = ["INEXACT_OPTIMIZERS", "OnnxSession", "SessionMaker"]
 
 # These multiply or add constants into weights and biases beforehand. That rounds differently: a quantized layer's integer weights would
 # become floats, and its sums would no longer be exact.
@@ -45,6 +45,9 @@ _DTYPES = {
 }
 
 
+SessionMaker = Callable[[bytes, "int | None", str], Any]
+
+
 class OnnxSession:
     """A network ready to run on the CPU.
 
@@ -58,6 +61,8 @@ class OnnxSession:
             in ONNX do not matter there. Of an ONNX model any value by name.
         threads: Number of threads, or None for onnxruntime's choice.
         integer: Whether a quantized graph computes on integers; only for graphs.
+        create: Makes the session of a serialized model, a number of threads and a name for messages: `OnnxProcess.session` makes one in a child
+            process. By default it lives here.
 
     Attributes:
         inputs: Shape of each input that is needed; None stands for an open size.
@@ -76,6 +81,7 @@ class OnnxSession:
         outputs: Sequence[str] | None = None,
         threads: int | None = None,
         integer: bool = False,
+        create: SessionMaker | None = None,
     ) -> None:
         self._fixed: Sequence[str] = ()
         self._not_needed: frozenset[str] = frozenset()
@@ -90,7 +96,7 @@ class OnnxSession:
             )
             proto = model if isinstance(model, ModelProto) else read_onnx(model)
             proto = _with_outputs(proto, outputs, self._subject)
-        self._session = _create(serialize(proto, self._subject), threads, self._subject)
+        self._session = (create or _create)(serialize(proto, self._subject), threads, self._subject)
         self.inputs: Mapping[str, tuple[int | None, ...]] = {
             item.name: tuple(dim if isinstance(dim, int) else None for dim in item.shape)
             for item in self._session.get_inputs()

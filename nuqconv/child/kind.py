@@ -17,7 +17,7 @@ class ChildKind:
         name: The process in messages.
         runtime: The native code in it.
         error: What its failures are raised as.
-        dtypes: Types of the arrays that it may send, as numpy writes them.
+        dtypes: Types of the arrays that it takes and may send, as numpy writes them.
         imports: What the interpreter must be able to import.
         remedy: What to do if it cannot.
         advice: What to do about a request that takes too long.

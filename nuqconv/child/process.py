@@ -27,7 +27,7 @@ import numpy.typing as npt
 from nuqconv.child.crash import describe_crash
 from nuqconv.child.frames import header_length, read_header
 from nuqconv.child.kind import ChildKind
-from nuqconv.errors import ChildProcessFailedError, RuntimeMissingError
+from nuqconv.errors import ChildProcessFailedError, NuqconvError, RuntimeMissingError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -141,7 +141,7 @@ class ChildProcess:
         self,
         operation: str,
         fields: Mapping[str, Any] | None = None,
-        arrays: Iterable[tuple[str, npt.ArrayLike]] = (),
+        arrays: Iterable[tuple[str, npt.ArrayLike | memoryview]] = (),
         *,
         subject: str = "",
     ) -> Reply:
@@ -150,7 +150,7 @@ class ChildProcess:
         Args:
             operation: Its name.
             fields: Its fields, serialisable as JSON.
-            arrays: Its arrays; bytes are sent as they are, all else as float32.
+            arrays: Its arrays, sent as float32 unless the child takes their own type.
             subject: What the request is about (a model file), for messages.
 
         Returns:
@@ -161,8 +161,8 @@ class ChildProcess:
         """
         place = f"{subject}: " if subject else ""
         # np.require would turn a scalar into a vector.
-        sent = [(name, _to_send(array)) for name, array in arrays]
-        announced = [[name, array.shape, *([] if array.dtype == _FLOAT else ["|u1"])] for name, array in sent]
+        sent = [(name, _to_send(array, self.kind)) for name, array in arrays]
+        announced = [[name, array.shape, *([] if array.dtype == _FLOAT else [array.dtype.str])] for name, array in sent]
         header = {"op": operation, **(fields or {}), "arrays": announced}
         text = json.dumps(header).encode("utf-8")
         frame = [memoryview(_MAGIC + struct.pack("<I", len(text)) + text)]
@@ -170,16 +170,20 @@ class ChildProcess:
         with self._lock:
             if self._end is not None:
                 raise self.kind.error(
-                    f"{place}{self.kind.name} is no longer there, so {operation!r} cannot run: {self._end}"
+                    f"{place}{self.kind.name} is no longer there, so {operation!r} cannot run: {self._end}", ended=True
                 )
             reply = self._exchange(operation, frame, place.rstrip(": ") or f"{self.kind.runtime} under {self.python}")
         if not reply.fields.pop("ok"):
-            problem = f"{reply.fields['error']}: {reply.fields['message']}"
-            raise self.kind.error(
-                f"{place}{self.kind.runtime} ({self.python}) failed in {operation!r}: {problem}\n"
-                f"Traceback in {self.kind.name}:\n{reply.fields['traceback'].rstrip()}"
-            )
+            raise self.refusal(operation, reply.fields, place)
         return reply
+
+    def refusal(self, operation: str, fields: Mapping[str, Any], place: str) -> NuqconvError:
+        """Returns the error for a failure that the child, which lives on, has told of."""
+        problem = f"{fields['error']}: {fields['message']}"
+        return self.kind.error(
+            f"{place}{self.kind.runtime} ({self.python}) failed in {operation!r}: {problem}\n"
+            f"Traceback in {self.kind.name}:\n{fields['traceback'].rstrip()}"
+        )
 
     def _exchange(self, operation: str, frame: list[memoryview] | None, subject: str) -> Reply:
         """Send a frame, if any, and receive one; whatever goes wrong here ends the child."""
@@ -222,7 +226,7 @@ class ChildProcess:
     def _fail(self, message: str) -> NoReturn:
         self._end = message
         self._kill()
-        raise self.kind.error(message) from None
+        raise self.kind.error(message, ended=True) from None
 
     def _kill_and_wait(self) -> None:
         """Kill what is left of the child's group and read the rest of stderr, which the kernel still holds."""
@@ -301,11 +305,12 @@ class ChildProcess:
         return Reply(fields, arrays)
 
 
-def _to_send(array: npt.ArrayLike | bytes | memoryview) -> npt.NDArray[Any]:
+def _to_send(array: npt.ArrayLike | memoryview, kind: ChildKind) -> npt.NDArray[Any]:
     if isinstance(array, (bytes, memoryview)):
         return np.frombuffer(array, np.uint8)
     # np.require would turn a scalar into a vector.
-    return np.asarray(array, dtype=_FLOAT, order="C")
+    found = np.asarray(array, order="C")
+    return found if found.dtype.str in kind.dtypes else np.asarray(found, dtype=_FLOAT, order="C")
 
 
 def _start_child(python: str, arguments: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:

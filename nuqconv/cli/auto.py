@@ -6,12 +6,13 @@ import tempfile
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nuqconv.api import create_quant_config
 from nuqconv.auto_nuq import auto_nuq
+from nuqconv.backends.onnx.isolated import LEAST_MEMORY
 from nuqconv.cli.report import new_console, print_result
 from nuqconv.datafile import read_data
 from nuqconv.errors import ConfigError
@@ -24,6 +25,7 @@ __all__ = ["auto"]
 
 
 _SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations at once"
+_ISOLATION = "A crashing runtime"
 
 
 class Runtime(str, Enum):
@@ -117,6 +119,30 @@ def auto(
             min=0, help="Seconds after which an evaluation is begun anew in another process.", rich_help_panel=_WORKERS
         ),
     ] = None,
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            "--isolate",
+            help="Run onnxruntime in a child process, so that a crash of it costs one try of one trial.",
+            rich_help_panel=_ISOLATION,
+        ),
+    ] = False,
+    memory_limit: Annotated[
+        int | None,
+        typer.Option(
+            min=LEAST_MEMORY >> 20,
+            help="With --isolate: MiB of memory that the child may have, Python and onnxruntime included.",
+            rich_help_panel=_ISOLATION,
+        ),
+    ] = None,
+    child_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --isolate: seconds that the child may take to load a model, or to run a batch; by default 600.",
+            rich_help_panel=_ISOLATION,
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the whole result as JSON to this file.")] = None,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
@@ -128,6 +154,7 @@ def auto(
     _check_demand(metric, max_drop, max_error)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
+    limits = _limits(runtime, isolate, memory_limit, child_timeout)
     if report is not None:
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
@@ -150,6 +177,7 @@ def auto(
                 outputs=tuple(outputs) if outputs else None,
                 batch_size=batch_size,
                 calibration=read_data(calibration, names).inputs if calibration else None,
+                **limits,
             )
         )
         if config is None:
@@ -174,6 +202,21 @@ def auto(
     print_result(result, new_console(), metric)
     if report is not None:
         write_atomically(report, result.to_json())
+
+
+def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> dict[str, Any]:
+    """Returns the evaluator's options for its child process."""
+    if not isolate:
+        if memory_limit is not None or child_timeout is not None:
+            raise ConfigError("--memory-limit and --child-timeout are limits of the child process; they need --isolate")
+        return {}
+    if runtime is Runtime.CAFFE:
+        raise ConfigError("--isolate is for onnxruntime; real Caffe always runs in a child process")
+    return {
+        "isolate": True,
+        "memory_limit": None if memory_limit is None else memory_limit << 20,
+        "timeout": child_timeout,
+    }
 
 
 def _check_demand(metric: str, max_drop: float | None, max_error: float | None) -> None:

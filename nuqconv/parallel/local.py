@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import LifoQueue
 
+from nuqconv.child.serve import limit_memory
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.parallel.shipping import Parcel, pack
 from nuqconv.parallel.task import Answer, Task, run_task
@@ -51,8 +52,8 @@ def check_main_guard() -> None:
 class _Worker:
     """One process."""
 
-    def __init__(self) -> None:
-        self.executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start)
+    def __init__(self, memory_limit: int | None) -> None:
+        self.executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start, (memory_limit,))
         self.killed = False
         try:
             pid = self.executor.submit(os.getpid).result(_START_SECONDS)
@@ -124,13 +125,15 @@ class LocalWorkers:
         count: How many.
         checked: The evaluator.
         folder: Folder for the pickled evaluator.
+        memory_limit: Bytes of memory that each may have, or None for any number.
 
     Raises:
         EvaluatorError: The evaluator cannot be pickled.
     """
 
-    def __init__(self, count: int, checked: CheckedEvaluator, folder: Path) -> None:
+    def __init__(self, count: int, checked: CheckedEvaluator, folder: Path, memory_limit: int | None = None) -> None:
         self.count: int | None = count
+        self._memory_limit = memory_limit
         digest, content = pack(checked.evaluator)
         path = folder / "evaluator.pickle"
         path.write_bytes(content)
@@ -180,7 +183,7 @@ class LocalWorkers:
                 return worker, worker.executor.submit(run_task, task)
             except BrokenExecutor:
                 self._discard(worker)
-        worker = _Worker()
+        worker = _Worker(self._memory_limit)
         with self._lock:
             self._alive.add(worker)
         return worker, worker.executor.submit(run_task, task)
@@ -202,8 +205,10 @@ class LocalWorkers:
         self._free.put(None if lost else worker)
 
 
-def _start() -> None:
+def _start(memory_limit: int | None) -> None:
     """Prepare a worker process: an interrupt is the main process's to handle, and nothing outlives that one."""
+    if memory_limit is not None:
+        limit_memory(memory_limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

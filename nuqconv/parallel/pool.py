@@ -59,6 +59,7 @@ class PlanPool(AbstractContextManager["PlanPool"]):
             goes on and the first answer counts. Time in an executor's queue counts. None is any time.
         retries: How often a trial whose worker was lost is done again.
         folder: Where to make the temporary folder for model files; None is the system's place.
+        memory_limit: Bytes of memory that a process of its own may have; None for any number.
 
     Raises:
         ConfigError: An argument is wrong.
@@ -77,8 +78,9 @@ class PlanPool(AbstractContextManager["PlanPool"]):
         trial_timeout: float | None = None,
         retries: int = 2,
         folder: Path | None = None,
+        memory_limit: int | None = None,
     ) -> None:
-        _check(workers, executor, parallel, trial_timeout, retries)
+        _check(workers, executor, parallel, trial_timeout, retries, memory_limit)
         checked = evaluator if isinstance(evaluator, CheckedEvaluator) else CheckedEvaluator(evaluator)
         self._write = write
         self._batch_num = batch_num
@@ -95,7 +97,7 @@ class PlanPool(AbstractContextManager["PlanPool"]):
             elif executor is not None:
                 self._workers = GivenExecutor(executor, checked)
             else:
-                self._workers = LocalWorkers(workers or 1, checked, self._folder)
+                self._workers = LocalWorkers(workers or 1, checked, self._folder, memory_limit)
             self._parallel = parallel or self._workers.count or 1
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -263,14 +265,21 @@ class _Pursuit:
 
 
 def _check(
-    workers: int | None, executor: object, parallel: int | None, trial_timeout: float | None, retries: int
+    workers: int | None,
+    executor: object,
+    parallel: int | None,
+    trial_timeout: float | None,
+    retries: int,
+    memory_limit: int | None,
 ) -> None:
     problems = []
     if (workers is None) == (executor is None):
         problems.append("workers, executor: give one of both")
+    if memory_limit is not None and workers is None:
+        problems.append("memory_limit: is that of processes of its own; it needs workers")
     problems += [
         f"{name}: expected a positive integer or None, found {value!r}"
-        for name, value in (("workers", workers), ("parallel", parallel))
+        for name, value in (("workers", workers), ("parallel", parallel), ("memory_limit", memory_limit))
         if value is not None and (type(value) is not int or value < 1)
     ]
     if trial_timeout is not None and not trial_timeout > 0:

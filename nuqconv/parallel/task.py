@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from nuqconv.errors import EvaluatorError
+from nuqconv.errors import ChildProcessFailedError, EvaluatorError
 from nuqconv.parallel.shipping import Parcel, unpack
 from nuqconv.search.evaluator import CheckedEvaluator
 from nuqconv.search.trial import Measured
@@ -149,7 +149,8 @@ def evaluate(checked: CheckedEvaluator, files: FilesHere | FilesSent, batch_num:
             metric = checked.measure(model, weights, batch_num)
             measured = Measured(metric, time.monotonic() - begin, worker_name())
     except EvaluatorError as error:
-        return _failed(Kind.EVALUATOR_FAILED, str(error))
+        lost = isinstance(error.__cause__, ChildProcessFailedError) and error.__cause__.ended
+        return _failed(Kind.WORKER_FAILED if lost else Kind.EVALUATOR_FAILED, str(error))
     except SystemExit as error:
         return _failed(Kind.EVALUATOR_FAILED, f"eval_model raised SystemExit: {error}")
     except OSError as error:

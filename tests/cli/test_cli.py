@@ -113,6 +113,18 @@ def test_auto_in_real_caffe_finds_the_same(run, subset, tmp_path):
     assert ours["metric"] == theirs["metric"]
 
 
+def test_auto_in_a_child_finds_the_same(run, subset, tmp_path):
+    more = ("--isolate", "--memory-limit", 1024, "--child-timeout", 60)
+    for name, options in (("here", ()), ("there", more)):
+        ended = auto(run, subset, tmp_path / name, "--report", tmp_path / f"{name}.json", *options)
+        assert (ended.code, ended.err) == (0, "")
+    ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("here", "there"))
+    for report in (ours, theirs):
+        for trial in report["trials"]:
+            del trial["seconds"]
+    assert ours["trials"] == theirs["trials"]
+
+
 def test_auto_with_every_file_given(run, subset, tmp_path):
     assert run("config", *MODEL, "-o", tmp_path / "c.json", "--skip", "conv1", "--batch-num", 2).code == 0
     record, report = tmp_path / "record.txt", tmp_path / "report.json"
@@ -177,6 +189,14 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
         (
             ["--max-drop", "0.1", "--config", "gone.json"],
             "gone.json: the quantization configuration cannot be read: No such file or directory",
+        ),
+        (
+            ["--max-drop", "0.1", "--memory-limit", "512"],
+            "--memory-limit and --child-timeout are limits of the child process; they need --isolate",
+        ),
+        (
+            ["--max-drop", "0.1", "--isolate", "--runtime", "caffe"],
+            "--isolate is for onnxruntime; real Caffe always runs in a child process",
         ),
         (["--max-drop", "0.1", "--calibration", "gone.npz"], "gone.npz: cannot be read: No such file or directory"),
     ],

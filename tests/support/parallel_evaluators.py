@@ -129,6 +129,18 @@ class Hanging(Evaluator):
             time.sleep(0.02)
 
 
+class Hungry(Evaluator):
+    """Takes so many bytes at the given calls."""
+
+    def __init__(self, folder, calls, size, **options):
+        super().__init__(folder, **options)
+        self.calls, self.size = set(calls), size
+
+    def before(self, call):
+        if call in self.calls:
+            bytearray(self.size)
+
+
 class Raising(Evaluator):
     """Raises at the given call."""
 
