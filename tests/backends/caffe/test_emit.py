@@ -11,7 +11,7 @@ from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Graph, Input, Node
-from nuqconv.ir.ops import Opaque, PriorBox
+from nuqconv.ir.ops import Opaque, ROIPooling
 from nuqconv.passes import fold_affine
 from tests.support.nets import blob_into, conv_net
 
@@ -67,8 +67,8 @@ def test_two_writes_give_the_same_bytes(tmp_path):
 
 
 def test_nodes_without_a_caffe_form_are_refused_together():
-    nodes = (Node("a", PriorBox((4.0,)), ("x", "x"), ("y",)), Node("b", Opaque("Odd", "unknown"), ("y",), ("z",)))
-    graph = Graph("net", (Input("x", (1, 2, 3, 3)),), nodes, {}, ("z",))
+    nodes = (Node("a", ROIPooling((2, 2)), ("x", "rois"), ("y",)), Node("b", Opaque("Odd", "unknown"), ("y",), ("z",)))
+    graph = Graph("net", (Input("x", (1, 2, 3, 3)), Input("rois", (1, 5))), nodes, {}, ("z",))
     with pytest.raises(UnsupportedError) as caught:
         emit(graph)
     assert len(caught.value.problems) == 2

@@ -10,7 +10,7 @@ from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Graph, Input, Node
-from nuqconv.ir.ops import PriorBox
+from nuqconv.ir.ops import Upsample
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
@@ -86,9 +86,9 @@ def test_only_layers_that_changed_are_made_again(quantizer, strongest, tmp_path,
 def test_a_model_without_caffe_form_leaves_the_writer_as_it_was(quantizer, strongest, tmp_path):
     graph, keeping = quantizer.apply(strongest), CaffeWriter()
     before = _bytes(keeping.write, graph, tmp_path, Style.FAKE_QUANT)
-    nodes = (Node("prior", PriorBox((4.0,)), ("data", "data"), ("y",)),)
+    nodes = (Node("pool", Upsample(), ("data", "data"), ("y",)),)
     bad = Graph("bad", (Input("data", (1, 3, 4, 4)),), nodes, {}, ("y",))
-    with pytest.raises(UnsupportedError, match="prior"):
+    with pytest.raises(UnsupportedError, match="pool"):
         keeping.write(bad, tmp_path / "b.prototxt", tmp_path / "b.caffemodel")
     assert not (tmp_path / "b.prototxt").exists()
     assert _bytes(keeping.write, graph, tmp_path, Style.FAKE_QUANT) == before

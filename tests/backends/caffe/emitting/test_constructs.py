@@ -12,6 +12,7 @@ from nuqconv.ir.ops import (
     Interp,
     L2Norm,
     Normalize,
+    PriorBox,
     Reorg,
     Reverse,
     ShuffleChannel,
@@ -35,9 +36,10 @@ def finite_floats(count):
     found = bits.view(np.float32)
     largest = np.finfo(np.float32).max
     borders = np.float32([0, 6, -1, 1, 0.3, largest, 1e-38])
-    found[: 6 * len(borders)] = np.concatenate(
-        [s * np.nextafter(borders, np.float32(to)) for s in (1, -1) for to in (-np.inf, 0, np.inf)]
-    )
+    with np.errstate(over="ignore"):
+        found[: 6 * len(borders)] = np.concatenate(
+            [s * np.nextafter(borders, np.float32(to)) for s in (1, -1) for to in (-np.inf, 0, np.inf)]
+        )
     return np.where(np.isfinite(found), found, np.float32(largest))
 
 
@@ -130,3 +132,10 @@ def test_interp(judge, op):
 
 def test_interp_of_one_row(judge):
     judge.check(one(Interp((4, 3)), (1, 2, 1, 5)))
+
+
+def test_prior_boxes_are_stored(judge):
+    op = PriorBox((20.0,), (50.0,), (2.0,), clip=True)
+    judge.check(one(op, (1, 4, 5, 6), (1, 3, 100, 120)), exact=True)
+    with pytest.raises(UnsupportedError, match="not finite"):
+        judge.run(one(PriorBox((3e38,), offset=3e38), (1, 4, 5, 6), (1, 3, 100, 120)), {})
