@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nuqconv.backends.caffe.writer import CaffeWriter
 from nuqconv.errors import ConfigError
@@ -143,18 +144,21 @@ def evaluation(
         yield Evaluation(evaluate, None, 1)
         return
     evaluator = original.show()
-    with PlanPool(
-        evaluator.checked,
-        write,
-        original.batch_num,
-        workers=options.workers,
-        executor=options.executor,
-        parallel=options.parallel,
-        trial_timeout=options.trial_timeout,
-        retries=options.retries,
-        folder=trials,
-        memory_limit=options.memory_limit,
-    ) as pool:
+    with (
+        _ended_early(evaluator.checked.evaluator if isolated else None),
+        PlanPool(
+            evaluator.checked,
+            write,
+            original.batch_num,
+            workers=options.workers,
+            executor=options.executor,
+            parallel=options.parallel,
+            trial_timeout=options.trial_timeout,
+            retries=options.retries,
+            folder=trials,
+            memory_limit=options.memory_limit,
+        ) as pool,
+    ):
 
         def submit(plan: Plan) -> Future[Measured]:
             future = pool.submit(plan)
@@ -163,6 +167,17 @@ def evaluation(
 
         _LOG.info("%d plans are evaluated at once", pool.parallel)
         yield Evaluation(None, submit, pool.parallel)
+
+
+@contextmanager
+def _ended_early(evaluator: Any) -> Iterator[None]:
+    """Ends the children of an evaluator that is given up, or the interpreter would wait at its end for the threads that wait for them."""
+    try:
+        yield
+    except BaseException:
+        if evaluator is not None:
+            evaluator.close()
+        raise
 
 
 def _add_seconds(evaluator: TimedEvaluator, done: Future[Measured]) -> None:

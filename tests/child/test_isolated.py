@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,10 +20,23 @@ from nuqconv.child import process as child_process
 from nuqconv.errors import ConfigError, EvaluatorError, ModelError, OnnxProcessError, RuntimeMissingError
 from nuqconv.frontends.caffe import load_graph
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, OUTPUTS, Job, contents, error_evaluator, lenet_data
-from tests.support.leaks import nothing_left
+from tests.support.leaks import nothing_left, wait_until
 
 HURT = Path(__file__).with_name("hurt_worker.py")
 SIGNALS = ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGSTOP")
+
+
+SCRIPT = """
+from pathlib import Path
+import nuqconv
+from nuqconv.backends.onnx import isolated
+from tests.support.auto import error_evaluator
+
+isolated._SERVER = Path({hurt!r})
+nuqconv.auto_nuq(
+    "{files.model}", "{files.weights}", error_evaluator(isolate=True), "{config}", "{out}/record.txt", "{out}/net", journal=False
+)
+"""
 
 
 @pytest.fixture
@@ -305,4 +320,23 @@ class TestSearch:
         orders("run", "segfault", times=100)
         with error_evaluator(isolate=True) as evaluator, pytest.raises(EvaluatorError, match="was killed by SIGSEGV"):
             job.run(evaluator)
+        assert contents(job.out) == {}
+
+    def test_an_interrupt_does_not_wait_for_a_child_that_hangs(self, job, orders, tmp_path):
+        orders("run", "hang", after=5)
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT.format(hurt=str(HURT), files=job.files, config=job.config, out=job.out))
+        with subprocess.Popen(
+            [sys.executable, script],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as child:
+            # An order that was carried out is taken back.
+            assert wait_until(lambda: (tmp_path / "orders").read_text() == "", 60)
+            begun = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            said = child.communicate(timeout=30)[1]
+        assert time.monotonic() - begun < 10
+        assert said.rstrip().endswith("KeyboardInterrupt")
         assert contents(job.out) == {}

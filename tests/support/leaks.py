@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,8 @@ def nothing_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     gc.collect()
+    # Python's own helper, which the first process of a pool starts and which lives on.
+    resource_tracker.ensure_running()
     sessions: set[int] = set()
     processes, descriptors, shared = _processes(sessions), _descriptors(), _shared()
     yield sessions
