@@ -14,6 +14,7 @@ from nuqconv.custom import register_layer, register_python_layer, unregister_lay
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.result import NuqResult
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
+from nuqconv.search.objective import NearestMetric, SmallestBytes
 
 __all__ = [
     "AutoNuqEvaluatorBase",
@@ -21,8 +22,10 @@ __all__ = [
     "CaffeEvaluator",
     "CompareReport",
     "Conversion",
+    "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
+    "SmallestBytes",
     "auto_nuq",
     "compare",
     "convert",

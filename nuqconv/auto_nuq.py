@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from nuqconv.calibrate import Calibration, Source, calibrate
-from nuqconv.errors import ConfigError
+from nuqconv.errors import ConfigError, SearchError
 from nuqconv.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.identity import batches_digest
 from nuqconv.ir import Array
@@ -30,6 +30,8 @@ from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
+from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
+from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import check_strategy, strategy_named
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.staging import check_targets, staging_folder
@@ -39,6 +41,7 @@ __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 _LOG = logging.getLogger(__name__)
 
 DEFAULT_METHOD = WeightMethod()
+SMALLEST = SmallestBytes()
 
 
 def auto_nuq(
@@ -64,6 +67,7 @@ def auto_nuq(
     memory_limit: int | None = None,
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     importance: Mapping[str, Array] | None = None,
+    objective: Objective = SMALLEST,
     strategy: str = "path",
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
@@ -71,7 +75,8 @@ def auto_nuq(
     The original model is evaluated first. Then activation ranges are measured: from ``calibration_data`` or the evaluator's
     ``calibration_batches`` in onnxruntime, else by letting the evaluator run a model with sink layers in its own Caffe; where neither is
     possible only weights are quantized, which the log and the result's notes say. Uniform int8 comes first, then layers get codebooks
-    of 32 and 16 levels in the order of predicted loss per saved byte. What is returned is always a plan that the evaluator accepted.
+    of 32 and 16 levels in the order of predicted loss per saved byte. What is returned is always a plan that the evaluator accepted, unless
+    a size is demanded that no accepted plan was found for: then the one with the nearest metric, which the result's notes say.
 
     All that is found out is kept in a journal beside the outputs. A run that was stopped at any moment is started again by the same call: it
     repeats no finished evaluation and ends with the same files.
@@ -99,6 +104,8 @@ def auto_nuq(
         memory_limit: Bytes of memory that each of the ``workers`` may have; None for any number.
         weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
+        objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
+            for the best metric that all parameters of the model can have in so many bytes.
         strategy: ``"path"``, or for comparison ``"prefix"``, ``"greedy"``, ``"exhaustive"``; see `nuqconv.search.strategies`.
 
     Returns:
@@ -109,7 +116,8 @@ def auto_nuq(
         ConfigError: The configuration is wrong or lets nothing be quantized.
         EvaluatorError: The evaluator raised, returned no finite number, or refuses the original model itself.
         CalibrationError: Activation ranges could not be measured from the data given.
-        SearchError: No quantized model was accepted; ``best`` is the trial that came nearest. Nothing was written.
+        SearchError: No quantized model was accepted, ``best`` is the trial that came nearest; or none can be as small as demanded. Nothing
+            was written.
         JournalError: The journal is of another search, in use, damaged, or cannot be written.
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
@@ -153,6 +161,8 @@ def auto_nuq(
                 on_step=shown.on_step,
             ),
         )
+        aim = _for_space(objective, job, preparation.space)
+        chooser = strategy_named(strategy, preparation.space, aim, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
                 preparation.space,
@@ -162,7 +172,8 @@ def auto_nuq(
                 satisfied=lambda metric: evaluator.checked.satisfied(original.metric, metric),
                 original=original.metric,
                 journal=log,
-                strategy=strategy_named(strategy, preparation.space),
+                objective=aim,
+                strategy=chooser,
                 max_evaluations=max_evaluations,
                 timeout=timeout,
                 patience=patience,
@@ -173,7 +184,21 @@ def auto_nuq(
             files, stale = without_deploy(files)
             notes += stale
         write_outputs(job, outcome.plan, files, staging)
-    return _result(job, preparation, outcome, files, notes, (time.monotonic() - start, evaluator.seconds), place)
+    seconds = (time.monotonic() - start, evaluator.seconds)
+    return _result(job, preparation, outcome, files, notes, seconds, place, objective)
+
+
+def _for_space(objective: Objective, job: Job, space: SearchSpace) -> Objective:
+    """The size of all parameters, less those that the search does not touch, is left for the layers of the space."""
+    if not isinstance(objective, NearestMetric):
+        return objective
+    total = 4 * sum(array.size for array in job.graph.params.values())
+    left = objective.max_bytes - (total - space.float_bytes)
+    if left <= 0:
+        raise SearchError(
+            f"max_bytes {objective.max_bytes:,.0f} cannot be reached: parameters of {total - space.float_bytes:,.0f} bytes are not quantized"
+        )
+    return NearestMetric(left)
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:
@@ -209,19 +234,27 @@ def _result(
     notes: tuple[str, ...],
     seconds: tuple[float, float],
     journal: Path | None,
+    objective: Objective,
 ) -> NuqResult:
     layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
     found = list(notes)
     if outcome.reverted:
-        found.append(f"int8 was too coarse for these layers, which stay float: {', '.join(outcome.reverted)}")
+        why = "the size has room for" if isinstance(objective, NearestMetric) else "int8 was too coarse for"
+        found.append(f"{why} these layers, which stay float: {', '.join(outcome.reverted)}")
+    if not outcome.best.accepted:
+        found.append(
+            "the evaluator accepts no plan that was found at the size demanded; this is the one with the nearest metric"
+        )
     if not any(layer.precision is Precision.NUQ for layer in layers):
-        found.append("no layer could be compressed further than int8 at the accuracy demanded")
+        found.append("no layer is compressed further than int8 at what was demanded")
     return NuqResult(
         plan=outcome.plan,
         original_metric=outcome.original,
         metric=outcome.metric,
         trials=outcome.trials,
+        best=outcome.best,
+        pareto=outcome.pareto,
         layers=layers,
         sizes=measure_sizes(job.graph, layers, layer_results(job.quantizer, int8, {})),
         files=files,

@@ -96,13 +96,15 @@ class Sizes:
 
 @dataclass(frozen=True)
 class NuqResult:
-    """The strongest plan that the evaluator accepted, and how it was found.
+    """The best plan, and how it was found.
 
     Attributes:
         plan: The plan.
         original_metric: The evaluator's number for the original model.
         metric: Its number for the plan.
         trials: Every plan evaluated, in order.
+        best: The trial of the plan.
+        pareto: The trials, by size, that no other one beats in size or nearness of the metric to the original's without losing in the other.
         layers: What became of each layer with weights.
         sizes: Sizes before and after.
         files: The files written.
@@ -119,6 +121,8 @@ class NuqResult:
     original_metric: float
     metric: float
     trials: tuple[Trial, ...]
+    best: Trial
+    pareto: tuple[Trial, ...]
     layers: tuple[LayerResult, ...]
     sizes: Sizes
     files: OutputFiles
@@ -138,9 +142,12 @@ class NuqResult:
     def to_json(self) -> str:
         """Returns the result as JSON for other programs, with the plan in its own form."""
         files = {name: str(path) for name, path in self.files.present().items()}
+        front = {trial.number for trial in self.pareto}
         content: dict[str, Any] = {
             "original_metric": self.original_metric,
             "metric": self.metric,
+            "accepted": self.best.accepted,
+            "best_trial": self.best.number,
             "sizes": vars(self.sizes),
             "layers": [{**vars(layer), "precision": layer.precision.value} for layer in self.layers],
             "trials": [
@@ -151,6 +158,7 @@ class NuqResult:
                     "accepted": trial.accepted,
                     "bytes": trial.bytes,
                     "seconds": trial.seconds,
+                    "pareto": trial.number in front,
                     "plan": trial.plan.digest(),
                 }
                 for trial in self.trials

@@ -177,7 +177,7 @@ def test_one_evaluation_is_uniform_int8(job):
     assert (result.evaluations, result.stopped_by) == (1, "max_evaluations")
     assert {layer.precision for layer in result.layers} == {Precision.INT8}
     assert result.sizes.bytes == result.sizes.int8_bytes
-    assert result.notes == ("no layer could be compressed further than int8 at the accuracy demanded",)
+    assert result.notes == ("no layer is compressed further than int8 at what was demanded",)
     assert result.files.nuq_layer_record.read_text() == "\n"
 
 
@@ -382,3 +382,41 @@ def test_every_strategy_ends_with_an_accepted_plan(job, strategy):
 def test_an_unknown_strategy(job):
     with pytest.raises(SearchError, match="no search strategy 'clever'"):
         job.run(error_evaluator(), strategy="clever")
+
+
+def test_few_layers_with_a_codebook(job):
+    free = job.run(error_evaluator(0.5))
+    few = job.run(error_evaluator(0.5), objective=nuqconv.SmallestBytes(max_layers=1))
+    counts = [sum(layer.precision is Precision.NUQ for layer in result.layers) for result in (free, few)]
+    assert counts[0] > counts[1] == 1
+    assert few.sizes.bytes > free.sizes.bytes
+    assert _error_of(job, few) == few.metric
+
+
+def test_the_best_metric_at_a_size(job):
+    """The smallest plan's size is met with a metric that is no worse; the journal of the first search is of use to the second."""
+    smallest = job.run(error_evaluator(0.5))
+    result = job.run(error_evaluator(0.5), objective=nuqconv.NearestMetric(smallest.sizes.bytes))
+    assert result.sizes.bytes <= smallest.sizes.bytes
+    assert result.metric <= smallest.metric
+    assert _error_of(job, result) == result.metric
+    assert result.best in result.pareto
+    more = job.run(error_evaluator(0.5), objective=nuqconv.NearestMetric(1.5 * smallest.sizes.bytes))
+    assert more.metric <= result.metric
+    assert more.sizes.bytes <= 1.5 * smallest.sizes.bytes
+
+
+def test_a_size_without_an_accepted_plan(job):
+    size = job.run(error_evaluator(0.5)).sizes.bytes
+    result = job.run(error_evaluator(1e-9), objective=nuqconv.NearestMetric(size))
+    assert not result.best.accepted
+    assert result.sizes.bytes <= size
+    assert any("the evaluator accepts no plan" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("size", "message"), [(1, "cannot be reached"), (1e9, "demand a smaller size")])
+def test_sizes_that_make_no_sense(job, size, message):
+    before = contents(job.out)
+    with pytest.raises(SearchError, match=message):
+        job.run(error_evaluator(), objective=nuqconv.NearestMetric(size))
+    assert {name: data for name, data in contents(job.out).items() if not name.endswith("sqlite")} == before

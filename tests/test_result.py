@@ -113,14 +113,17 @@ def result() -> NuqResult:
     plan = Plan.of({"conv": INT8, "fc1": nuq(5)})
     first = Plan.of({"conv": INT8, "fc1": INT8})
     files = [Path(f"/out/{name}") for name in ("a", "b", "e", "f")]
+    trials = (
+        Trial(1, first, 0.9, True, 748, 0.5, "int8 for all layers"),
+        Trial(2, plan, 0.89, True, 500.5, 0.25, "all moves"),
+    )
     return NuqResult(
         plan=plan,
         original_metric=0.9,
         metric=0.89,
-        trials=(
-            Trial(1, first, 0.9, True, 748, 0.5, "int8 for all layers"),
-            Trial(2, plan, 0.89, True, 500.5, 0.25, "all moves"),
-        ),
+        trials=trials,
+        best=trials[1],
+        pareto=trials[1:],
         layers=layer_results(Quantizer(network()), plan, {"fc1": 5}),
         sizes=Sizes(3100, 984, 600, 7.5),
         files=OutputFiles(files[0], files[1], None, None, files[2], files[3], None),
@@ -138,6 +141,8 @@ def test_json_is_complete():
     assert json.loads(found.to_json()) == {
         "original_metric": 0.9,
         "metric": 0.89,
+        "accepted": True,
+        "best_trial": 2,
         "sizes": {"float_bytes": 3100, "int8_bytes": 984, "bytes": 600, "bits_per_weight": 7.5},
         "layers": [
             {
@@ -182,6 +187,7 @@ def test_json_is_complete():
                 "accepted": True,
                 "bytes": 748,
                 "seconds": 0.5,
+                "pareto": False,
                 "plan": found.trials[0].plan.digest(),
             },
             {
@@ -191,6 +197,7 @@ def test_json_is_complete():
                 "accepted": True,
                 "bytes": 500.5,
                 "seconds": 0.25,
+                "pareto": True,
                 "plan": found.plan.digest(),
             },
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from contextlib import ExitStack
 from enum import Enum
@@ -13,11 +14,13 @@ import typer
 from nuqconv.api import create_quant_config
 from nuqconv.auto_nuq import auto_nuq
 from nuqconv.backends.onnx.isolated import LEAST_MEMORY
+from nuqconv.cli.options import parse_size
 from nuqconv.cli.report import new_console, print_result
 from nuqconv.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
+from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
 from nuqconv.staging import check_targets, write_atomically
 
@@ -86,6 +89,19 @@ def auto(
         float | None,
         typer.Option(min=0, help="Seconds after which no further model is evaluated.", rich_help_panel=_SEARCH),
     ] = None,
+    max_layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many layers may have a codebook.", rich_help_panel=_SEARCH),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Instead of the smallest: the best metric in at most this size of all parameters, as 6MB, 600kB or 2MiB. "
+            "No limit for the metric is needed then.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     strategy: Annotated[
         StrategyName,
         typer.Option(help="How to search; all but path are there for comparison.", rich_help_panel=_SEARCH),
@@ -151,6 +167,10 @@ def auto(
 
     A search that was stopped goes on when the same command is given again; "nuqconv trials show" lists what was tried.
     """
+    objective = _objective(max_layers, max_size)
+    if max_size is not None and max_drop is None and max_error is None:
+        # Any metric is welcome, the nearest one wins.
+        max_drop, max_error = (None, math.inf) if metric == "output_error" else (math.inf, None)
     _check_demand(metric, max_drop, max_error)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
@@ -193,6 +213,7 @@ def auto(
             max_evaluations=max_evaluations,
             timeout=timeout,
             patience=patience,
+            objective=objective,
             strategy=strategy.value,
             journal=journal or not no_journal,
             on_mismatch="restart" if restart else "refuse",
@@ -217,6 +238,14 @@ def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_tim
         "memory_limit": None if memory_limit is None else memory_limit << 20,
         "timeout": child_timeout,
     }
+
+
+def _objective(max_layers: int | None, max_size: str | None) -> Objective:
+    if max_size is None:
+        return SmallestBytes(max_layers)
+    if max_layers is not None:
+        raise ConfigError("--max-layers and --max-size exclude each other")
+    return NearestMetric(parse_size(max_size))
 
 
 def _check_demand(metric: str, max_drop: float | None, max_error: float | None) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from nuqconv.errors import ConfigError
 
-__all__ = ["parse_shapes"]
+__all__ = ["parse_shapes", "parse_size"]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE | re.ASCII)
 
 
 def parse_shapes(options: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
@@ -32,3 +36,18 @@ def parse_shapes(options: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     if problems:
         raise ConfigError("an input shape is wrong", problems)
     return shapes
+
+
+def parse_size(text: str) -> float:
+    """Returns the bytes of a size such as ``6MB``, ``600 kB``, ``2.5MiB`` or ``123456``.
+
+    Raises:
+        ConfigError: The text is none, or no more than 0.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    size = float(found[1]) * _UNITS[(found[2] or "").lower()] if found else 0.0
+    if size <= 0:
+        raise ConfigError(
+            f"'{text}' is no size: expected a positive number of bytes, or one with kB, MB, GB, KiB, MiB or GiB"
+        )
+    return size

@@ -99,8 +99,13 @@ def _trials(result: NuqResult) -> Table:
     table = new_table(
         "trial", "tried", "metric", "bytes", "seconds", "verdict", right=("trial", "metric", "bytes", "seconds")
     )
+    front = {trial.number for trial in result.pareto}
     for trial in result.trials:
-        verdict = "[green]accepted" if trial.accepted else "[red]rejected"
+        verdict = "[green]accepted[/]" if trial.accepted else "[red]rejected[/]"
+        if trial.number == result.best.number:
+            verdict += ", [bold]the result[/]"
+        elif trial.number in front:
+            verdict += ", on the front"
         table.add_row(
             str(trial.number),
             escape(trial.step),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.metrics import output_error, sqnr_db, top1, topk
+from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.outstanding import Submit
 from nuqconv.search.space import FLOAT_LEVEL, LayerSpace, Levels, Move, Option, SearchSpace
 from nuqconv.search.strategies import PathStrategy, Proposal, Strategy, Verdict
 from nuqconv.search.trial import (
     Measured,
-    Objective,
     Progress,
     SearchOutcome,
-    SmallestBytes,
     StopReason,
     Trial,
     TrialJournal,
@@ -28,6 +27,7 @@ __all__ = [
     "Levels",
     "Measured",
     "Move",
+    "NearestMetric",
     "Objective",
     "Option",
     "PathStrategy",

@@ -7,7 +7,7 @@ predicted here (losses, the order of the path) only decides what is tried first;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -228,17 +228,62 @@ class SearchSpace:
             for layer in self.layers
         )
 
-    def cheapest(self, loss: float, levels: Levels, *, refloat: bool = False) -> Levels:
+    def few_codebooks(self, levels: Levels, ceilings: Mapping[int, int], count: int) -> dict[int, int]:
+        """Return ceilings under which at most `count` layers have a codebook: those that have one, then those that save the most bytes with it.
+
+        Args:
+            levels: The state to start from.
+            ceilings: Strongest level that a layer may take, by its index; the others may take all.
+            count: How many layers may have a codebook.
+        """
+        limits = {index: ceilings.get(index, len(layer.options) - 1) for index, layer in enumerate(self.layers)}
+        have = [index for index, level in enumerate(levels) if level > _INT8_LEVEL]
+        saved = {
+            index: layer.size(_INT8_LEVEL) - min(layer.size(level) for level in range(limits[index] + 1))
+            for index, layer in enumerate(self.layers)
+            if levels[index] == _INT8_LEVEL and limits[index] > _INT8_LEVEL
+        }
+        more = sorted(saved, key=lambda index: (-saved[index], index))[: max(0, count - len(have))]
+        chosen = {*have, *more}
+        return {index: limit if index in chosen else min(limit, _INT8_LEVEL) for index, limit in limits.items()}
+
+    def mildest(self, size: float, power: float = 1.0) -> Levels:
+        """Return about the state of the least predicted loss whose size is at most `size`: a knapsack, solved on a grid of sizes.
+
+        Args:
+            size: Bytes, no less than the smallest state has.
+            power: The losses of layers and options are raised to it before they are added up; it leaves their order as it is.
+        """
+        grid = grid_of(len(self))
+        levels = range(FLOAT_LEVEL, max(len(layer.options) for layer in self.layers))
+        choices = [[level for level in levels if level < len(layer.options)] for layer in self.layers]
+        least = [min(map(layer.size, choice)) for layer, choice in zip(self.layers, choices, strict=True)]
+        unit = max(size - math.fsum(least), 0.0) / grid
+        losses = [
+            [layer.loss(level) ** power for level in choice] for layer, choice in zip(self.layers, choices, strict=True)
+        ]
+        costs = [
+            [_grid_cost(layer.size(level) - base, unit, grid, math.ceil) for level in choice]
+            for layer, choice, base in zip(self.layers, choices, least, strict=True)
+        ]
+        picked = knapsack(losses, costs, grid)
+        return tuple(choice[place] for choice, place in zip(choices, picked, strict=True))
+
+    def cheapest(
+        self, loss: float, levels: Levels, *, refloat: bool = False, ceilings: Mapping[int, int] | None = None
+    ) -> Levels:
         """Return about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
 
         Args:
             loss: The predicted loss that may be spent.
             levels: A state; layers that it leaves in float stay in float, all others may take any option.
             refloat: Whether instead all layers may take any option and float.
+            ceilings: Strongest level that a layer may take, by its index; the others may take all.
         """
         free = [index for index, level in enumerate(levels) if refloat or level != FLOAT_LEVEL]
         layers = [self.layers[index] for index in free]
-        choices = [range(FLOAT_LEVEL if refloat else _INT8_LEVEL, len(layer.options)) for layer in layers]
+        first, limits = FLOAT_LEVEL if refloat else _INT8_LEVEL, ceilings or {}
+        choices = [range(first, limits.get(index, len(self.layers[index].options) - 1) + 1) for index in free]
         least = [layer.loss(choice[0]) for layer, choice in zip(layers, choices, strict=True)]
         grid = grid_of(len(free))
         unit = max(loss - math.fsum(least), 0.0) / grid
@@ -276,8 +321,8 @@ class SearchSpace:
         return Move(index, start, stop, saved, loss, rate, label)
 
 
-def _grid_cost(loss: float, unit: float, grid: int) -> int:
-    """Return a loss in units of the grid, rounded; more than the whole grid if it cannot be afforded."""
-    if loss <= 0:
+def _grid_cost(cost: float, unit: float, grid: int, to_whole: Callable[[float], int] = round) -> int:
+    """Return a cost in units of the grid; more than the whole grid if it cannot be afforded."""
+    if cost <= 0:
         return 0
-    return round(min(loss / unit, grid + 1.0)) if unit > 0 else grid + 1
+    return to_whole(min(cost / unit, grid + 1.0)) if unit > 0 else grid + 1

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from nuqconv.quantize.plan import Plan, Precision
+from nuqconv.quantize.plan import Plan
 
-__all__ = ["Measured", "Objective", "Progress", "SearchOutcome", "SmallestBytes", "StopReason", "Trial", "TrialJournal"]
+__all__ = ["Measured", "Progress", "SearchOutcome", "StopReason", "Trial", "TrialJournal"]
 
 StopReason = Literal["complete", "max_evaluations", "timeout", "no_improvement"]
 """Why a search ended: the strategy had nothing left to try, the budget was used, or `patience` evaluations brought nothing better."""
@@ -115,29 +115,6 @@ class SearchOutcome:
     def reverted(self) -> tuple[str, ...]:
         """Layers that could be quantized and stay in float because the evaluator was not satisfied otherwise."""
         return self.best.float_layers
-
-
-class Objective(Protocol):
-    """What the search is for."""
-
-    def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:
-        """Return what trials are compared by, smaller is better; None if the trial cannot be the result.
-
-        Args:
-            trial: A trial.
-            original: Metric of the original model.
-        """
-
-
-@dataclass(frozen=True)
-class SmallestBytes:
-    """Accepted plans with at least one quantized layer, the smallest first; of equal ones that with the fewest layers in float."""
-
-    def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:  # noqa: ARG002  (the protocol's)
-        """Return size and number of float layers; see `Objective.rank`."""
-        if not trial.accepted or all(layer.precision is Precision.FLOAT for layer in trial.plan.values()):
-            return None
-        return (trial.bytes, float(len(trial.float_layers)))
 
 
 class TrialJournal(Protocol):

@@ -14,18 +14,11 @@ from dataclasses import dataclass
 
 from nuqconv.errors import EvaluatorError, SearchError
 from nuqconv.quantize.plan import Plan
+from nuqconv.search.objective import Objective, SmallestBytes
 from nuqconv.search.outstanding import Outstanding, Submit, in_this_thread
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import PathStrategy, Strategy
-from nuqconv.search.trial import (
-    Objective,
-    Progress,
-    SearchOutcome,
-    SmallestBytes,
-    StopReason,
-    Trial,
-    TrialJournal,
-)
+from nuqconv.search.trial import Progress, SearchOutcome, StopReason, Trial, TrialJournal
 
 __all__ = [
     "DEFAULT_MAX_EVALUATIONS",
@@ -73,7 +66,7 @@ def run_search(
         evaluate: Returns the metric of a plan; called in this thread, one plan at a time. Either this or `submit` is given.
         submit: Begins the evaluation of a plan and returns its future.
         parallel: How many proposals may be outstanding at the same time, at least 1; more than 1 needs `submit`.
-        objective: Which of the trials is the best; None is the smallest accepted plan.
+        objective: Which of the trials is the best; None is the smallest accepted plan. The strategy should be made for the same.
         journal: Knows earlier evaluations and records those that finish, each at once. A known plan counts as an evaluation.
         strategy: Chooses the plans; None is a new `PathStrategy`.
         max_evaluations: Most evaluations to begin, at least 1; None is any number.
@@ -298,4 +291,4 @@ def _log_outcome(outcome: SearchOutcome) -> None:
         100 * best.bytes / outcome.float_bytes if outcome.float_bytes else 100.0,
     )
     if outcome.reverted:
-        _logger.warning("these layers stay in float, int8 fails with them: %s", ", ".join(outcome.reverted))
+        _logger.warning("these layers stay in float: %s", ", ".join(outcome.reverted))

@@ -18,9 +18,13 @@ import pytest
 from typer.main import get_command
 
 from nuqconv.cli import app
+from nuqconv.cli.auto import StrategyName
+from nuqconv.cli.options import parse_size
 from nuqconv.config import load_config
+from nuqconv.errors import ConfigError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.layer_facts import layer_facts
+from nuqconv.search.strategies import STRATEGIES
 
 from .conftest import LENET, MODEL
 
@@ -142,6 +146,42 @@ def test_auto_with_every_file_given(run, subset, tmp_path):
     assert found["layers"][0]["precision"] == "float"
 
 
+def test_auto_at_a_size(run, subset, tmp_path):
+    report = tmp_path / "report.json"
+    ended = run("auto", *MODEL, "--data", subset, "--max-size", "400kB", "--save", tmp_path / "m", "--report", report)
+    assert ended.code == 0, ended.err
+    found = json.loads(report.read_text())
+    assert found["sizes"]["bytes"] <= 400_000
+    assert [item["number"] for item in found["trials"] if item["pareto"]]
+    assert "the result" in ended.out
+
+
+def test_auto_with_few_codebooks(run, subset, tmp_path):
+    report = tmp_path / "report.json"
+    options = ["--max-drop", "0.02", "--max-layers", "1", "--save", tmp_path / "m", "--report", report]
+    ended = run("auto", *MODEL, "--data", subset, *options)
+    assert ended.code == 0, ended.err
+    layers = json.loads(report.read_text())["layers"]
+    assert [layer["name"] for layer in layers if layer["precision"] == "nuq"] == ["ip1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("6MB", 6e6), ("600 kB", 6e5), ("2.5MiB", 2.5 * 2**20), ("123456", 123456), ("1g", 1e9)]
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "0", "6XB", "1e6", "6 M B", "\u0666MB"])
+def test_texts_that_are_no_sizes(text):
+    with pytest.raises(ConfigError, match="is no size"):
+        parse_size(text)
+
+
+def test_every_strategy_can_be_chosen():
+    assert [name.value for name in StrategyName] == list(STRATEGIES)
+
+
 def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
     ended = run(
         *("auto", *MODEL, "--data", subset, "--metric", "output_error", "--max-error", "0", "--save", tmp_path / "m")
@@ -172,6 +212,11 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
     ("options", "message"),
     [
         ([], "--metric top1 needs --max-drop, and no other limit"),
+        (["--max-layers", "2", "--max-size", "1MB"], "--max-layers and --max-size exclude each other"),
+        (
+            ["--max-size", "many"],
+            "'many' is no size: expected a positive number of bytes, or one with kB, MB, GB, KiB, MiB or GiB",
+        ),
         (["--max-error", "0.1"], "--metric top1 needs --max-drop, and no other limit"),
         (["--max-drop", "0.1", "--max-error", "0.1"], "--metric top1 needs --max-drop, and no other limit"),
         (
@@ -369,4 +414,4 @@ def test_a_pipe_is_not_folded_and_has_no_colours(subset, tmp_path):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\x1b" not in ended.stdout
-    assert re.search(r"^ +2  8 of 8 moves: .* to .* .*(accepted|rejected)$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^ +2  8 of 8 moves: .* to .* .*(accepted|rejected)(, .*)?$", ended.stdout, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Every state of a small space, the smallest first."""
+"""Every state of a small space."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import itertools
 import math
 
 from nuqconv.errors import SearchError
-from nuqconv.search.space import FLOAT_LEVEL, SearchSpace
+from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
+from nuqconv.search.space import FLOAT_LEVEL, Levels, SearchSpace
 from nuqconv.search.strategies.base import Planner, View
 
 __all__ = ["MAX_STATES", "ExhaustiveStrategy"]
@@ -16,16 +17,17 @@ MAX_STATES = 4096
 
 
 class ExhaustiveStrategy(Planner):
-    """Tries all states in the order of their sizes; the first that is accepted is the optimum, whatever the metric does.
+    """Tries all states that may be the result. The smallest size is the first that is accepted, in the order of sizes, whatever the metric does.
 
     Args:
         space: What to choose from.
+        objective: What the search is for.
 
     Raises:
-        SearchError: It has more than `MAX_STATES` states.
+        SearchError: The space has more than `MAX_STATES` states.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, objective: Objective | None = None) -> None:
         super().__init__()
         count = math.prod(len(layer.options) + 1 for layer in space.layers)
         if count > MAX_STATES:
@@ -34,12 +36,22 @@ class ExhaustiveStrategy(Planner):
                 "choose another strategy, or let the configuration search fewer layers"
             )
         levels = itertools.product(*(range(FLOAT_LEVEL, len(layer.options)) for layer in space.layers))
-        states = [state for state in levels if any(level != FLOAT_LEVEL for level in state)]
+        states = [state for state in levels if _may_be_result(space, state, objective or SmallestBytes())]
         self._states = sorted(states, key=lambda state: (space.size(state), state.count(FLOAT_LEVEL), state))
+        self._all = isinstance(objective, NearestMetric)
 
     def run(self, view: View) -> None:
         """Go through the search; see `Planner.run`."""
         for number, state in enumerate(self._states):
             view.expect(len(self._states) - number)
-            if view.ask(state, f"state {number + 1} of {len(self._states)} by size", 0.01).accepted:
+            accepted = view.ask(state, f"state {number + 1} of {len(self._states)} by size", 0.01).accepted
+            if accepted and not self._all:
                 return
+
+
+def _may_be_result(space: SearchSpace, state: Levels, objective: Objective) -> bool:
+    if isinstance(objective, NearestMetric) and space.size(state) > objective.max_bytes:
+        return False
+    most = objective.max_layers if isinstance(objective, SmallestBytes) else None
+    codebooks = sum(level > 0 for level in state)
+    return any(level != FLOAT_LEVEL for level in state) and (most is None or codebooks <= most)

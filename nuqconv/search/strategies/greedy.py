@@ -19,16 +19,19 @@ class GreedyRevertStrategy(Planner):
 
     Args:
         space: What to choose from.
+        max_layers: How many layers may have a codebook, those that save the most with one; None for any number.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, max_layers: int | None = None) -> None:
         super().__init__()
         self._space = space
+        limits = {} if max_layers is None else space.few_codebooks(space.uniform(), {}, max_layers)
+        self._strongest = tuple(min(level, limits.get(index, level)) for index, level in enumerate(space.smallest()))
 
     def run(self, view: View) -> None:
         """Go through the search; see `Planner.run`."""
         space = self._space
-        levels = space.smallest()
+        levels = self._strongest
         view.expect(2 * len(space) + 1)
         reference = view.ask(levels, "every layer at its strongest", 0.2)
         if reference.accepted:

@@ -29,12 +29,14 @@ class PathStrategy(Planner):
 
     Args:
         space: What to choose from.
+        max_layers: How many layers may have a codebook; None for any number. Those that save the most with one come first.
         knapsack_trials: How many trials each knapsack may take.
     """
 
-    def __init__(self, space: SearchSpace, knapsack_trials: int = 5) -> None:
+    def __init__(self, space: SearchSpace, max_layers: int | None = None, knapsack_trials: int = 5) -> None:
         super().__init__()
         self._space = space
+        self._max_layers = max_layers
         self._knapsack_trials = knapsack_trials
         self._order = space.by_harm()
         self._cheapest: dict[tuple[float, Levels, bool], Levels] = {}
@@ -49,14 +51,20 @@ class PathStrategy(Planner):
     def _path(self, levels: Levels, ceilings: Mapping[int, int]) -> tuple[Move, ...]:
         key = (levels, tuple(sorted(ceilings.items())))
         if key not in self._paths:
-            self._paths[key] = self._space.path(levels, ceilings)
+            self._paths[key] = self._space.path(levels, self._limited(levels, ceilings))
         return self._paths[key]
 
     def _smallest_for(self, loss: float, levels: Levels, *, refloat: bool) -> Levels:
         key = (loss, levels, refloat)
         if key not in self._cheapest:
-            self._cheapest[key] = self._space.cheapest(loss, levels, refloat=refloat)
+            limits = self._limited(self._space.uniform(), {})
+            self._cheapest[key] = self._space.cheapest(loss, levels, refloat=refloat, ceilings=limits)
         return self._cheapest[key]
+
+    def _limited(self, levels: Levels, ceilings: Mapping[int, int]) -> Mapping[int, int]:
+        if self._max_layers is None:
+            return ceilings
+        return self._space.few_codebooks(levels, ceilings, self._max_layers)
 
 
 class _Course:

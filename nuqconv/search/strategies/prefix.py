@@ -15,12 +15,14 @@ class PrefixStrategy(Planner):
 
     Args:
         space: What to choose from.
+        max_layers: How many layers may have a codebook, those that save the most with one; None for any number.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, max_layers: int | None = None) -> None:
         super().__init__()
         self._space = space
-        self._moves = space.path()
+        limits = {} if max_layers is None else space.few_codebooks(space.uniform(), {}, max_layers)
+        self._moves = space.path(ceilings=limits)
 
     def run(self, view: View) -> None:
         """Go through the search; see `Planner.run`."""
