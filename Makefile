@@ -3,6 +3,7 @@
 # make lint    ruff, mypy, import rules
 # make fuzz    FUZZ_SECONDS (60) of random mutations for each kind of file that is read
 # make faults  every operation on files of whole runs made to fail, and the process killed at each (about an hour)
+# make soak    10,000 forward passes and 1,000 trials: does memory grow?
 # make bench   the benchmarks           make results   the table of docs/results.md
 PYTHON ?= python3
 PIP_FLAGS ?= --quiet --disable-pip-version-check
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test explore faults fuzz lint bench bench-search results caffe models format clean
+.PHONY: demo test explore faults fuzz soak lint bench bench-search results caffe models format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -48,6 +49,10 @@ fuzz: $(VENV)/test.stamp
 # make test tries every 20th or 40th of these points.
 faults: $(VENV)/test.stamp
 	NUQCONV_ALL_FAULTS=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/staging tests/test_whole_runs.py
+
+# 10,000 forward passes through each child, and searches of 1,000 trials: memory and descriptors.
+soak: $(VENV)/test.stamp caffe
+	NUQCONV_WHOLE_SOAK=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/test_soak.py
 
 lint: $(VENV)/test.stamp $(TREE)
 	$(BIN)/ruff check .

@@ -53,7 +53,6 @@ class _Run:
     number: int
     plan: Plan
     proposal: Proposal
-    future: Future[Measured]
     trial: Trial | None = None
     error: BaseException | None = None
 
@@ -127,10 +126,11 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         run = self._runs.get(plan)
         new = run is None
         if run is None:
-            run = _Run(self.begun + 1, plan, proposal, self._begin(plan))
-            self._runs[plan] = run
-            self._running[run.future] = run
-            run.future.add_done_callback(lambda _: self._news.set())
+            future = self._begin(plan)
+            run = self._runs[plan] = _Run(self.begun + 1, plan, proposal)
+            # Not a part of the run, which is kept to the end of the search: a future holds all that its worker was given.
+            self._running[future] = run
+            future.add_done_callback(lambda _: self._news.set())
         self._queue.append((proposal, run, new))
 
     def next(self) -> Settled:
@@ -170,20 +170,19 @@ class Outstanding(AbstractContextManager["Outstanding"]):
 
     def _settle_finished(self) -> None:
         self._news.clear()
-        finished = [run for run in self._running.values() if run.future.done()]
-        for run in finished:
-            del self._running[run.future]
-            self._settle(run)
+        finished = [future for future in self._running if future.done()]
+        for future in finished:
+            self._settle(self._running.pop(future), future)
 
-    def _settle(self, run: _Run) -> None:
+    def _settle(self, run: _Run, future: Future[Measured]) -> None:
         """Judge and record an evaluation that has finished; a failure waits until it is the proposal's turn."""
-        if run.future.cancelled():
+        if future.cancelled():
             run.error = EvaluatorError("its evaluation was cancelled")
             return
-        run.error = run.future.exception()
+        run.error = future.exception()
         if run.error is not None:
             return
-        measured = run.future.result()
+        measured = future.result()
         if not math.isfinite(measured.metric):
             run.error = EvaluatorError(f"the metric is {measured.metric!r}; it must be a finite number")
             return
