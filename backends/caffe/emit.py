@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.backends.caffe.emitting import EMITTERS, REFUSALS, LayerBuilder
+from nuqconv.backends.caffe.emitting.bound import Bound
 from nuqconv.backends.caffe.emitting.quantization import write_dequantize, write_quantize
 from nuqconv.backends.caffe.ends import is_from_caffe, net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
@@ -87,7 +88,7 @@ def surroundings(graph: Graph, node: Node) -> tuple[object, ...]:
 
 def _from_operator(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     """Writes a node from what it computes."""
-    kind = type(node.op)
+    kind = type(node.op.op if isinstance(node.op, Bound) else node.op)
     if isinstance(node.op, Opaque):
         raise UnsupportedError(f"{node.place}: type '{node.op.layer_type}' has no form in Caffe: {node.op.reason}")
     if kind in REFUSALS:
@@ -96,7 +97,7 @@ def _from_operator(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     if emitter is None:
         raise UnsupportedError(f"{node.place}: operator {node.op.kind} has no form in stock Caffe")
     build = LayerBuilder(graph, node, style)
-    emitter.write(build, node.op)
+    emitter.write(build, build.op)
     return build.layers()
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from nuqconv.backends.caffe.emitting import (
     activation,
+    binary,
     convolution,
     merge,
     normalization,
+    norms,
+    picking,
     pooling,
     recurrent,
     reduction,
     refused,
     resize,
     shape,
+    unary,
+    windows,
 )
 from nuqconv.backends.caffe.emitting.build import LayerBuilder
 from nuqconv.backends.caffe.emitting.registry import EMITTERS, REFUSALS
@@ -22,13 +27,18 @@ __all__ = [
     "REFUSALS",
     "LayerBuilder",
     "activation",
+    "binary",
     "convolution",
     "merge",
     "normalization",
+    "norms",
+    "picking",
     "pooling",
     "recurrent",
     "reduction",
     "refused",
     "resize",
     "shape",
+    "unary",
+    "windows",
 ]

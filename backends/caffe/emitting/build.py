@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nuqconv.backends.caffe.emitting.bound import Bound
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
 from nuqconv.backends.caffe.style import Style
 from nuqconv.errors import UnsupportedError
@@ -52,24 +53,51 @@ class LayerBuilder:
         style: What quantized layers become.
 
     Attributes:
-        inputs: The node's inputs.
+        op: The operator.
         outputs: What the node's outputs are to be.
         params: The node's parameters.
+        constants: Operands that are constants, by their number among the operator's inputs.
     """
 
     def __init__(self, graph: Graph, node: Node, style: Style) -> None:
         self.node = node
-        self.inputs = tuple(Blob(graph.storage_name(name), self._shape(graph, name)) for name in node.inputs)
+        self.op = node.op.op if isinstance(node.op, Bound) else node.op
         self.outputs = tuple(Blob(graph.storage_name(name), self._shape(graph, name)) for name in node.outputs)
-        self.params = tuple(self._stored(graph.params[name], style) for name in node.params)
         self._taken = set(graph.names)
         self._layers: list[_Layer] = []
         self._made: dict[int, str] = {}
+        params = tuple(self._stored(graph.params[name], style) for name in node.params)
+        bound = node.op.bound if isinstance(node.op, Bound) else ()
+        self.constants: dict[int, Array] = dict(zip(bound, params, strict=False))
+        self.params = params[len(bound) :]
+        blobs = iter(Blob(graph.storage_name(name), self._shape(graph, name)) for name in node.inputs)
+        count = len(node.inputs) + len(bound)
+        self._operands = [None if number in self.constants else next(blobs) for number in range(count)]
 
     @property
     def input(self) -> Blob:
         """The first input."""
-        return self.inputs[0]
+        return self.operand(0)
+
+    @property
+    def inputs(self) -> tuple[Blob, ...]:
+        """All inputs."""
+        return tuple(self.operand(number) for number in range(len(self._operands)))
+
+    def operand(self, number: int) -> Blob:
+        """An input; one that is a constant becomes a Parameter layer when it is first asked for."""
+        found = self._operands[number]
+        if found is None:
+            array = np.ascontiguousarray(self.constants[number], np.float32)
+            shape = {"dim": list(array.shape)}
+            found = self.add("constant", "Parameter", [], array.shape, arrays=[array], parameter_param={"shape": shape})
+            self._operands[number] = found
+        return found
+
+    def operand_shape(self, number: int) -> Shape:
+        """The shape of an input, without making a layer for it."""
+        found = self._operands[number]
+        return self.constants[number].shape if found is None else found.shape
 
     def refuse(self, reason: str) -> UnsupportedError:
         """Returns the error that tells why this node cannot be written; to be raised."""
@@ -119,7 +147,7 @@ class LayerBuilder:
 
     def finish(self, *results: Blob) -> None:
         """Says which blobs are the node's outputs, in order; an input that is handed on is copied."""
-        used: set[str] = {item.name for item in self.inputs}
+        used: set[str] = {item.name for item in self._operands if item is not None}
         for number, (wanted, found) in enumerate(zip(self.outputs, results, strict=True)):
             if found.shape != wanted.shape:
                 raise ValueError(f"{self.node.place}: writes shape {found.shape} as {wanted.shape}")
@@ -132,9 +160,10 @@ class LayerBuilder:
     def layers(self) -> list[OutputLayer]:
         """Returns the layers, with the outputs' names in place."""
         renamed = {made: self.outputs[number].name for number, made in self._made.items()}
-        main = self._main()
+        used = self._used()
+        main = self._main(used)
         found = []
-        for number, item in enumerate(self._layers):
+        for number, item in enumerate(used):
             name = self.node.name if number == main else item.name
             bottoms = [renamed.get(text, text) for text in item.bottoms]
             message: Any = new_layer(name, item.layer_type, bottoms, [renamed.get(text, text) for text in item.tops])
@@ -143,10 +172,25 @@ class LayerBuilder:
             found.append(OutputLayer(message, tuple(blob(array) for array in item.arrays)))
         return found
 
-    def _main(self) -> int:
+    def _used(self) -> list[_Layer]:
+        """Returns the layers without those whose tops nobody reads: they would be outputs of the net."""
+        needed = set(self._made.values())
+        made: set[str] = set()
+        for item in reversed(self._layers):
+            made.update(item.tops)
+            if needed.intersection(item.tops):
+                needed.update(item.bottoms, item.tops)
+        return [
+            item
+            for item in self._layers
+            if needed.intersection(item.tops)
+            or (not item.tops and any(name in needed or name not in made for name in item.bottoms))
+        ]
+
+    def _main(self, layers: Sequence[_Layer]) -> int:
         """Returns which layer has the node's name."""
         last = 0
-        for number, item in enumerate(self._layers):
+        for number, item in enumerate(layers):
             if not item.purpose:
                 return number
             if self._made.get(0) in item.tops:

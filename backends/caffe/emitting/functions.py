@@ -6,8 +6,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, eltwise, negated
-from nuqconv.backends.caffe.emitting.numbers import ceiling, floor, inverse_truth, positive, reciprocal, rounded, sign
+from nuqconv.backends.caffe.emitting.constructs import affine, eltwise, negated, relu
+from nuqconv.backends.caffe.emitting.numbers import (
+    ceiling,
+    difference,
+    floor,
+    inverse_truth,
+    positive,
+    reciprocal,
+    rounded,
+    sign,
+)
 
 __all__ = ["FUNCTIONS", "error_function"]
 
@@ -71,10 +80,50 @@ def _selu(b: LayerBuilder, x: Blob) -> Blob:
     return affine(b, b.add("elu", "ELU", [x], x.shape, elu_param={"alpha": alpha}), "selu", scale=scale)
 
 
+def _truncated(b: LayerBuilder, x: Blob) -> Blob:
+    up, down = relu(b, x, "up"), relu(b, negated(b, x), "down")
+    return difference(b, floor(b, up), floor(b, down), "truncated")
+
+
+def _nonzero(b: LayerBuilder, x: Blob) -> Blob:
+    return positive(b, b.add("size", "AbsVal", [x], x.shape), "nonzero")
+
+
+def _exponentials(*coeff: float) -> Callable[[LayerBuilder, Blob], Blob]:
+    """A sum of ``exp(x)`` and ``exp(-x)``."""
+
+    def write(b: LayerBuilder, x: Blob) -> Blob:
+        return eltwise(b, "SUM", "hyperbolic", exponential(b, x), exponential(b, x, -1.0), coeff=coeff)
+
+    return write
+
+
+def _area(shift: float) -> Callable[[LayerBuilder, Blob], Blob]:
+    """``log(|x| + sqrt(x ** 2 + shift))`` with the sign of x."""
+
+    def write(b: LayerBuilder, x: Blob) -> Blob:
+        size = b.add("size", "AbsVal", [x], x.shape)
+        root = affine(b, affine(b, x, "square", power=2.0), "root", shift=shift, power=0.5)
+        total = eltwise(b, "SUM", "total", size, root)
+        return eltwise(b, "PROD", "area", sign(b, x), b.add("logarithm", "Log", [total], x.shape))
+
+    return write
+
+
+def _atanh(b: LayerBuilder, x: Blob) -> Blob:
+    up = b.add("up", "Log", [x], x.shape, log_param={"shift": 1.0})
+    down = b.add("down", "Log", [x], x.shape, log_param={"scale": -1.0, "shift": 1.0})
+    return eltwise(b, "SUM", "atanh", up, down, coeff=(0.5, -0.5))
+
+
 FUNCTIONS: Mapping[str, Callable[[LayerBuilder, Blob], Blob]] = MappingProxyType(
     {
         "abs": _layer("AbsVal"),
+        "acosh": _area(-1.0),
+        "asinh": _area(1.0),
+        "atanh": _atanh,
         "ceil": ceiling,
+        "cosh": _exponentials(0.5, 0.5),
         "erf": error_function,
         "exp": exponential,
         "floor": floor,
@@ -83,6 +132,7 @@ FUNCTIONS: Mapping[str, Callable[[LayerBuilder, Blob], Blob]] = MappingProxyType
         "log": lambda b, x: b.add("log", "Log", [x], x.shape),
         "mish": _mish,
         "neg": negated,
+        "nonzero": _nonzero,
         "not": inverse_truth,
         "positive": positive,
         "reciprocal": reciprocal,
@@ -90,10 +140,12 @@ FUNCTIONS: Mapping[str, Callable[[LayerBuilder, Blob], Blob]] = MappingProxyType
         "selu": _selu,
         "sigmoid": _layer("Sigmoid"),
         "sign": sign,
+        "sinh": _exponentials(0.5, -0.5),
         "softplus": _layer("BNLL"),
         "softsign": _softsign,
         "sqrt": lambda b, x: affine(b, x, "sqrt", power=0.5),
         "tanh": _layer("TanH"),
+        "trunc": _truncated,
     }
 )
 """Functions by their usual names."""

@@ -51,7 +51,7 @@ def same(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
 
 
 def chosen(b: LayerBuilder, truth: Blob, x: Blob, y: Blob) -> Blob:
-    """X where ``truth`` is 1, y where it is 0: a sum of products, of which one is 0."""
+    """Returns x where ``truth`` is 1, y where it is 0: a sum of products, of which one is 0."""
     other = inverse_truth(b, truth)
     return eltwise(b, "SUM", "chosen", eltwise(b, "PROD", "yes", truth, x), eltwise(b, "PROD", "no", other, y))
 
@@ -72,7 +72,7 @@ def reciprocal(b: LayerBuilder, x: Blob, purpose: str = "reciprocal") -> Blob:
 
 
 def rounded(b: LayerBuilder, x: Blob) -> Blob:
-    """X rounded to an integer, half to even, for every finite x."""
+    """Returns x rounded to an integer, half to even, for every finite x."""
     up, down = relu(b, x, "up"), relu(b, negated(b, x), "down")
     return difference(b, _round_positive(b, up), _round_positive(b, down), "rounded")
 

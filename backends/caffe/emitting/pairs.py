@@ -8,9 +8,19 @@ from types import MappingProxyType
 import numpy as np
 
 from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import eltwise, negated, reshaped
+from nuqconv.backends.caffe.emitting.constructs import eltwise, negated, relu, reshaped
 from nuqconv.backends.caffe.emitting.moves import broadcast
-from nuqconv.backends.caffe.emitting.numbers import above, difference, inverse_truth, minimum, reciprocal, same
+from nuqconv.backends.caffe.emitting.numbers import (
+    above,
+    difference,
+    floor,
+    inverse_truth,
+    minimum,
+    positive,
+    reciprocal,
+    same,
+    sign,
+)
 from nuqconv.ir.ops import Shape
 
 __all__ = ["PAIRS", "added", "multiplied", "together"]
@@ -83,6 +93,51 @@ def divided(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
     return multiplied(b, x, reciprocal(b, y))
 
 
+def prelu(b: LayerBuilder, x: Blob, slope: Blob) -> Blob:
+    """Returns x where it is positive, else ``slope * x``."""
+    x = broadcast(b, x, np.broadcast_shapes(x.shape, slope.shape))
+    below = multiplied(b, relu(b, negated(b, x), "below"), slope)
+    return difference(b, relu(b, x, "above"), below, "prelu")
+
+
+def _whole_quotient(b: LayerBuilder, x: Blob, y: Blob) -> tuple[Blob, Blob]:
+    """Returns ``floor(x / y)`` of positive whole numbers and what remains.
+
+    The quotient is made with a reciprocal and may miss by one; the remainder shows it.
+    """
+    quotient = floor(b, eltwise(b, "PROD", "quotient", x, reciprocal(b, y)))
+    rest = difference(b, x, eltwise(b, "PROD", "taken", quotient, y), "rest")
+    low = positive(b, negated(b, rest), "too_much")
+    high = inverse_truth(b, above(b, y, rest), "too_little")
+    right = eltwise(b, "SUM", "quotient", quotient, high, low, coeff=(1.0, 1.0, -1.0))
+    moved = eltwise(b, "PROD", "moved", y, difference(b, low, high, "step"))
+    return right, eltwise(b, "SUM", "remainder", rest, moved)
+
+
+def _magnitude(b: LayerBuilder, x: Blob) -> Blob:
+    return b.add("magnitude", "AbsVal", [x], x.shape)
+
+
+def integer_division(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
+    """``x / y`` of whole numbers, rounded towards zero."""
+    quotient, _ = _whole_quotient(b, _magnitude(b, x), _magnitude(b, y))
+    return eltwise(b, "PROD", "division", quotient, sign(b, x), sign(b, y))
+
+
+def truncated_remainder(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
+    """C's remainder, which has the sign of x."""
+    _, rest = _whole_quotient(b, _magnitude(b, x), _magnitude(b, y))
+    return eltwise(b, "PROD", "fmod", rest, sign(b, x))
+
+
+def floored_remainder(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
+    """Python's remainder, which has the sign of y."""
+    rest = truncated_remainder(b, x, y)
+    # Where the signs differ, y is missing.
+    wrong = positive(b, negated(b, eltwise(b, "PROD", "sides", rest, sign(b, y))), "wrong")
+    return eltwise(b, "SUM", "mod", rest, eltwise(b, "PROD", "missing", wrong, y))
+
+
 def _exclusive(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
     return b.add("either", "AbsVal", [difference(b, x, y)], x.shape)
 
@@ -103,13 +158,17 @@ PAIRS: Mapping[str, Callable[[LayerBuilder, Blob, Blob], Blob]] = MappingProxyTy
         "div": divided,
         "equal": _alike(same),
         "greater": _alike(above),
-        "greater_or_equal": _alike(lambda b, x, y: inverse_truth(b, above(b, y, x, "below"))),
+        "greater_equal": _alike(lambda b, x, y: inverse_truth(b, above(b, y, x, "below"))),
+        "fmod": _alike(truncated_remainder),
+        "integer_div": _alike(integer_division),
         "less": _alike(lambda b, x, y: above(b, y, x, "below")),
-        "less_or_equal": _alike(lambda b, x, y: inverse_truth(b, above(b, x, y))),
+        "less_equal": _alike(lambda b, x, y: inverse_truth(b, above(b, x, y))),
         "max": _alike(lambda b, x, y: eltwise(b, "MAX", "max", x, y)),
         "min": _alike(minimum),
+        "mod": _alike(floored_remainder),
         "mul": multiplied,
         "or": _alike(lambda b, x, y: eltwise(b, "MAX", "or", x, y)),
+        "prelu": prelu,
         "sub": subtracted,
         "xor": _alike(_exclusive),
     }

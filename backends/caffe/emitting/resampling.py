@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from nuqconv.ir import Array
 
-__all__ = ["Coordinates", "Nearest", "Resampling", "weights"]
+__all__ = ["COORDINATES", "Resampling", "weights"]
 
-Coordinates = Literal[
-    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn"
-]
-Nearest = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+COORDINATES = (
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+)
+"""The rules that are known."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,16 @@ class Resampling:
     """How elements between elements are computed.
 
     Attributes:
-        mode: What is taken: the nearest element, or two or four weighted ones.
-        coordinates: Where in the input an element of the output lies.
-        nearest: Which element is the nearest.
+        mode: What is taken: the ``nearest`` element, or two (``linear``) or four (``cubic``) weighted ones.
+        coordinates: Where in the input an element of the output lies, one of `COORDINATES`.
+        nearest: Which element is the nearest: ``round_prefer_floor``, ``round_prefer_ceil``, ``floor`` or ``ceil``.
         cubic: The coefficient of the cubic kernel.
         exclude_outside: Whether elements outside the input have no weight, instead of being the outermost one.
     """
 
-    mode: Literal["nearest", "linear", "cubic"]
-    coordinates: Coordinates = "half_pixel"
-    nearest: Nearest = "round_prefer_floor"
+    mode: str
+    coordinates: str = "half_pixel"
+    nearest: str = "round_prefer_floor"
     cubic: float = -0.75
     exclude_outside: bool = False
 
@@ -79,7 +83,7 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.asarray(np.where(distance <= 1, near, np.where(distance < 2, far, 0)))
 
 
-def _places(coordinates: Coordinates, size: int, count: int, scale: float) -> Array:
+def _places(coordinates: str, size: int, count: int, scale: float) -> Array:
     one, step = np.float32(1), np.float32(scale)
     at: Array = np.arange(count, dtype=np.float32)
     half = np.float32(0.5)
@@ -105,7 +109,7 @@ def _with_ties(places: Array) -> Array:
 
 
 _TIE = 1e-5
-_NEAREST: Mapping[Nearest, Callable[[Array], Array]] = {
+_NEAREST: Mapping[str, Callable[[Array], Array]] = {
     "round_prefer_floor": lambda places: np.asarray(np.ceil(_with_ties(places) - 0.5)),
     "round_prefer_ceil": lambda places: np.asarray(np.floor(_with_ties(places) + 0.5)),
     "floor": lambda places: np.asarray(np.floor(places)),

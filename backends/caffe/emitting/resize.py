@@ -7,8 +7,9 @@ import numpy as np
 from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
 from nuqconv.backends.caffe.emitting.constructs import contract, cut
 from nuqconv.backends.caffe.emitting.registry import emits
+from nuqconv.backends.caffe.emitting.resampling import COORDINATES, Resampling, weights
 from nuqconv.ir import Array
-from nuqconv.ir.ops import Interp, Upsample
+from nuqconv.ir.ops import Interp, Resize, Upsample
 
 __all__ = ["repeated"]
 
@@ -67,3 +68,40 @@ def _corners_to_corners(size: int, count: int) -> Array:
     np.add.at(weights, (np.arange(count), first), 1 - share)
     np.add.at(weights, (np.arange(count), np.minimum(first + 1, size - 1)), share)
     return weights
+
+
+@emits(
+    Resize,
+    construct="whole factors of the nearest element: Deconvolution of each channel by ones; else for each axis a matrix: a 1x1 Convolution over "
+    "the axis laid as channels, or an InnerProduct over the last",
+    exact="nearest to the bit, others 1e-5",
+    limits="antialias, tf_crop_and_resize",
+)
+def write_resize(b: LayerBuilder, op: Resize) -> None:
+    """One matrix for each axis whose size changes or whose elements move."""
+    if op.antialias or op.coordinates not in COORDINATES:
+        what = "antialias" if op.antialias else op.coordinates
+        raise b.refuse(f"Resize with {what} is not written; export the model without it")
+    x = b.input
+    how = Resampling(op.mode, op.coordinates, op.nearest, op.cubic_coeff_a, exclude_outside=op.exclude_outside)
+    scales = op.scales or tuple(new / old for new, old in zip(op.sizes, x.shape, strict=True))
+    matrices = {
+        axis: weights(how, size, count, scale)
+        for axis, (size, count, scale) in enumerate(zip(x.shape, b.outputs[0].shape, scales, strict=True))
+        if size != count or scale != 1
+    }
+    factors = tuple(_repetition(matrices.get(axis), x.shape[axis]) for axis in range(len(x.shape)))
+    if len(x.shape) == 4 and factors[:2] == (1, 1) and all(factors):
+        b.finish(repeated(b, x, (factors[2], factors[3]), "repeat"))
+        return
+    for axis, matrix in matrices.items():
+        x = contract(b, x, axis, matrix, "resize")
+    b.finish(x)
+
+
+def _repetition(matrix: Array | None, size: int) -> int:
+    """Returns how often a matrix repeats every element, or 0 if it does something else."""
+    if matrix is None:
+        return 1
+    times = len(matrix) // size
+    return times if times and np.array_equal(matrix, np.repeat(np.eye(size), times, axis=0)) else 0

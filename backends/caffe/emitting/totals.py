@@ -112,6 +112,15 @@ def softmax_logarithm(b: LayerBuilder, x: Blob, axes: Sequence[int]) -> tuple[Bl
     return rest, b.add("logarithm", "Log", [total], total.shape)
 
 
+def check_products(b: LayerBuilder, count: int) -> None:
+    """Raises UnsupportedError if products of two computed blobs would take too much memory."""
+    if count > _MOST_PRODUCTS:
+        raise b.refuse(
+            f"a matrix product of two computed blobs with {count} products; no stock layer multiplies blobs as matrices, and at most "
+            f"{_MOST_PRODUCTS} products are laid side by side"
+        )
+
+
 def product(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
     """The matrix product of x (any..., M, K) and y (any..., K, N), both computed: all products side by side, then sums.
 
@@ -120,12 +129,7 @@ def product(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
     """
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     rows, inner, columns = x.shape[-2], x.shape[-1], y.shape[-1]
-    count = prod(lead) * rows * inner * columns
-    if count > _MOST_PRODUCTS:
-        raise b.refuse(
-            f"a matrix product of two computed blobs with {count} products; no stock layer multiplies blobs as matrices, and at most "
-            f"{_MOST_PRODUCTS} products are laid side by side"
-        )
+    check_products(b, prod(lead) * rows * inner * columns)
     batch = prod(lead)
     left = reshaped(b, broadcast(b, x, (*lead, rows, inner)), (batch, rows, 1, inner), "left")
     right = reshaped(b, broadcast(b, y, (*lead, inner, columns)), (batch, inner, columns), "right")
@@ -136,7 +140,7 @@ def product(b: LayerBuilder, x: Blob, y: Blob) -> Blob:
 
 
 def centred(b: LayerBuilder, x: Blob, count: int, eps: float) -> Blob:
-    """X in ``count`` equal parts, one behind the other, each less its mean and divided by ``sqrt(variance + eps)``.
+    """Returns x in ``count`` equal parts, one behind the other, each less its mean and divided by ``sqrt(variance + eps)``.
 
     MVN adds its small number to the deviation and not to the variance, and a BatchNorm on the statistics of its input is not in every build.
     """

@@ -15,7 +15,11 @@ pytestmark = pytest.mark.caffe
 _erf = np.vectorize(math.erf)
 _NUMPY = {
     "abs": np.abs,
+    "acosh": np.arccosh,
+    "asinh": np.arcsinh,
+    "atanh": np.arctanh,
     "ceil": np.ceil,
+    "cosh": np.cosh,
     "erf": _erf,
     "exp": np.exp,
     "floor": np.floor,
@@ -24,6 +28,7 @@ _NUMPY = {
     "log": np.log,
     "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "neg": np.negative,
+    "nonzero": lambda x: x != 0,
     "not": lambda x: 1 - x,
     "positive": lambda x: x > 0,
     "reciprocal": np.reciprocal,
@@ -31,10 +36,12 @@ _NUMPY = {
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "sign": np.sign,
+    "sinh": np.sinh,
     "softplus": lambda x: np.log1p(np.exp(x)),
     "softsign": lambda x: x / (1 + np.abs(x)),
     "sqrt": np.sqrt,
     "tanh": np.tanh,
+    "trunc": np.trunc,
 }
 
 
@@ -43,6 +50,10 @@ def test_functions_of_one_blob(judge, name):
     data = np.concatenate([np.linspace(-8, 8, 398, dtype=np.float32), np.float32([0, 0.5])]).reshape(2, 4, 5, 10)
     if name in ("log", "sqrt"):
         data = np.abs(data) + np.float32(1e-3)
+    elif name == "acosh":
+        data = np.abs(data) + np.float32(1)
+    elif name == "atanh":
+        data = data / np.float32(8.1)
     elif name == "reciprocal":
         data[data == 0] = 1
     elif name == "not":
@@ -52,7 +63,7 @@ def test_functions_of_one_blob(judge, name):
         FUNCTIONS[name],
         lambda x: _NUMPY[name](x.astype(np.float64)).astype(np.float32),
         data,
-        exact=name in ("abs", "ceil", "floor", "neg", "not", "positive", "round", "sign"),
+        exact=name in ("abs", "ceil", "floor", "neg", "nonzero", "not", "positive", "round", "sign", "trunc"),
         rtol=3e-6,
         atol=5e-7,
     )
@@ -63,14 +74,18 @@ _PAIRS = {
     "and": np.multiply,
     "div": np.divide,
     "equal": np.equal,
+    "fmod": np.fmod,
+    "integer_div": lambda x, y: np.trunc(x.astype(np.float64) / y),
     "greater": np.greater,
-    "greater_or_equal": np.greater_equal,
+    "greater_equal": np.greater_equal,
     "less": np.less,
-    "less_or_equal": np.less_equal,
+    "less_equal": np.less_equal,
     "max": np.maximum,
     "min": np.minimum,
+    "mod": np.mod,
     "mul": np.multiply,
     "or": np.maximum,
+    "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "sub": np.subtract,
     "xor": np.not_equal,
 }
@@ -94,8 +109,11 @@ def test_functions_of_two_blobs(judge, name, left, right):
     x, y = floats(*left), floats(*right, seed=5)
     if name in ("and", "or", "xor"):
         x, y = (x > 0).astype(np.float32), (y > 0).astype(np.float32)
-    elif name in ("equal", "greater_or_equal", "less_or_equal"):
+    elif name in ("equal", "greater_equal", "less_equal"):
         x, y = np.rint(x), np.rint(y)
+    elif name in ("fmod", "mod", "integer_div"):
+        x, y = np.rint(x * np.float32(40)), np.rint(y * np.float32(4))
+        y[y == 0] = 7
     probe(
         judge,
         PAIRS[name],
@@ -113,3 +131,13 @@ def test_parts():
     assert part_of((2, 4, 5), (2, 1, 5)) is None
     assert part_of((2, 4, 5), (1, 1)) == (0, ())
     assert part_of((4,), (2, 4)) is None
+
+
+@pytest.mark.parametrize("name", ["fmod", "mod", "integer_div"])
+def test_whole_numbers_divide_exactly(judge, name):
+    rng = np.random.default_rng(0)
+    divisors = rng.integers(1, 3000, 2000) * rng.choice([-1, 1], 2000)
+    numbers = divisors * rng.integers(0, 3000, 2000) + rng.integers(-1, 2, 2000)
+    x, y = numbers.astype(np.float32).reshape(2, -1), divisors.astype(np.float32).reshape(2, -1)
+    assert np.abs(numbers).max() < 2**24
+    probe(judge, PAIRS[name], lambda x, y: _PAIRS[name](x, y).astype(np.float32), x, y)

@@ -1,0 +1,87 @@
+"""Functions of several values with numpy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+
+__all__ = ["BINARY_FUNCTIONS", "Binary", "Where", "broadcast_shapes"]
+
+BINARY_FUNCTIONS = frozenset(
+    {
+        "add",
+        "and",
+        "div",
+        "equal",
+        "fmod",
+        "greater",
+        "greater_equal",
+        "integer_div",
+        "less",
+        "less_equal",
+        "max",
+        "min",
+        "mod",
+        "mul",
+        "or",
+        "pow",
+        "prelu",
+        "sub",
+        "xor",
+    }
+)
+"""Names that `Binary` knows.
+
+Comparisons and logic give 1 and 0. ``mod`` has the sign of the second operand, ``fmod`` that of the first; ``integer_div`` rounds
+towards 0. ``prelu`` is x where positive, else the second operand times x.
+"""
+
+
+@dataclass(frozen=True)
+class Binary(Op):
+    """A function of two values, by its name in `BINARY_FUNCTIONS`."""
+
+    function: str
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the common shape."""
+        expect_params(params, [])
+        if self.function not in BINARY_FUNCTIONS:
+            raise OpError(f"'{self.function}' is no function of two values that is known")
+        return (broadcast_shapes(inputs),)
+
+
+@dataclass(frozen=True)
+class Where(Op):
+    """The second input where the first is not 0, the third elsewhere."""
+
+    min_inputs: ClassVar[int] = 3
+    max_inputs: ClassVar[int | None] = 3
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the common shape."""
+        expect_params(params, [])
+        return (broadcast_shapes(inputs),)
+
+
+def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
+    """Returns the shape that numpy's broadcasting gives.
+
+    Raises:
+        OpError: The shapes do not go together.
+    """
+    rank = max(len(shape) for shape in shapes)
+    full = [(*(1,) * (rank - len(shape)), *shape) for shape in shapes]
+    found = []
+    for sizes in zip(*full, strict=True):
+        others = {size for size in sizes if size != 1}
+        if len(others) > 1:
+            raise OpError(f"shapes {', '.join('x'.join(map(str, s)) or 'scalar' for s in shapes)} do not go together")
+        found.append(others.pop() if others else 1)
+    return tuple(found)

@@ -1,0 +1,73 @@
+"""Products of matrices that are both computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.ops.binary import broadcast_shapes
+
+__all__ = ["Einsum", "MatMul"]
+
+
+@dataclass(frozen=True)
+class MatMul(Op):
+    """Numpy's ``matmul``: the last two axes are matrices, those before are broadcast, a vector is a row or a column."""
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Input (any..., M, K) and (any..., K, N), output (any..., M, N)."""
+        expect_params(params, [])
+        left, right = inputs
+        if not left or not right:
+            raise OpError("a scalar is no matrix")
+        rows = left if len(left) > 1 else (1, *left)
+        columns = right if len(right) > 1 else (*right, 1)
+        if rows[-1] != columns[-2]:
+            raise OpError(f"matrices of {'x'.join(map(str, left))} and {'x'.join(map(str, right))} do not go together")
+        lead = broadcast_shapes([rows[:-2], columns[:-2]])
+        return ((*lead, *(rows[-2:-1] if len(left) > 1 else ()), *(columns[-1:] if len(right) > 1 else ())),)
+
+
+@dataclass(frozen=True)
+class Einsum(Op):
+    """A sum of products by Einstein's convention; the output's labels are given behind ``->``, or those that stand once, in their order."""
+
+    equation: str
+
+    max_inputs: ClassVar[int | None] = None
+
+    def terms(self) -> tuple[tuple[str, ...], str]:
+        """Returns the labels of each input and of the output.
+
+        Raises:
+            OpError: The equation has an ellipsis, or labels that are no letters.
+        """
+        equation = self.equation.replace(" ", "")
+        given, arrow, wanted = equation.partition("->")
+        terms = tuple(given.split(","))
+        labels = "".join(terms)
+        if not all(label.isalpha() for label in labels + wanted):
+            raise OpError(f"equation '{self.equation}' has more than letters, commas and an arrow")
+        if not arrow:
+            wanted = "".join(sorted(label for label in set(labels) if labels.count(label) == 1))
+        if len(set(wanted)) != len(wanted) or not set(wanted) <= set(labels):
+            raise OpError(f"equation '{self.equation}': the output has a label twice, or one that no input has")
+        return terms, wanted
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the size of each of its labels."""
+        expect_params(params, [])
+        terms, wanted = self.terms()
+        if [len(term) for term in terms] != [len(shape) for shape in inputs]:
+            raise OpError(f"equation '{self.equation}' does not fit inputs of {[len(shape) for shape in inputs]} axes")
+        sizes: dict[str, int] = {}
+        for term, shape in zip(terms, inputs, strict=True):
+            for label, size in zip(term, shape, strict=True):
+                if sizes.setdefault(label, size) != size:
+                    raise OpError(f"equation '{self.equation}': label {label} has {sizes[label]} and {size} elements")
+        return (tuple(sizes[label] for label in wanted),)
