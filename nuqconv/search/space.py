@@ -247,16 +247,18 @@ class SearchSpace:
         chosen = {*have, *more}
         return {index: limit if index in chosen else min(limit, _INT8_LEVEL) for index, limit in limits.items()}
 
-    def mildest(self, size: float, power: float = 1.0) -> Levels:
+    def mildest(self, size: float, power: float = 1.0, ceilings: Mapping[int, int] | None = None) -> Levels:
         """Return about the state of the least predicted loss whose size is at most `size`: a knapsack, solved on a grid of sizes.
 
         Args:
             size: Bytes, no less than the smallest state has.
             power: The losses of layers and options are raised to it before they are added up; it leaves their order as it is.
+            ceilings: Strongest level that a layer may take, by its index; the others may take all.
         """
-        grid = grid_of(len(self))
-        levels = range(FLOAT_LEVEL, max(len(layer.options) for layer in self.layers))
-        choices = [[level for level in levels if level < len(layer.options)] for layer in self.layers]
+        grid, limits = grid_of(len(self)), ceilings or {}
+        choices = [
+            range(FLOAT_LEVEL, limits.get(index, len(layer.options) - 1) + 1) for index, layer in enumerate(self.layers)
+        ]
         least = [min(map(layer.size, choice)) for layer, choice in zip(self.layers, choices, strict=True)]
         unit = max(size - math.fsum(least), 0.0) / grid
         losses = [

@@ -134,8 +134,8 @@ def test_one_layer_that_blocks_does_not_stop_the_others():
     steps = [plan.num_steps for plan in outcome.plan.values()]
     assert steps[worst] is None
     assert steps.count(16) == 29
-    assert outcome.evaluations <= 2 + 6 + 2
-    assert outcome.stopped_by == "complete"
+    assert outcome.best.number <= 2 + 6 + 2
+    assert outcome.stopped_by == "max_evaluations"
 
 
 def test_an_option_off_the_path_is_tried_where_the_next_one_blocks():
@@ -162,7 +162,7 @@ def test_if_int8_fails_the_harmful_layer_goes_back_to_float(worst):
     outcome = search(evaluator)
     assert outcome.reverted == (f"l{worst}",)
     assert sum(plan.num_steps == 16 for plan in outcome.plan.values()) == 11
-    assert outcome.evaluations <= 6
+    assert outcome.best.number <= 6
 
 
 def test_layers_that_went_back_needlessly_are_won_back():
@@ -175,7 +175,7 @@ def test_layers_that_went_back_needlessly_are_won_back():
     outcome = search(evaluator)
     assert outcome.reverted == (f"l{culprit}",)
     assert sum(plan.num_steps == 16 for plan in outcome.plan.values()) == 11
-    assert outcome.evaluations <= 16
+    assert outcome.best.number <= 16
 
 
 def test_if_int8_fails_size_is_near_that_of_exhaustive_search():

@@ -1,4 +1,4 @@
-"""The default strategy: binary search along the path of moves, then local repair."""
+"""The default strategy: binary search along the path of moves, local repair, and a look at states of another make-up."""
 
 from __future__ import annotations
 
@@ -6,26 +6,41 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nuqconv.search.space import FLOAT_LEVEL, Levels, Move, SearchSpace
 from nuqconv.search.strategies.base import Planner, View, counted
+from nuqconv.search.strategies.exchange import exchanges
 
 __all__ = ["PathStrategy"]
 
 _Moves = Callable[[Levels, dict[int, int]], tuple[Move, ...]]
+
+_POWERS = (1.0, 0.5, 2.0)
+"""Predicted losses may be off by a power: what they say about many mild layers against few strong ones is tried both ways."""
+
+_NEAR = 0.005
+"""Sizes nearer to each other than this part are not told apart."""
+
+_EXCHANGES = 20
+"""Exchanges that may fail in a row."""
 
 _EARLY_PATIENCE = 3
 """Win-back moves that may fail before the NUQ path is walked; the others are tried after it."""
 
 
 class PathStrategy(Planner):
-    """The default: binary search along the path of moves, then local repair.
+    """The default: binary search along the path of moves, local repair, then a look at states of another make-up.
 
-    1. Int8 everywhere. If that fails, the most harmful layers go back to float, as many as it takes; then plans are tried that keep
-       other layers in float but are smaller (as in step 4), and layers that need not have gone are won back.
+    1. Int8 everywhere. If that fails, every layer at its strongest, which may do less harm: its integers are chosen with more care. If that fails
+       too, the most harmful layers go back to float, as many as it takes; then plans are tried that keep other layers in float but
+       are smaller (as in step 4), and layers that need not have gone are won back.
     2. The whole path of NUQ moves; if it fails, binary search for an accepted prefix of it.
     3. The move that blocks the prefix is left out and all others are tried.
     4. Plans that spend the predicted loss between the prefix and the blocking move better: a knapsack, by binary search on its capacity.
     5. The moves that are left, in order and in growing groups; each that blocks is left out.
+    6. States of the least predicted loss for a size, float among their levels, by binary search on the size between the smallest state's and the
+       best so far; with losses as they are and raised to powers.
+    7. Exchanges: one layer stronger, another milder or none, smaller than the best so far; by predicted loss, until some in a row fail.
 
-    It ends when no move is left. Every state that it builds upon is one that was accepted, whatever the metric does, or the original.
+    It ends when no move is left and exchanges fail. Every state that it builds upon is one that was accepted, whatever the metric does, or
+    the original.
 
     Args:
         space: What to choose from.
@@ -40,6 +55,9 @@ class PathStrategy(Planner):
         self._knapsack_trials = knapsack_trials
         self._order = space.by_harm()
         self._cheapest: dict[tuple[float, Levels, bool], Levels] = {}
+        self._sizes: dict[Levels, float] = {}
+        self._mildest: dict[tuple[float, float], Levels] = {}
+        self._exchanges: dict[Levels, tuple[Levels, ...]] = {}
         self._paths: dict[tuple[Levels, tuple[tuple[int, int], ...]], tuple[Move, ...]] = {}
 
     def run(self, view: View) -> None:
@@ -61,6 +79,23 @@ class PathStrategy(Planner):
             self._cheapest[key] = self._space.cheapest(loss, levels, refloat=refloat, ceilings=limits)
         return self._cheapest[key]
 
+    def _least_loss_at(self, size: float, power: float) -> Levels:
+        key = (size, power)
+        if key not in self._mildest:
+            limits = self._limited(self._space.uniform(), {})
+            self._mildest[key] = self._space.mildest(size, power, limits)
+        return self._mildest[key]
+
+    def _exchanged(self, levels: Levels) -> tuple[Levels, ...]:
+        if levels not in self._exchanges:
+            self._exchanges[levels] = exchanges(self._space, levels, self._max_layers)
+        return self._exchanges[levels]
+
+    def _size(self, levels: Levels) -> float:
+        if levels not in self._sizes:
+            self._sizes[levels] = self._space.size(levels)
+        return self._sizes[levels]
+
     def _limited(self, levels: Levels, ceilings: Mapping[int, int]) -> Mapping[int, int]:
         if self._max_layers is None:
             return ceilings
@@ -76,22 +111,77 @@ class _Course:
         self._space = strategy._space  # noqa: SLF001
         self._knapsack_trials = strategy._knapsack_trials  # noqa: SLF001
         self._path = strategy._path  # noqa: SLF001
+        self._size = strategy._size  # noqa: SLF001
         self._grown = [0, 0]
+        self._best: Levels | None = None
 
     def run(self) -> None:
         """Go through the search."""
         space = self._space
         levels = space.uniform()
-        verdict = self._view.ask(levels, "int8 for all layers", 0.9)
         kept_float: dict[int, int] = {}
-        if not verdict.accepted:
-            levels = self._retreat(kept_float)
-            levels = self._grow(levels, space.win_back, kept_float, patience=_EARLY_PATIENCE)
+        if not self._try(levels, "int8 for all layers", 0.9):
+            strongest = space.apply(levels, self._path(levels, {}))
+            if strongest != levels and self._try(strongest, "every layer at its strongest", 0.3):
+                levels = strongest
+            else:
+                levels = self._retreat(kept_float)
+                levels = self._grow(levels, space.win_back, kept_float, patience=_EARLY_PATIENCE)
         ceilings: dict[int, int] = {}
         levels = self._descend(levels, ceilings)
         if FLOAT_LEVEL in levels:
             levels = self._grow(levels, space.win_back, kept_float)
             self._grow(levels, self._path, ceilings)
+        for power in _POWERS:
+            self._by_size(power)
+        self._exchange()
+
+    def _by_size(self, power: float) -> None:
+        """Look for a smaller state, of the least predicted loss for its size."""
+        space = self._space
+        strongest = space.apply(space.uniform(), self._path(space.uniform(), {}))
+        low = self._size(strongest)
+        high = space.float_bytes if self._best is None else self._size(self._best)
+        self._expect(_bisections(int(1 / _NEAR)) + _EXCHANGES)
+        while high - low > _NEAR * high:
+            size = (low + high) / 2
+            state = self._strategy._least_loss_at(size, power)  # noqa: SLF001
+            named = f"least predicted loss at {size:,.0f} bytes"
+            if self._size(state) < high and self._try(state, named if power == 1 else f"{named}, ^{power:g}", 0.3):
+                high = self._size(state)
+            else:
+                low = size
+
+    def _exchange(self) -> None:
+        """Exchange levels between two layers, from the best state on."""
+        failed = 0
+        while self._best is not None:
+            best = self._best
+            for state in self._strategy._exchanged(best):  # noqa: SLF001
+                self._expect(_EXCHANGES - failed)
+                if self._view.verdict(state) is None:
+                    failed += 1
+                    if failed > _EXCHANGES:
+                        return
+                if self._try(state, f"exchange: {self._difference(best, state)}", 0.2):
+                    failed = 0
+                    break
+            else:
+                return
+
+    def _difference(self, one: Levels, other: Levels) -> str:
+        return ", ".join(
+            f"{layer.name} {layer.label(before)}->{layer.label(after)}"
+            for layer, before, after in zip(self._space.layers, one, other, strict=True)
+            if before != after
+        )
+
+    def _try(self, levels: Levels, step: str, likely: float = 0.5) -> bool:
+        """Ask about a state, and keep the smallest that is accepted."""
+        accepted = self._view.ask(levels, step, likely).accepted
+        if accepted and (self._best is None or self._size(levels) < self._size(self._best)):
+            self._best = levels
+        return accepted
 
     def _retreat(self, kept_float: dict[int, int]) -> Levels:
         """Put the fewest of the most harmful layers back to float; at worst all, which is the original model and needs no trial."""
@@ -103,7 +193,7 @@ class _Course:
             count = min(low + stride, high - 1) if galloping else (low + high) // 2
             levels = self._with_floats(order[:count])
             step = f"{counted(count, 'most harmful layer')} back to float"
-            if self._view.ask(levels, step).accepted:
+            if self._try(levels, step):
                 high, galloping = count, False
             else:
                 low, stride = count, stride * 2
@@ -126,7 +216,7 @@ class _Course:
         ceilings[block.layer] = block.stop - 1
         self._expect(1 + self._knapsack_trials + len(self._path(levels, ceilings)))
         others = space.apply(levels, self._path(levels, ceilings))
-        if others != levels and self._view.ask(others, f"all others but {block.label}", 0.3).accepted:
+        if others != levels and self._try(others, f"all others but {block.label}", 0.3):
             levels = others
         else:
             levels = self._knapsack(levels, space.loss(space.apply(levels, [block])))
@@ -152,13 +242,13 @@ class _Course:
             if trials == self._knapsack_trials:
                 break
             state = self._strategy._smallest_for(loss, levels, refloat=refloat)  # noqa: SLF001
-            if space.size(state) >= space.size(levels):
+            if self._size(state) >= self._size(levels):
                 low = loss
             elif state in rejected:
                 high = loss
             else:
                 trials += 1
-                if self._view.ask(state, f"smallest plan for a predicted loss of {loss:.4g}", 0.4).accepted:
+                if self._try(state, f"smallest plan for a predicted loss of {loss:.4g}", 0.4):
                     levels, low = state, loss
                 else:
                     high = loss
@@ -225,7 +315,7 @@ class _Course:
         """Try a prefix; how probable it is that it is accepted is learned from those before, except when a range is halved."""
         accepted, asked = self._grown
         likely = (accepted + 1) / (asked + 3) if whole or galloping else 0.5
-        found = self._view.ask(levels, step, likely).accepted
+        found = self._try(levels, step, likely)
         if galloping and not whole:
             self._grown = [accepted + found, asked + 1]
         return found

@@ -1,0 +1,46 @@
+"""States near a state: one layer stronger, another milder."""
+
+from __future__ import annotations
+
+import heapq
+
+from nuqconv.search.space import FLOAT_LEVEL, Levels, SearchSpace
+
+__all__ = ["exchanges"]
+
+_MOST = 64
+
+
+def exchanges(space: SearchSpace, levels: Levels, max_layers: int | None = None) -> tuple[Levels, ...]:
+    """Return states that differ from a state in one layer or two and are smaller, those of the least predicted loss first.
+
+    Args:
+        space: What to choose from.
+        levels: The state.
+        max_layers: How many layers may have a codebook; None for any number.
+    """
+    stronger, milder = [], [(0.0, 0.0, -1, 0)]
+    for index, (layer, level) in enumerate(zip(space.layers, levels, strict=True)):
+        for other in range(FLOAT_LEVEL, len(layer.options)):
+            saved, loss = layer.size(level) - layer.size(other), layer.loss(other) - layer.loss(level)
+            if saved > 0:
+                stronger.append((loss, saved, index, other))
+            elif other < level:
+                milder.append((loss, saved, index, other))
+    # More than so many of either cannot be among the first ones that are kept, except where sizes forbid.
+    stronger, milder = heapq.nsmallest(4 * _MOST, stronger), heapq.nsmallest(4 * _MOST, milder)
+    pairs = (
+        (loss + back, one, up, other, down)
+        for loss, saved, one, up in stronger
+        for back, cost, other, down in milder
+        if one != other and saved + cost > 0
+    )
+    found = []
+    for _, one, up, other, down in heapq.nsmallest(2 * _MOST, pairs):
+        state = list(levels)
+        state[one] = up
+        if other >= 0:
+            state[other] = down
+        if max_layers is None or sum(level > 0 for level in state) <= max_layers:
+            found.append(tuple(state))
+    return tuple(found[:_MOST])
