@@ -116,6 +116,7 @@ def test_several_inputs():
         (Binary("cosecant"), [IMAGE, IMAGE], [], "'cosecant'"),
         (Binary("add"), [(2, 3), (2,)], [], "2x3, 2 do not go together"),
         (Reduce("sum", (1, -3)), [IMAGE], [], "one twice"),
+        (Reduce("sum", ()), [IMAGE], [], "name none"),
         (TopK(7, 2), [IMAGE], [], "7 of 6"),
         (MatMul(), [(3, 4), (3, 4)], [], "do not go together"),
         (MatMul(), [(), (3, 4)], [], "scalar"),

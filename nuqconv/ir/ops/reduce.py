@@ -26,8 +26,8 @@ class Reduce(Op):
         expect_params(params, [])
         shape = inputs[0]
         axes = [canonical_axis(axis, len(shape)) for axis in self.axes]
-        if len(set(axes)) != len(axes):
-            raise OpError(f"axes {self.axes} name one twice")
+        if not axes or len(set(axes)) != len(axes):
+            raise OpError(f"axes {self.axes} name none, or one twice")
         return (_without(shape, axes, keep=self.keepdims),)
 
 
