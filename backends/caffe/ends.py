@@ -8,6 +8,7 @@ from nuqconv.backends.caffe.emitting.bound import bind_constants
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.ops import Dequantize, Power, Quantize, Silence
+from nuqconv.passes.pads import absorb_pads
 
 __all__ = ["is_from_caffe", "net_problems", "prepared"]
 
@@ -19,7 +20,7 @@ def is_from_caffe(node: Node) -> bool:
 
 def prepared(graph: Graph) -> Graph:
     """Returns a graph that computes the same and can be written node by node."""
-    return _with_outputs_unread(bind_constants(_without_places(graph)))
+    return _with_outputs_unread(bind_constants(absorb_pads(_without_places(graph))))
 
 
 def _without_places(graph: Graph) -> Graph:

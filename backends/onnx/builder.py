@@ -16,7 +16,7 @@ from nuqconv.ir.ops import Quantize, Shape
 
 __all__ = ["Attribute", "Builder", "FastProducts"]
 
-Attribute: TypeAlias = int | float | str | Sequence[int] | GraphProto
+Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[str] | GraphProto
 
 FastProducts: TypeAlias = Literal["signed", "unsigned"]
 """The weights' type in a product with uint8."""

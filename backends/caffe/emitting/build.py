@@ -146,8 +146,12 @@ class LayerBuilder:
         return tops
 
     def finish(self, *results: Blob) -> None:
-        """Says which blobs are the node's outputs, in order; an input that is handed on is copied."""
+        """Says which blobs are the node's outputs, in order.
+
+        An input that is handed on becomes one by a Split, and so does what layers of this node read: to Caffe it is no output.
+        """
         used: set[str] = {item.name for item in self._operands if item is not None}
+        used.update(name for layer in self._layers for name in layer.bottoms)
         for number, (wanted, found) in enumerate(zip(self.outputs, results, strict=True)):
             if found.shape != wanted.shape:
                 raise ValueError(f"{self.node.place}: writes shape {found.shape} as {wanted.shape}")

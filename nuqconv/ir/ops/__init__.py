@@ -57,6 +57,7 @@ from nuqconv.ir.ops.pooling import Pooling, PoolMethod
 from nuqconv.ir.ops.quantization import Dequantize, Quantize
 from nuqconv.ir.ops.rearrange import Reorg, Reverse, ShuffleChannel
 from nuqconv.ir.ops.recurrent import LSTM, RNN
+from nuqconv.ir.ops.recurrent_onnx import Recurrent
 from nuqconv.ir.ops.reduce import ArgReduce, Reduce, TopK
 from nuqconv.ir.ops.reduction import MVN, ArgMax, Reduction
 from nuqconv.ir.ops.resize import Interp, Upsample
@@ -141,6 +142,7 @@ __all__ = [
     "Quantize",
     "ROIPooling",
     "ReLU",
+    "Recurrent",
     "Reduce",
     "Reduction",
     "Reorg",

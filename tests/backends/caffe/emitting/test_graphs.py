@@ -6,6 +6,7 @@ import pytest
 import nuqconv
 from nuqconv.backends.caffe import CaffeWriter, write_caffe
 from nuqconv.backends.caffe.runtime import Net
+from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
@@ -15,6 +16,7 @@ from nuqconv.ir.ops import (
     Eltwise,
     Interp,
     Opaque,
+    Pad,
     Permute,
     Pooling,
     Power,
@@ -141,3 +143,19 @@ def test_what_is_read_again_computes_the_same(judge):
     first = judge.check(graph, feeds=feeds)["up"]
     again = load_graph(judge.model, judge.weights)
     np.testing.assert_array_equal(judge.check(again, feeds=feeds)["up"], first)
+
+
+def test_padding_goes_into_convolutions(judge):
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((5, 4, 3, 3)).astype(np.float32)
+    nodes = [
+        Node("pad", Pad((0, 0, 0, 0), (0, 0, 1, 1)), ("x",), ("padded",)),
+        Node("conv", Convolution(5, (3, 3), (2, 2), (0, 0), (1, 1), bias_term=False), ("padded",), ("y",), ("w",)),
+    ]
+    graph = graph_of(nodes, ["y"], params={"w": weight})
+    nuqconv.save(graph, judge.model, judge.weights)
+    assert [node.name for node in load_graph(judge.model, judge.weights).nodes] == ["conv"]
+    data = random_feeds(graph)["x"]
+    with Net(judge.model, judge.weights, process=judge.process) as net:
+        found = net.run({"x": data})["y"]
+    np.testing.assert_allclose(found, OnnxSession(graph, threads=1).run({"x": data})["y"], rtol=1e-5, atol=1e-5)
