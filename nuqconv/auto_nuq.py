@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from nuqconv.calibrate import Calibration, Source, calibrate
 from nuqconv.errors import ConfigError, SearchError
@@ -42,6 +42,7 @@ _LOG = logging.getLogger(__name__)
 
 DEFAULT_METHOD = WeightMethod()
 SMALLEST = SmallestBytes()
+OnCrash = Literal["stop", "refuse"]
 
 
 def auto_nuq(
@@ -65,6 +66,7 @@ def auto_nuq(
     trial_timeout: float | None = None,
     retries: int = 2,
     memory_limit: int | None = None,
+    on_crash: OnCrash = "stop",
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     importance: Mapping[str, Array] | None = None,
     objective: Objective = SMALLEST,
@@ -102,6 +104,8 @@ def auto_nuq(
         trial_timeout: Seconds after which an evaluation in a worker is begun anew elsewhere; None for any time.
         retries: How often a trial is tried again whose worker has died or hung, or the child process of an evaluator that has ``isolate``.
         memory_limit: Bytes of memory that each of the ``workers`` may have; None for any number.
+        on_crash: What becomes of a trial that ends or blocks its process at every try: ``"stop"`` raises an error, and the same call goes on
+            later; ``"refuse"`` counts it as refused by the evaluator, which the result's notes say.
         weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
@@ -127,6 +131,9 @@ def auto_nuq(
     check_strategy(strategy)
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit)
     options.check()
+    if on_crash not in ("stop", "refuse"):
+        raise ConfigError(f"on_crash must be 'stop' or 'refuse', found {on_crash!r}")
+    lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file))
@@ -178,8 +185,9 @@ def auto_nuq(
                 timeout=timeout,
                 patience=patience,
                 on_trial=shown.on_trial,
+                on_lost=lost.append if on_crash == "refuse" else None,
             )
-        notes: tuple[str, ...] = preparation.notes
+        notes = (*preparation.notes, *(f"counted as refused: {words}" for words in lost))
         if preparation.source is Source.NONE:
             files, stale = without_deploy(files)
             notes += stale

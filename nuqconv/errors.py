@@ -18,6 +18,7 @@ __all__ = [
     "EvaluatorError",
     "FormatError",
     "JournalError",
+    "LostEvaluationError",
     "ModelError",
     "NuqconvError",
     "OnnxProcessError",
@@ -74,6 +75,10 @@ class CalibrationError(NuqconvError):
 
 class EvaluatorError(NuqconvError):
     """The user's evaluator raised, returned something that is no number, or contradicts itself."""
+
+
+class LostEvaluationError(EvaluatorError):
+    """An evaluation ended its process, or gave no answer in time, at every try; so there is no verdict, and nobody has raised anything."""
 
 
 class SearchError(NuqconvError):

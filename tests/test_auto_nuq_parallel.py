@@ -52,3 +52,5 @@ def test_time_of_several_workers_adds_up():
 def test_options_of_workers_without_workers(job):
     with pytest.raises(ConfigError, match="parallel and trial_timeout need workers or an executor"):
         job.run(error_evaluator(), parallel=2, trial_timeout=5.0)
+    with pytest.raises(ConfigError, match="on_crash must be 'stop' or 'refuse', found 'hope'"):
+        job.run(error_evaluator(), on_crash="hope")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TIMEOUT", "ChildProcess", "Reply"]
 
 DEFAULT_TIMEOUT = 600.0
+# Imports take long on a busy machine, whatever a request may take.
+_START_SECONDS = 120.0
 _MAGIC = b"NQC1"
 _SERVE = Path(__file__).resolve().with_name("serve.py")
 _STDERR_KEPT = 64 * 1024
@@ -187,7 +189,8 @@ class ChildProcess:
 
     def _exchange(self, operation: str, frame: list[memoryview] | None, subject: str) -> Reply:
         """Send a frame, if any, and receive one; whatever goes wrong here ends the child."""
-        deadline = time.monotonic() + self.timeout
+        seconds = self.timeout if frame is not None else max(self.timeout, _START_SECONDS)
+        deadline = time.monotonic() + seconds
         # A crash is to be explained by what is written from now on.
         if self._stderr_open:
             self._drain_stderr()
@@ -200,7 +203,7 @@ class ChildProcess:
                 self._drain_stderr()
         except _TimedOutError:
             self._fail(
-                f"{subject}: {self.kind.runtime} gave no answer to {operation!r} within {self.timeout:g} s and was killed; "
+                f"{subject}: {self.kind.runtime} gave no answer to {operation!r} within {seconds:g} s and was killed; "
                 f"{self.kind.advice}"
             )
         except _ChildEndedError:

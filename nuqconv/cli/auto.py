@@ -47,6 +47,13 @@ class StrategyName(str, Enum):
     EXHAUSTIVE = "exhaustive"
 
 
+class OnCrashName(str, Enum):
+    """What becomes of a trial that ends its process."""
+
+    STOP = "stop"
+    REFUSE = "refuse"
+
+
 def auto(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt.")],
     weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
@@ -159,6 +166,13 @@ def auto(
             rich_help_panel=_ISOLATION,
         ),
     ] = None,
+    on_crash: Annotated[
+        OnCrashName,
+        typer.Option(
+            help="A trial that ends or blocks its process at every try: stop the search, or count the trial as refused.",
+            rich_help_panel=_ISOLATION,
+        ),
+    ] = OnCrashName.STOP,
     report: Annotated[Path | None, typer.Option(help="Write the whole result as JSON to this file.")] = None,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
@@ -219,6 +233,7 @@ def auto(
             on_mismatch="restart" if restart else "refuse",
             workers=workers,
             trial_timeout=trial_timeout,
+            on_crash=on_crash.value,
         )
     print_result(result, new_console(), metric)
     if report is not None:

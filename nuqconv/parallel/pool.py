@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-from nuqconv.errors import ConfigError, EvaluatorError
+from nuqconv.errors import ConfigError, EvaluatorError, LostEvaluationError
 from nuqconv.parallel.local import LocalWorkers
 from nuqconv.parallel.on_dask import DaskWorkers, is_dask
 from nuqconv.parallel.task import Answer, FilesHere, Kind
@@ -193,7 +193,8 @@ class _Pursuit:
         """Return what the first try that has an answer gives.
 
         Raises:
-            EvaluatorError: The evaluator failed, or there was no answer in all tries.
+            EvaluatorError: The evaluator failed.
+            LostEvaluationError: There was no answer in all tries.
         """
         try:
             self._begin()
@@ -256,7 +257,7 @@ class _Pursuit:
         self._losses.append(cause)
         if len(self._losses) > self._retries:
             tries = len(self._losses)
-            raise EvaluatorError(
+            raise LostEvaluationError(
                 f"no worker finished the evaluation in {tries} {'try' if tries == 1 else 'tries'}. {_LOST}",
                 self._losses,
             )

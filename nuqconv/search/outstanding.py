@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from nuqconv.errors import EvaluatorError, NuqconvError
+from nuqconv.errors import ChildProcessFailedError, EvaluatorError, LostEvaluationError, NuqconvError
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import Proposal, Verdict
@@ -26,24 +26,27 @@ Submit = Callable[[Plan], "Future[Measured]"]
 """Begins the evaluation of a plan."""
 
 
+_LOST = Verdict(math.inf, accepted=False)
+
+
 @dataclass(frozen=True)
 class Settled:
     """A proposal whose verdict is there.
 
     Attributes:
         proposal: The proposal.
-        trial: The evaluation of its plan.
+        trial: The evaluation of its plan, or None if it was lost.
         new: Whether this is the first proposal of the plan, so that the trial is a new one.
     """
 
     proposal: Proposal
-    trial: Trial
+    trial: Trial | None
     new: bool
 
     @property
     def verdict(self) -> Verdict:
-        """What the evaluator said."""
-        return Verdict(self.trial.metric, self.trial.accepted)
+        """What the evaluator said; what is lost is refused, and infinitely far from the original."""
+        return _LOST if self.trial is None else Verdict(self.trial.metric, self.trial.accepted)
 
 
 @dataclass(eq=False)
@@ -91,15 +94,22 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         submit: Begins an evaluation.
         satisfied: Returns whether a metric is good enough.
         journal: Knows earlier evaluations, and records those that finish as soon as they are seen to have finished.
+        on_lost: Told in words of an evaluation that was lost, which then counts as refused; None makes it an error.
     """
 
     def __init__(
-        self, space: SearchSpace, submit: Submit, satisfied: Callable[[float], bool], journal: TrialJournal | None
+        self,
+        space: SearchSpace,
+        submit: Submit,
+        satisfied: Callable[[float], bool],
+        journal: TrialJournal | None,
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self._space = space
         self._submit = submit
         self._satisfied = satisfied
         self._journal = journal
+        self._on_lost = on_lost
         self._runs: dict[Plan, _Run] = {}
         self._queue: deque[tuple[Proposal, _Run, bool]] = deque()
         self._running: dict[Future[Measured], _Run] = {}
@@ -145,7 +155,11 @@ class Outstanding(AbstractContextManager["Outstanding"]):
             self._news.wait()
             self._settle_finished()
         if run.trial is None:
-            raise _named(run)
+            error = _named(run)
+            if self._on_lost is None or not _is_lost(run.error):
+                raise error
+            if new:
+                self._on_lost(str(error))
         return Settled(proposal, run.trial, new)
 
     def __exit__(
@@ -207,6 +221,12 @@ class Outstanding(AbstractContextManager["Outstanding"]):
                 run.plan, measured, trial.number, trial.step, trial.bytes, trial.accepted, trial.float_layers
             )
         run.trial = trial
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Whether nobody can say how good the plan is, because its evaluation ended or blocked its process."""
+    cause = None if error is None else error.__cause__
+    return isinstance(error, LostEvaluationError) or (isinstance(cause, ChildProcessFailedError) and cause.ended)
 
 
 def _named(run: _Run) -> BaseException:

@@ -52,6 +52,7 @@ def run_search(
     timeout: float | None = None,
     patience: int | None = None,
     on_trial: Callable[[Trial, Progress], None] | None = None,
+    on_lost: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchOutcome:
     """Find the best plan that the evaluator accepts.
@@ -74,6 +75,8 @@ def run_search(
         patience: Evaluations without a better result, counted from the first result on, after which no further one is begun; those that run
             are finished. None is any number.
         on_trial: Called after each evaluation, in the order in which they were proposed.
+        on_lost: Told in words of an evaluation that ended or blocked its process at every try. It then counts as refused, is no trial, and is not
+            recorded; None makes it an error.
         clock: Returns the time in seconds.
 
     Raises:
@@ -91,7 +94,7 @@ def run_search(
     chooser = PathStrategy(space) if strategy is None else strategy
     limits = _Limits(parallel, max_evaluations, timeout, patience)
     record = _Record(SmallestBytes() if objective is None else objective, original, clock)
-    with Outstanding(space, begin, satisfied, journal) as outstanding:
+    with Outstanding(space, begin, satisfied, journal, on_lost) as outstanding:
         stopped_by = _follow(chooser, outstanding, record, limits, on_trial)
     if record.best is None:
         raise _nothing_found(record.trials, original, stopped_by)
@@ -182,7 +185,7 @@ def _follow(
             return stop or "complete"
         settled = outstanding.next()
         strategy.tell(settled.proposal, settled.verdict)
-        if not settled.new:
+        if settled.trial is None or not settled.new:
             continue
         record.add(settled.trial)
         if on_trial is not None:

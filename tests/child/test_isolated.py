@@ -246,6 +246,12 @@ def test_memory_that_python_takes_counts_too(orders, lenet, batch):
         assert not process.alive
 
 
+def test_a_start_may_take_longer_than_a_request(lenet, batch):
+    with OnnxProcess(timeout=0.05) as process:
+        process.timeout = 60.0
+        assert OnnxSession(lenet, create=process.session).run(batch)["prob"].shape == (16, 10)
+
+
 def test_limits_that_are_none():
     with pytest.raises(ConfigError) as caught:
         OnnxProcess(timeout=0, memory_limit=1 << 20)
@@ -290,7 +296,7 @@ class TestSearch:
     @pytest.mark.parametrize("how", ["SIGKILL", "segfault", "abort", "garbage", "memory", "hang", "SIGSTOP"])
     def test_the_search_goes_on_with_a_new_child(self, job, undisturbed, orders, tmp_path, monkeypatch, caplog, how):
         with nothing_left(tmp_path / "temporary", monkeypatch) as pids:
-            with error_evaluator(isolate=True, timeout=1.5, memory_limit=1 << 30) as evaluator:
+            with error_evaluator(isolate=True, timeout=2.5, memory_limit=1 << 30) as evaluator:
                 # One of the runs is the original's; the net has two batches.
                 orders("run", how, after=5, times=2)
                 found = job.run(evaluator, retries=2)
@@ -315,6 +321,25 @@ class TestSearch:
             found = job.run(evaluator, journal=True)
         assert [trial.plan for trial in found.trials] == [trial.plan for trial in undisturbed[0].trials]
         assert set(contents(job.out)) == {"net_trials.sqlite", *OUTPUTS}
+
+    def test_a_trial_that_ends_every_child_can_count_as_refused(self, job, undisturbed, orders):
+        """The second plan is the strongest; without it the search finds what else is accepted."""
+        # Each of the two children that try it dies at its first batch.
+        orders("run", "segfault", after=5, times=2)
+        with error_evaluator(isolate=True) as evaluator:
+            found = job.run(evaluator, retries=1, on_crash="refuse", journal=True)
+            (note,) = [note for note in found.notes if "counted as refused" in note]
+            assert note.startswith("counted as refused: trial 2 (")
+            assert "was killed by SIGSEGV" in note
+            numbers = [trial.number for trial in found.trials]
+            assert numbers == [1, *range(3, len(numbers) + 2)]
+            plans = [trial.plan for trial in undisturbed[0].trials]
+            assert found.trials[0].plan == plans[0]
+            assert plans[1] not in [trial.plan for trial in found.trials]
+            assert found.metric <= 0.05
+            # It was not recorded, so the next search tries it again.
+            again = job.run(evaluator, journal=True)
+        assert [trial.plan for trial in again.trials] == plans
 
     def test_an_original_that_ends_its_child_is_no_trial(self, job, orders):
         orders("run", "segfault", times=100)

@@ -296,6 +296,43 @@ def test_what_a_kill_leaves_of_a_new_journal(path):
     assert names(path.parent) == [path.name]
 
 
+def test_a_kill_between_the_names_of_a_new_journal(path):
+    """The journal has its name already, and still its first one."""
+    written(path)
+    first = path.with_name(f".{path.name}.nuqconv-new")
+    first.hardlink_to(path)
+    with Journal.open(path, IDENTITY) as journal:
+        assert len(journal.trials()) == 2
+        assert not first.exists()
+    assert names(path.parent) == [path.name]
+
+
+def test_a_kill_while_a_journal_is_kept_under_another_name(path):
+    before = written(path).read_bytes()
+    kept = path.with_name(f"{path.name}.1")
+    kept.hardlink_to(path)
+    Journal.open(path, {"other": "x"}, on_mismatch="restart").close()
+    assert names(path.parent) == [path.name, kept.name]
+    assert kept.read_bytes() == before
+    assert path.read_bytes() != before
+
+
+def test_a_journal_that_cannot_be_renamed_keeps_one_name(path, monkeypatch):
+    before = written(path).read_bytes()
+    unlink = Path.unlink
+
+    def refuse(self, **options):
+        if self == path:
+            raise OSError(5, "Input/output error")
+        unlink(self, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(JournalError, match="Input/output error"):
+        Journal.open(path, {"other": "x"}, on_mismatch="restart")
+    assert names(path.parent) == [path.name]
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", ["my own notes", "{}", "[" * 3000])
 def test_a_lock_file_that_is_none(path, content):
     lock = path.with_name(f"{path.name}.lock")

@@ -25,7 +25,7 @@ from nuqconv.quantize.plan import Plan
 from nuqconv.search.journal.identity import admit, checked_identity, read_identity, shortened
 from nuqconv.search.journal.lock import JournalLock, lock_holder
 from nuqconv.search.journal.record import COLUMNS, JournalRecord, parse_row
-from nuqconv.search.journal.store import connect, create, guarded, transaction
+from nuqconv.search.journal.store import connect, create, guarded, remove_unfinished, transaction
 from nuqconv.search.trial import Measured
 
 __all__ = ["MAX_ASSET_BYTES", "Journal"]
@@ -78,6 +78,7 @@ class Journal:
         lock = JournalLock(place)
         try:
             with guarded(place, "opening"):
+                remove_unfinished(place)
                 if place.exists():
                     admit(place, wanted, restart=on_mismatch == "restart")
                 if not place.exists():

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from nuqconv.errors import JournalError
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "connect", "create", "guarded", "move_aside", "transaction"]
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA_VERSION",
+    "connect",
+    "create",
+    "guarded",
+    "move_aside",
+    "remove_unfinished",
+    "transaction",
+]
 
 APPLICATION_ID = 0x6E757163
 """``nuqc``, in the header of every journal."""
@@ -143,10 +152,8 @@ def create(path: Path, fill: Iterator[tuple[str, tuple[object, ...]]]) -> None:
         raise JournalError(
             f"{path}: is not there, but files that belonged to it are: {', '.join(left)}; restore it, or move them away"
         )
-    ready = path.with_name(f".{path.name}.nuqconv-new")
+    ready = _unfinished(path)
     try:
-        # Whoever holds the lock is alone here: what has this name was left by a search that was killed.
-        ready.unlink(missing_ok=True)
         with closing(sqlite3.connect(ready, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             with transaction(connection):
@@ -162,6 +169,17 @@ def create(path: Path, fill: Iterator[tuple[str, tuple[object, ...]]]) -> None:
             ready.unlink(missing_ok=True)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Removes what a search that was killed while it made the journal has left. Whoever holds the lock is alone here."""
+    ready = _unfinished(path)
+    for left in (ready, _beside(ready, "-journal")):
+        left.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.nuqconv-new")
+
+
 def move_aside(path: Path) -> Path:
     """Gives a journal, which nobody may have open, the first free name of NAME.1, NAME.2 and so on; returns it."""
     with closing(_checked(path, "rw", thorough=False)) as connection:
@@ -170,6 +188,10 @@ def move_aside(path: Path) -> Path:
             raise sqlite3.OperationalError("database is locked")
     number = 1
     while os.path.lexists(target := path.with_name(f"{path.name}.{number}")):
+        if os.path.samestat(target.stat(follow_symlinks=False), path.stat()):
+            # A search that was killed came half the way.
+            path.unlink()
+            return target
         number += 1
     _rename(path, target)
     return target
@@ -251,7 +273,12 @@ def _rename(source: Path, target: Path) -> None:
             raise
         source.rename(target)
     else:
-        source.unlink()
+        try:
+            source.unlink()
+        except OSError:
+            with suppress(OSError):
+                target.unlink()
+            raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
