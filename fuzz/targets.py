@@ -21,7 +21,6 @@ import onnx
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.backends.caffe.runtime import CaffeProcess
-from nuqconv.backends.onnx import read_onnx
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.child import process
 from nuqconv.cli.inspect import inspect
@@ -31,6 +30,7 @@ from nuqconv.datafile import read_data
 from nuqconv.errors import CaffeProcessError, NuqconvError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
+from nuqconv.frontends.onnx import read_onnx
 from nuqconv.ir import dump
 from nuqconv.layer_facts import layer_facts
 from nuqconv.preparation import Preparation

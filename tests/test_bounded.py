@@ -9,12 +9,12 @@ import pytest
 
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.backends.onnx import read_onnx
 from nuqconv.bounded import MOST_BINARY, MOST_TEXT, read_bounded
 from nuqconv.config import read_mapping
 from nuqconv.errors import ConfigError, FormatError
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import read_weights
+from nuqconv.frontends.onnx import read_onnx
 
 ZERO = Path("/dev/zero")
 

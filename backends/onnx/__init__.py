@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nuqconv.backends.onnx.batch import batch_problems, rebatch
-from nuqconv.backends.onnx.export import read_onnx, write_onnx
+from nuqconv.backends.onnx.export import write_onnx
 from nuqconv.backends.onnx.lower import to_onnx
 from nuqconv.backends.onnx.opset import MAX_OPSET, MIN_OPSET, newest_opset
 from nuqconv.backends.onnx.runtime import OnnxSession
@@ -14,7 +14,6 @@ __all__ = [
     "OnnxSession",
     "batch_problems",
     "newest_opset",
-    "read_onnx",
     "rebatch",
     "to_onnx",
     "write_onnx",

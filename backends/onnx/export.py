@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import EncodeError
 from onnx import ModelProto
 
 from nuqconv.backends.onnx import size
-from nuqconv.backends.onnx.external import load_tensors
 from nuqconv.backends.onnx.lower import lower_graph
-from nuqconv.bounded import read_bounded
-from nuqconv.errors import FormatError, ModelError, OutputError
+from nuqconv.errors import ModelError, OutputError
 from nuqconv.ir import Graph
 from nuqconv.staging import move_into_place, staging_folder
 
-__all__ = ["read_onnx", "serialize", "write_onnx"]
+__all__ = ["serialize", "write_onnx"]
 
 
 def write_onnx(
@@ -65,27 +63,6 @@ def write_onnx(
         except OSError as error:
             raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
         move_into_place({target: staged})
-
-
-def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
-    """Reads an .onnx file with its external data, which must lie beside it.
-
-    Raises:
-        FormatError: There is no such file, or it is no ONNX model, or its tensors are not what they are declared to be or lie where they
-            may not; see `load_tensors`.
-    """
-    source = Path(path)
-    model = ModelProto()
-    try:
-        model.ParseFromString(read_bounded(source, size.MAX_BYTES))
-    except OSError as error:
-        raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise FormatError(f"{source}: is no ONNX model, or cut off: {error}") from error
-    if not model.graph.output:
-        raise FormatError(f"{source}: is no ONNX model: it has no outputs")
-    load_tensors(model, source)
-    return model
 
 
 def serialize(model: ModelProto, subject: str) -> bytes:

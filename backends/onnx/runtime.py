@@ -13,10 +13,11 @@ from onnx import ModelProto, ValueInfoProto
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from nuqconv.backends.onnx.batch import batch_problems
-from nuqconv.backends.onnx.export import read_onnx, serialize
+from nuqconv.backends.onnx.export import serialize
 from nuqconv.backends.onnx.lower import to_onnx
 from nuqconv.backends.onnx.opset import ORT_ERRORS, quiet_options
 from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.ir import Array, Graph
 
 __all__ = ["INEXACT_OPTIMIZERS", "OnnxSession", "SessionMaker"]

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.backends.onnx.export import read_onnx
 from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.cli.report import new_console, new_table, sizes_text
 from nuqconv.datafile import read_arrays
@@ -22,6 +21,7 @@ from nuqconv.errors import FormatError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
+from nuqconv.frontends.onnx import read_onnx
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
 from nuqconv.printable import printable

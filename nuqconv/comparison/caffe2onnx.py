@@ -12,10 +12,10 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from nuqconv.backends.onnx import read_onnx
 from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.comparison.sides import CaffeFiles, layer_type
 from nuqconv.errors import ModelError, RuntimeMissingError
+from nuqconv.frontends.onnx import read_onnx
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import BatchNorm, Scale
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from nuqconv.backends.onnx import OnnxSession, read_onnx
+from nuqconv.backends.onnx import OnnxSession
 from nuqconv.comparison.sides import Side
 from nuqconv.errors import UnsupportedError
+from nuqconv.frontends.onnx import read_onnx
 from nuqconv.ir import Array
 
 __all__ = ["OnnxSide"]

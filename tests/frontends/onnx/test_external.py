@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from nuqconv.backends.onnx import read_onnx
-from nuqconv.backends.onnx.external import load_tensors
 from nuqconv.errors import FormatError
+from nuqconv.frontends.onnx import read_onnx
+from nuqconv.frontends.onnx.external import load_tensors
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 

@@ -1,0 +1,8 @@
+"""ONNX files -> Graph."""
+
+from __future__ import annotations
+
+from nuqconv.frontends.onnx.build import OnnxModel, read_onnx_model
+from nuqconv.frontends.onnx.files import read_onnx
+
+__all__ = ["OnnxModel", "read_onnx", "read_onnx_model"]

@@ -1,0 +1,285 @@
+"""ONNX model -> Graph."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, NodeProto, ValueInfoProto, inliner, numpy_helper
+
+from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.frontends.onnx import converters
+from nuqconv.frontends.onnx.control import taken_branch
+from nuqconv.frontends.onnx.files import read_onnx
+from nuqconv.frontends.onnx.folding import fold, folded_shape
+from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
+from nuqconv.ir import Array, Graph, Input
+from nuqconv.ir.ops import Identity, Shape
+
+__all__ = ["OLDEST_OPSET", "OnnxModel", "graph_of", "read_onnx_model"]
+
+_LOG = logging.getLogger(__name__)
+
+OLDEST_OPSET = 7
+_MOST_AXES, _LARGEST = 32, 2**31 - 1
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A network that was read.
+
+    Attributes:
+        graph: The verified graph.
+        notes: What the reader chose or changed, in words.
+    """
+
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def read_onnx_model(
+    path: str | os.PathLike[str], *, input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> OnnxModel:
+    """Reads an ONNX model of opset 7 or later.
+
+    What does not depend on the inputs is computed beforehand, shapes among it. All values are float32 in the graph: truth values are 0 and 1, whole
+    numbers stay whole (decision D28). A node that has no form in the graph is Opaque, with the reason.
+
+    Args:
+        path: The .onnx file; external data lie beside it.
+        input_shapes: Shapes of inputs by name, instead of the file's, also where that fixes another size. An open batch is 1 unless given here;
+            other open sizes must be given.
+
+    Returns:
+        The graph and what was noted.
+
+    Raises:
+        FormatError: The file cannot be read.
+        UnsupportedError: Its opset is older or newer than what is known.
+        ModelError: Sizes of inputs are open or do not fit, or the model is wrong in itself; all faults are listed.
+    """
+    return graph_of(read_onnx(path), str(Path(path)), input_shapes=input_shapes)
+
+
+def graph_of(
+    model: ModelProto, file: str = "model", *, input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> OnnxModel:
+    """Does what `read_onnx_model` does with a model in memory, whose tensors are in it; see there.
+
+    Args:
+        model: The model; it is not changed.
+        file: What messages call it.
+        input_shapes: As there.
+    """
+    versions = _versions(model, file)
+    if model.functions:
+        try:
+            model = inliner.inline_local_functions(model)
+        except Exception as error:  # the C++ part raises RuntimeError and others
+            raise ModelError(f"{file}: its functions cannot be put in place: {error}") from error
+    constants: dict[str, Array] = {}
+    for tensor in model.graph.initializer:
+        constants[tensor.name] = numpy_helper.to_array(tensor)
+    if model.graph.sparse_initializer:
+        raise UnsupportedError(f"{file}: has sparse tensors, which are not read; store them as dense ones")
+    notes: list[str] = []
+    inputs = _inputs(model, file, constants, input_shapes or {}, notes)
+    reading = Reading(file, constants, {item.name: item.shape for item in inputs})
+    reading.notes = notes
+    nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
+    reading.reserve([name for node in nodes for name in node.output])
+    _convert_all(reading, nodes, versions, model)
+    outputs = tuple(dict.fromkeys(_output(reading, item, model) for item in model.graph.output))
+    used = {name for node in reading.nodes for name in node.params}
+    graph = Graph(
+        model.graph.name or Path(file).stem,
+        tuple(inputs),
+        tuple(reading.nodes),
+        {name: array for name, array in reading.params.items() if name in used},
+        outputs,
+    )
+    try:
+        graph.verify()
+    except ModelError as error:
+        raise ModelError(f"{file}: the model is not valid", error.problems) from error
+    for note in notes:
+        _LOG.info("%s", note)
+    return OnnxModel(graph, tuple(notes))
+
+
+def _versions(model: ModelProto, file: str) -> dict[str, int]:
+    versions = {("" if item.domain == "ai.onnx" else item.domain): item.version for item in model.opset_import}
+    if not versions and model.ir_version < 3:
+        versions[""] = 1
+    newest = onnx.defs.onnx_opset_version()
+    version = versions.get("", newest)
+    if not OLDEST_OPSET <= version <= newest:
+        remedy = "update onnx" if version > newest else "convert it with onnx.version_converter first"
+        raise UnsupportedError(f"{file}: is of opset {version}; {OLDEST_OPSET} to {newest} are read; {remedy}")
+    return versions
+
+
+def _inputs(
+    model: ModelProto, file: str, constants: Mapping[str, Array], given: Mapping[str, Sequence[int]], notes: list[str]
+) -> list[Input]:
+    """An initializer that is an input too is a constant that a user might exchange: here it is a constant."""
+    found, problems = [], []
+    asked = [item for item in model.graph.input if item.name not in constants]
+    for item in asked:
+        name, problem = item.name, None
+        if not item.type.HasField("tensor_type"):
+            problems.append(f"input '{name}' is no tensor")
+            continue
+        kind = (
+            onnx.TensorProto.DataType.Name(item.type.tensor_type.elem_type)
+            if item.type.tensor_type.elem_type in onnx.TensorProto.DataType.values()
+            else "unknown"
+        )
+        if kind in ("STRING", "COMPLEX64", "COMPLEX128", "UNDEFINED", "unknown"):
+            problems.append(f"input '{name}' is of type {kind}; real numbers are read")
+            continue
+        if kind != "FLOAT":
+            notes.append(f"{file}: input '{name}' is {kind} in the file and float32 here")
+        shape, problem = _shape(item, given.get(name), notes, file)
+        if problem:
+            problems.append(problem)
+        else:
+            found.append(Input(name, shape))
+    problems += [
+        f"a shape is given for '{name}', which is no input; the model has {', '.join(item.name for item in asked) or 'none'}"
+        for name in given
+        if name not in {item.name for item in asked}
+    ]
+    if problems:
+        raise ModelError(f"{file}: the inputs cannot be used", problems)
+    return found
+
+
+def _shape(item: ValueInfoProto, given: Sequence[int] | None, notes: list[str], file: str) -> tuple[Shape, str | None]:
+    name, declared = item.name, item.type.tensor_type
+    if not declared.HasField("shape") and given is None:
+        return (), f"input '{name}' has no shape; give one (--input-shape {name}:1,3,224,224)"
+    dims = list(declared.shape.dim)
+    if given is not None:
+        shape = tuple(int(size) for size in given)
+        fits = len(shape) == len(dims)
+        differs = [dim.dim_value for dim in dims] != list(shape) and all(dim.dim_value > 0 for dim in dims)
+        if fits and differs:
+            notes.append(f"{file}: input '{name}' is {'x'.join(map(str, shape))} as given, not as the file says")
+        if declared.HasField("shape") and not fits:
+            said = "x".join(str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims)
+            return (), f"input '{name}': the shape given, {'x'.join(map(str, shape))}, does not fit {said}"
+    else:
+        sizes: list[int] = []
+        open_sizes = []
+        for axis, dim in enumerate(dims):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                sizes.append(dim.dim_value)
+            elif axis == 0:
+                sizes.append(1)
+                notes.append(f"{file}: the open batch of input '{name}' is 1")
+            else:
+                open_sizes.append(f"axis {axis} ({dim.dim_param or dim.dim_value or 'unnamed'})")
+        if open_sizes:
+            return (
+                (),
+                f"input '{name}': the size of {', '.join(open_sizes)} is open; give the shape (--input-shape {name}:1,3,224,224)",
+            )
+        shape = tuple(sizes)
+    if len(shape) > _MOST_AXES or any(size < 1 for size in shape):
+        return (
+            (),
+            f"input '{name}' has the shape {'x'.join(map(str, shape))}; at most {_MOST_AXES} positive sizes are read",
+        )
+    total = 1
+    for size in shape:
+        total *= size
+    if total > _LARGEST:
+        return (), f"input '{name}' has {total} elements; at most {_LARGEST} are read"
+    return shape, None
+
+
+def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
+    """Leaves out nodes that no output needs."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+            for attribute in node.attribute:
+                for graph in [attribute.g, *attribute.graphs]:
+                    wanted.update(name for inner in graph.node for name in inner.input)
+    return kept[::-1]
+
+
+def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[NodeView]:
+    counts = Counter(node.name for node in nodes)
+    views, taken = [], set()
+    for node in nodes:
+        first = next((name for name in node.output if name), node.op_type)
+        name = node.name if node.name and counts[node.name] == 1 else f"{node.op_type}:{first}"
+        number, found = 1, name
+        while found in taken:
+            number += 1
+            found = f"{name}_{number}"
+        taken.add(found)
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        views.append(NodeView(node, found, versions.get(domain, 1)))
+    return views
+
+
+def _convert_all(reading: Reading, nodes: Sequence[NodeProto], versions: Mapping[str, int], model: ModelProto) -> None:
+    for view in _views(nodes, versions):
+        branch = taken_branch(view, reading.constants)
+        if branch is None:
+            _convert(reading, view, model)
+        else:
+            _convert_all(reading, branch, versions, model)
+
+
+def _convert(reading: Reading, node: NodeView, model: ModelProto) -> None:
+    constant = folded_shape(node, reading.shapes)
+    if constant is not None:
+        reading.constants[node.outputs[0]] = constant
+        return
+    mark = reading.mark()
+    try:
+        folded = fold(node, reading.constants, model.opset_import)
+        if folded is not None:
+            reading.constants.update(folded)
+            return
+        convert = converters.converter_for(node.op_type)
+        if convert is None:
+            reading.add_opaque(node, "the operator is not known")
+        else:
+            convert(reading, node)
+    except CannotConvertError as error:
+        reading.back_to(mark)
+        reading.add_opaque(node, str(error))
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        # A node that breaks its operator's own rules; which one, a checker knows.
+        reading.back_to(mark)
+        reading.add_opaque(node, f"its attributes and inputs do not go together ({type(error).__name__}: {error})")
+
+
+def _output(reading: Reading, item: ValueInfoProto, model: ModelProto) -> str:
+    """An output that is a constant or an input gets a node."""
+    name = item.name
+    if name in reading.constants and name not in reading.shapes:
+        try:
+            return reading.parameter(name, reading.constants[name])
+        except CannotConvertError as error:
+            raise ModelError(f"{reading.file}: output '{name}': {error}") from error
+    if name not in reading.shapes:
+        raise ModelError(f"{reading.file}: output '{name}' is made by no node")
+    if any(name == given.name for given in model.graph.input):
+        proto = onnx.helper.make_node("Identity", [name], [f"{name}/output"])
+        view = NodeView(proto, f"{name}/output", 13)
+        reading.notes.append(f"{reading.file}: input '{name}' is an output too, which is called '{name}/output' here")
+        return reading.add(view, Identity(), (name,))
+    return name

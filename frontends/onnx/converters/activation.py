@@ -1,0 +1,208 @@
+"""Functions of each element, and those along one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading, number_array
+from nuqconv.frontends.onnx.registry import converts
+from nuqconv.ir.ops import (
+    BNLL,
+    ELU,
+    AbsVal,
+    Binary,
+    Celu,
+    Clip,
+    Hardmax,
+    HardSigmoid,
+    HSwish,
+    Identity,
+    LogSoftmax,
+    Op,
+    Parameter,
+    PReLU,
+    ReLU,
+    Reshape,
+    Selu,
+    Shrink,
+    Sigmoid,
+    Softmax,
+    Swish,
+    TanH,
+    ThresholdedReLU,
+    Unary,
+)
+
+__all__: list[str] = []
+
+_SAME: Mapping[str, str] = {
+    name.capitalize(): name
+    for name in (
+        *(
+            "acos",
+            "acosh",
+            "asin",
+            "asinh",
+            "atan",
+            "atanh",
+            "ceil",
+            "cos",
+            "cosh",
+            "erf",
+            "exp",
+            "floor",
+            "log",
+            "mish",
+            "neg",
+        ),
+        *("not", "reciprocal", "round", "sign", "sin", "sinh", "softsign", "sqrt", "tan"),
+    )
+}
+
+_MADE: Mapping[str, Callable[[NodeView], Op]] = {
+    "Relu": lambda _: ReLU(),
+    "LeakyRelu": lambda node: ReLU(node.get("alpha", 0.01)),
+    "Sigmoid": lambda _: Sigmoid(),
+    "Tanh": lambda _: TanH(),
+    "Abs": lambda _: AbsVal(),
+    "Elu": lambda node: ELU(node.get("alpha", 1.0)),
+    "Selu": lambda node: Selu(node.get("alpha", Selu().alpha), node.get("gamma", Selu().gamma)),
+    "Celu": lambda node: Celu(node.get("alpha", 1.0)),
+    "Softplus": lambda _: BNLL(),
+    "HardSigmoid": lambda node: HardSigmoid(node.get("alpha", 0.2), node.get("beta", 0.5)),
+    "HardSwish": lambda _: HSwish(),
+    "Swish": lambda node: Swish(node.get("alpha", 1.0)),
+    "ThresholdedRelu": lambda node: ThresholdedReLU(node.get("alpha", 1.0)),
+    "Shrink": lambda node: Shrink(node.get("bias", 0.0), node.get("lambd", 0.5)),
+    "Gelu": lambda node: Unary("gelu_tanh" if node.get("approximate", "none") == "tanh" else "gelu"),
+    "IsNaN": lambda _: Unary("isnan"),
+    **{name: (lambda _, function=function: Unary(function)) for name, function in _SAME.items()},  # type: ignore[misc]
+}
+
+
+@converts(*_MADE)
+def function(reading: Reading, node: NodeView) -> None:
+    """One operator."""
+    reading.add(node, _MADE[node.op_type](node), (reading.value(node, 0),))
+
+
+@converts("IsInf")
+def is_inf(reading: Reading, node: NodeView) -> None:
+    """Both infinities only."""
+    if not (node.get("detect_positive", 1) and node.get("detect_negative", 1)):
+        raise CannotConvertError("it looks for infinities of one sign only")
+    reading.add(node, Unary("isinf"), (reading.value(node, 0),))
+
+
+@converts("Clip")
+def clip(reading: Reading, node: NodeView) -> None:
+    """Clip, or ReLU where only 0 bounds it from below; bounds that are computed by minima and maxima."""
+    if node.version < 11:
+        low, high = node.get("min", -math.inf), node.get("max", math.inf)
+    else:
+        bounds = []
+        for index, default in ((1, -math.inf), (2, math.inf)):
+            array = reading.constant(node, index)
+            if array is None and node.has_input(index):
+                _clip_by_values(reading, node)
+                return
+            bounds.append(default if array is None else float(np.asarray(array).reshape(-1)[0]))
+        low, high = bounds
+    value = reading.value(node, 0)
+    if low <= np.finfo(np.float32).min:
+        low = -math.inf
+    if high >= np.finfo(np.float32).max:
+        high = math.inf
+    op: Op = Clip(low, high)
+    if (low, high) == (-math.inf, math.inf):
+        op = Identity()
+    elif (low, high) == (0, math.inf):
+        op = ReLU()
+    elif low > high:
+        # ONNX: everything becomes the upper bound.
+        op = Clip(high, high)
+    reading.add(node, op, (value,))
+
+
+def _clip_by_values(reading: Reading, node: NodeView) -> None:
+    value = reading.value(node, 0)
+    low, high = node.has_input(1), node.has_input(2)
+    if low:
+        made = None if high else node.outputs
+        value = reading.add(node, Binary("max"), (value, reading.value(node, 1)), made, purpose="low")
+    if high:
+        reading.add(node, Binary("min"), (value, reading.value(node, 2)))
+
+
+@converts("PRelu")
+def prelu(reading: Reading, node: NodeView) -> None:
+    """PReLU where there is one slope or one for each channel, else a function of two values."""
+    slope = reading.constant(node, 1)
+    shape = reading.shape(node)
+    if slope is not None and len(shape) >= 2 and slope.size and node.inputs[0] not in reading.constants:
+        number = number_array(slope, node.inputs[1])
+        channel = slope.shape[-len(shape) + 1 :] if slope.ndim >= len(shape) - 1 else ()
+        shared = slope.size == 1
+        if shared or (channel[:1] == (shape[1],) and slope.size == shape[1]):
+            params = (reading.param(node.inputs[1], number.reshape(-1)),)
+            reading.add(node, PReLU(channel_shared=shared), (reading.value(node, 0),), params=params)
+            return
+    reading.add(node, Binary("prelu"), (reading.value(node, 0), reading.value(node, 1)))
+
+
+@converts("Softmax", "LogSoftmax", "Hardmax")
+def along_axis(reading: Reading, node: NodeView) -> None:
+    """One operator; before opset 13 all axes from ``axis`` on count as one."""
+    kinds: dict[str, Callable[[int], Op]] = {"Softmax": Softmax, "LogSoftmax": LogSoftmax, "Hardmax": Hardmax}
+    make, shape, value = kinds[node.op_type], reading.shape(node), reading.value(node, 0)
+    rank = len(shape)
+    axis = node.get("axis", 1 if node.version < 13 else -1) % max(rank, 1)
+    if node.version >= 13 or all(size == 1 for size in shape[axis + 1 :]):
+        reading.add(node, make(axis), (value,))
+        return
+    rows = int(np.prod(shape[:axis]))
+    value = reading.add(node, Reshape((0 if axis == 1 else rows, -1)), (value,), purpose="rows")
+    value = reading.add(node, make(1), (value,), purpose="of_rows")
+    reading.add(node, Reshape((0, *shape[1:]) if axis == 1 else shape), (value,))
+
+
+@converts("Identity", "Dropout", "Cast", "CastLike")
+def identity(reading: Reading, node: NodeView) -> None:
+    """Identity; a Cast to whole numbers cuts off, one to truth values compares with 0."""
+    made = node.outputs[:1]
+    op: Op = Identity()
+    if node.op_type == "Dropout" and len(node.outputs) > 1 and node.outputs[1]:
+        shape = reading.shape(node)
+        params = (reading.param(f"{node.name}/mask", np.ones(shape, np.float32)),)
+        reading.add(node, Parameter(shape), (), node.outputs[1:2], params, purpose="mask")
+    if node.op_type == "Dropout":
+        training = reading.constant(node, 2)
+        if (training is None and node.has_input(2)) or (training is not None and bool(training.reshape(-1)[0])):
+            raise CannotConvertError("it drops values at random: it is in training mode")
+    if node.op_type == "Cast":
+        op = _CASTS.get(_type_name(node.get("to", 1)), Identity())
+    if node.op_type == "CastLike":
+        like = reading.constant(node, 1)
+        if like is None:
+            raise CannotConvertError("the type that it casts to is not known before the run")
+        op = {"i": Unary("trunc"), "u": Unary("trunc"), "b": Unary("nonzero")}.get(like.dtype.kind, Identity())
+    reading.add(node, op, (reading.value(node, 0),), made)
+
+
+def _type_name(number: int) -> str:
+    import onnx  # noqa: PLC0415  (only for a table of names)
+
+    name = onnx.TensorProto.DataType.Name(number)
+    if name in ("STRING", "COMPLEX64", "COMPLEX128") or name.startswith(("FLOAT8", "FLOAT4", "FLOAT6")):
+        raise CannotConvertError(f"it casts to {name}")
+    return str(name)
+
+
+_CASTS: Mapping[str, Any] = {
+    **dict.fromkeys(("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"), Unary("trunc")),
+    "BOOL": Unary("nonzero"),
+}

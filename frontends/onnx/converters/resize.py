@@ -1,0 +1,73 @@
+"""Resize and Upsample."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
+from nuqconv.frontends.onnx.registry import converts
+from nuqconv.ir.ops import Resize
+
+__all__: list[str] = []
+
+
+@converts("Resize", "Upsample")
+def resize(reading: Reading, node: NodeView) -> None:
+    """Resize with sizes and scales of all axes written out."""
+    shape = reading.shape(node)
+    rank = len(shape)
+    scales, sizes = _asked(reading, node)
+    axes = [axis % rank for axis in node.integers("axes", range(rank)) or ()]
+    full_scales, full_sizes = [1.0] * rank, list(shape)
+    policy = node.get("keep_aspect_ratio_policy", "stretch")
+    if sizes is not None:
+        if policy != "stretch":
+            factors = [size / shape[axis] for axis, size in zip(axes, sizes, strict=True)]
+            factor = min(factors) if policy == "not_larger" else max(factors)
+            for axis in axes:
+                full_scales[axis], full_sizes[axis] = factor, math.floor(factor * shape[axis] + 0.5)
+        else:
+            for axis, size in zip(axes, sizes, strict=True):
+                full_scales[axis], full_sizes[axis] = size / shape[axis], size
+    elif scales is not None:
+        for axis, scale in zip(axes, scales, strict=True):
+            full_scales[axis], full_sizes[axis] = scale, math.floor(shape[axis] * scale)
+    old = node.op_type == "Upsample" or node.version < 11
+    region = reading.constant(node, 1) if node.op_type == "Resize" and node.version >= 11 else None
+    op = Resize(
+        tuple(full_sizes),
+        () if sizes is not None and policy == "stretch" else tuple(full_scales),
+        node.get("mode", "nearest"),
+        "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel"),
+        "floor" if old else node.get("nearest_mode", "round_prefer_floor"),
+        node.get("cubic_coeff_a", -0.75),
+        bool(node.get("exclude_outside", 0)),
+        node.get("extrapolation_value", 0.0),
+        bool(node.get("antialias", 0)),
+        _region(region, axes, rank) if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" else (),
+    )
+    reading.add(node, op, (reading.value(node, 0),))
+
+
+def _region(region: np.ndarray | None, axes: list[int], rank: int) -> tuple[float, ...]:
+    if region is None or region.size != 2 * len(axes):
+        raise CannotConvertError("its region must be known before the run")
+    begins, ends = [0.0] * rank, [1.0] * rank
+    for place, axis in enumerate(axes):
+        begins[axis], ends[axis] = float(region[place]), float(region[len(axes) + place])
+    return (*begins, *ends)
+
+
+def _asked(reading: Reading, node: NodeView) -> tuple[list[float] | None, tuple[int, ...] | None]:
+    if node.has("scales"):
+        return [float(item) for item in node.get("scales")], None
+    if node.op_type == "Upsample" or node.version < 11:
+        return [float(item) for item in reading.needed(node, 1, "scales").reshape(-1)], None
+    scales = reading.constant(node, 2)
+    if node.has_input(3):
+        return None, reading.whole(node, 3, "sizes")
+    if scales is None or not scales.size:
+        raise CannotConvertError("its scales or sizes must be known before the run")
+    return [float(item) for item in scales.reshape(-1)], None

@@ -1,0 +1,36 @@
+"""ONNX files as messages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from nuqconv.bounded import MOST_BINARY, read_bounded
+from nuqconv.errors import FormatError
+from nuqconv.frontends.onnx.external import load_tensors
+
+__all__ = ["read_onnx"]
+
+
+def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
+    """Reads an .onnx file with its external data, which must lie beside it.
+
+    Raises:
+        FormatError: There is no such file, or it is no ONNX model, or its tensors are not what they are declared to be or lie where they
+            may not; see `load_tensors`.
+    """
+    source = Path(path)
+    model = ModelProto()
+    try:
+        model.ParseFromString(read_bounded(source, MOST_BINARY))
+    except OSError as error:
+        raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise FormatError(f"{source}: is no ONNX model, or cut off: {error}") from error
+    if not model.graph.output:
+        raise FormatError(f"{source}: is no ONNX model: it has no outputs")
+    load_tensors(model, source)
+    return model
