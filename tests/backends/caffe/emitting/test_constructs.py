@@ -79,7 +79,9 @@ def test_l2_norm(judge):
     data[1] = 0
     data[2] *= np.float32(1e-15)
     expected = data / np.maximum(np.sqrt((data.astype(np.float64) ** 2).sum((1, 2, 3), keepdims=True)), 1e-300)
-    judge.check(one(L2Norm(), data.shape), {"y0": expected}, feeds={"x0": data}, rtol=1e-5, atol=0)
+    # The ONNX form adds a small number, as some forks do.
+    found = judge.run(one(L2Norm(), data.shape), {"x0": data})["y0"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0)
     with pytest.raises(UnsupportedError, match="more than one position"):
         judge.run(one(L2Norm(), IMAGE), {})
 

@@ -14,32 +14,44 @@ from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import (
     ELU,
     AbsVal,
+    ArgReduce,
     BatchNorm,
+    Binary,
     Clip,
     Concat,
     Convolution,
+    CumSum,
     Deconvolution,
     Eltwise,
+    Expand,
     Flatten,
+    HardSigmoid,
     HSigmoid,
     HSwish,
     InnerProduct,
     Interp,
+    LogSoftmax,
+    LpNorm,
+    Pad,
     Permute,
     Pooling,
     Power,
     PReLU,
+    Reduce,
     ReLU,
     Reshape,
+    Resize,
     Reverse,
     Scale,
     ShuffleChannel,
     Sigmoid,
     Slice,
     Softmax,
+    StridedSlice,
     Swish,
     TanH,
     Tile,
+    Unary,
     Upsample,
 )
 
@@ -57,9 +69,34 @@ def unary(draw, shape):
     numbers = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0, 6.0])
     rank = len(shape)
     axis = draw(st.integers(0, rank - 1))
+    pads = [tuple(draw(st.integers(0, 2)) for _ in shape) for _ in range(2)]
+    cut = draw(st.integers(0, shape[axis] - 1))
+    step = draw(st.sampled_from([1, 2, -1]))
+    # onnxruntime weighs elements along the last two of four axes only.
+    kept = 2 if rank == 4 else 0
+    sizes = (*shape[:kept], *(draw(st.integers(1, 5)) for _ in shape[kept:]))
+    resize = Resize(sizes, mode=draw(st.sampled_from(["nearest", "linear"])) if kept else "nearest")
+    starts, ends, steps = [0] * rank, list(shape), [1] * rank
+    starts[axis], ends[axis], steps[axis] = (cut, shape[axis], step) if step > 0 else (cut, -1, step)
     return draw(
         st.sampled_from(
             [
+                Pad(*pads, value=draw(numbers)),
+                Pad(*pads, "edge"),
+                StridedSlice(tuple(starts), tuple(ends), tuple(steps)),
+                Reduce(
+                    draw(st.sampled_from(["mean", "sum", "max", "min", "l1", "sumsquare"])),
+                    (axis,),
+                    draw(st.booleans()),
+                ),
+                ArgReduce("argmax", axis, last=draw(st.booleans())),
+                Expand((2, *(1,) * rank)),
+                Unary(draw(st.sampled_from(["neg", "erf", "softsign", "floor", "round", "sign", "softplus"]))),
+                HardSigmoid(),
+                CumSum(axis),
+                LogSoftmax(axis),
+                LpNorm(axis, 2),
+                resize,
                 ReLU(),
                 ReLU(0.1),
                 ELU(),
@@ -118,6 +155,11 @@ def on_images(draw, shape):
     return draw(st.sampled_from(choices)), []
 
 
+def goes_with(shape, other):
+    """Whether numpy broadcasts two shapes."""
+    return all(one == two or 1 in (one, two) for one, two in zip(shape[::-1], other[::-1], strict=False))
+
+
 @st.composite
 def graphs(draw):
     """A graph of up to eight operators; what nobody reads is an output, and some that are read are, too."""
@@ -151,6 +193,11 @@ def graphs(draw):
             add(op, [value], sizes)
         elif kind == "merge":
             others = [value, draw(st.sampled_from(alike))]
+            broadcast = [name for name in shapes if goes_with(shapes[name], here)]
+            if draw(st.booleans()):
+                function = draw(st.sampled_from(["add", "sub", "mul", "max", "min", "less", "greater_equal", "prelu"]))
+                add(Binary(function), [draw(st.sampled_from(broadcast)), value])
+                continue
             op = st.sampled_from([Eltwise(), Eltwise("PROD"), Eltwise("MAX"), Eltwise("SUM", (2.0, -0.5)), Concat()])
             add(draw(op), others)
         elif kind == "slice":

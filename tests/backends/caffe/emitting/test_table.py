@@ -17,3 +17,9 @@ def test_no_operator_is_registered_twice():
         refuses(ReLU, "")
     with pytest.raises(ValueError, match="ReLU is registered already"):
         emits(ReLU, construct="")(lambda b, op: None)
+
+
+def test_every_operator_is_told():
+    rows = build_caffe_table.table()
+    missing = [name for name in build_caffe_table.operators() if f"\n| {name} |" not in rows and name != "Op"]
+    assert missing == []
