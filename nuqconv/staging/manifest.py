@@ -22,9 +22,9 @@ from typing import Any
 
 from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import OutputError
+from nuqconv.lock_file import run_facts
 from nuqconv.safe_json import parse
 from nuqconv.staging.disk import sync_file
-from nuqconv.staging.lock import run_facts
 
 __all__ = ["CURRENT", "NEXT", "STATES", "WORK", "Manifest", "Place", "folder_of", "lock_of", "read", "write"]
 
