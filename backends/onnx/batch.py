@@ -37,7 +37,8 @@ def rebatch(graph: Graph, size: int) -> Graph:
     """
     if size < 1:
         raise ModelError(f"network '{graph.name}': batch size {size} is not positive")
-    return replace(graph, inputs=tuple(replace(item, shape=(size, *item.shape[1:])) for item in graph.inputs))
+    inputs = (replace(item, shape=(size, *item.shape[1:])) if item.shape else item for item in graph.inputs)
+    return replace(graph, inputs=tuple(inputs))
 
 
 def batched_values(graph: Graph) -> frozenset[str]:
@@ -55,6 +56,9 @@ def batched_values(graph: Graph) -> frozenset[str]:
 
 def batch_problems(graph: Graph) -> list[str]:
     """Returns the reasons why the batch size is fixed; nothing if it is free."""
+    scalars = [f"input '{item.name}' is one number" for item in graph.inputs if not item.shape]
+    if scalars:
+        return scalars
     sizes = {item.shape[0] for item in graph.inputs}
     if len(sizes) > 1:
         listed = ", ".join(f"'{item.name}' {item.shape[0]}" for item in graph.inputs)

@@ -17,16 +17,17 @@ from nuqconv.frontends.onnx import converters
 from nuqconv.frontends.onnx.control import taken_branch
 from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.frontends.onnx.folding import fold, folded_shape
+from nuqconv.frontends.onnx.inputs import graph_inputs
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
-from nuqconv.ir import Array, Graph, Input
-from nuqconv.ir.ops import Identity, Shape
+from nuqconv.frontends.onnx.types import element_types
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Identity
 
 __all__ = ["OLDEST_OPSET", "OnnxModel", "graph_of", "read_onnx_model"]
 
 _LOG = logging.getLogger(__name__)
 
 OLDEST_OPSET = 7
-_MOST_AXES, _LARGEST = 32, 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def graph_of(
     if model.graph.sparse_initializer:
         raise UnsupportedError(f"{file}: has sparse tensors, which are not read; store them as dense ones")
     notes: list[str] = []
-    inputs = _inputs(model, file, constants, input_shapes or {}, notes)
-    reading = Reading(file, constants, {item.name: item.shape for item in inputs})
+    inputs = graph_inputs(model, file, constants, input_shapes or {}, notes)
+    reading = Reading(file, constants, {item.name: item.shape for item in inputs}, element_types(model))
     reading.notes = notes
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
     reading.reserve([name for node in nodes for name in node.output])
@@ -122,86 +123,6 @@ def _versions(model: ModelProto, file: str) -> dict[str, int]:
         remedy = "update onnx" if version > newest else "convert it with onnx.version_converter first"
         raise UnsupportedError(f"{file}: is of opset {version}; {OLDEST_OPSET} to {newest} are read; {remedy}")
     return versions
-
-
-def _inputs(
-    model: ModelProto, file: str, constants: Mapping[str, Array], given: Mapping[str, Sequence[int]], notes: list[str]
-) -> list[Input]:
-    """An initializer that is an input too is a constant that a user might exchange: here it is a constant."""
-    found, problems = [], []
-    asked = [item for item in model.graph.input if item.name not in constants]
-    for item in asked:
-        name, problem = item.name, None
-        if not item.type.HasField("tensor_type"):
-            problems.append(f"input '{name}' is no tensor")
-            continue
-        kind = (
-            onnx.TensorProto.DataType.Name(item.type.tensor_type.elem_type)
-            if item.type.tensor_type.elem_type in onnx.TensorProto.DataType.values()
-            else "unknown"
-        )
-        if kind in ("STRING", "COMPLEX64", "COMPLEX128", "UNDEFINED", "unknown"):
-            problems.append(f"input '{name}' is of type {kind}; real numbers are read")
-            continue
-        if kind != "FLOAT":
-            notes.append(f"{file}: input '{name}' is {kind} in the file and float32 here")
-        shape, problem = _shape(item, given.get(name), notes, file)
-        if problem:
-            problems.append(problem)
-        else:
-            found.append(Input(name, shape))
-    problems += [
-        f"a shape is given for '{name}', which is no input; the model has {', '.join(item.name for item in asked) or 'none'}"
-        for name in given
-        if name not in {item.name for item in asked}
-    ]
-    if problems:
-        raise ModelError(f"{file}: the inputs cannot be used", problems)
-    return found
-
-
-def _shape(item: ValueInfoProto, given: Sequence[int] | None, notes: list[str], file: str) -> tuple[Shape, str | None]:
-    name, declared = item.name, item.type.tensor_type
-    if not declared.HasField("shape") and given is None:
-        return (), f"input '{name}' has no shape; give one (--input-shape {name}:1,3,224,224)"
-    dims = list(declared.shape.dim)
-    if given is not None:
-        shape = tuple(int(size) for size in given)
-        fits = len(shape) == len(dims)
-        differs = [dim.dim_value for dim in dims] != list(shape) and all(dim.dim_value > 0 for dim in dims)
-        if fits and differs:
-            notes.append(f"{file}: input '{name}' is {'x'.join(map(str, shape))} as given, not as the file says")
-        if declared.HasField("shape") and not fits:
-            said = "x".join(str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims)
-            return (), f"input '{name}': the shape given, {'x'.join(map(str, shape))}, does not fit {said}"
-    else:
-        sizes: list[int] = []
-        open_sizes = []
-        for axis, dim in enumerate(dims):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
-                sizes.append(dim.dim_value)
-            elif axis == 0:
-                sizes.append(1)
-                notes.append(f"{file}: the open batch of input '{name}' is 1")
-            else:
-                open_sizes.append(f"axis {axis} ({dim.dim_param or dim.dim_value or 'unnamed'})")
-        if open_sizes:
-            return (
-                (),
-                f"input '{name}': the size of {', '.join(open_sizes)} is open; give the shape (--input-shape {name}:1,3,224,224)",
-            )
-        shape = tuple(sizes)
-    if len(shape) > _MOST_AXES or any(size < 1 for size in shape):
-        return (
-            (),
-            f"input '{name}' has the shape {'x'.join(map(str, shape))}; at most {_MOST_AXES} positive sizes are read",
-        )
-    total = 1
-    for size in shape:
-        total *= size
-    if total > _LARGEST:
-        return (), f"input '{name}' has {total} elements; at most {_LARGEST} are read"
-    return shape, None
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:

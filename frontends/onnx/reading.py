@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
+from nuqconv.frontends.onnx.types import WHOLE
 from nuqconv.ir import Array, Node, Origin
 from nuqconv.ir.ops import Op, Opaque, OpError, Parameter, Shape
 
@@ -84,8 +85,15 @@ class Reading:
         notes: What was chosen or changed, in words.
     """
 
-    def __init__(self, file: str, constants: dict[str, Array], shapes: dict[str, Shape | None]) -> None:
+    def __init__(
+        self,
+        file: str,
+        constants: dict[str, Array],
+        shapes: dict[str, Shape | None],
+        types: Mapping[str, int] | None = None,
+    ) -> None:
         self.file = file
+        self._types = types or {}
         self.constants = constants
         self.shapes = shapes
         self.nodes: list[Node] = []
@@ -143,6 +151,17 @@ class Reading:
                 f"the shape of its input '{name}' is not known: it comes from a node that is not understood"
             )
         return found
+
+    def is_whole(self, node: NodeView, index: int) -> bool:
+        """Returns whether an input holds whole numbers in the file."""
+        return self.type_of(node, index) in WHOLE
+
+    def type_of(self, node: NodeView, index: int) -> int:
+        """Returns the element type that an input has in the file, or 0 if it is not known."""
+        name = node.inputs[index]
+        if name in self.constants:
+            return int(helper.np_dtype_to_tensor_dtype(self.constants[name].dtype))
+        return self._types.get(name, 0)
 
     def value(self, node: NodeView, index: int) -> str:
         """Returns the name of an input as a value of the graph; a constant becomes one by a Parameter node."""
@@ -303,4 +322,4 @@ def number_array(array: Array, name: str) -> Array:
         raise CannotConvertError(f"constant '{name}' has whole numbers above 2^24, which float32 does not hold")
     if array.dtype.kind not in "iufb" and array.dtype.name not in ("bfloat16", "float16"):
         raise CannotConvertError(f"constant '{name}' holds {array.dtype}, which are no real numbers")
-    return np.ascontiguousarray(array.astype(np.float32))
+    return array.astype(np.float32, order="C")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
 
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading, number_array
 from nuqconv.frontends.onnx.registry import converts
@@ -92,10 +93,18 @@ def function(reading: Reading, node: NodeView) -> None:
 
 @converts("IsInf")
 def is_inf(reading: Reading, node: NodeView) -> None:
-    """Both infinities only."""
-    if not (node.get("detect_positive", 1) and node.get("detect_negative", 1)):
-        raise CannotConvertError("it looks for infinities of one sign only")
-    reading.add(node, Unary("isinf"), (reading.value(node, 0),))
+    """Unary; with infinities of one sign, those of it that are above or below 0."""
+    value = reading.value(node, 0)
+    signs = bool(node.get("detect_positive", 1)), bool(node.get("detect_negative", 1))
+    if all(signs):
+        reading.add(node, Unary("isinf"), (value,))
+        return
+    if not any(signs):
+        raise CannotConvertError("it looks for nothing")
+    zero = reading.parameter(f"{node.name}/zero", np.array(0, np.float32))
+    infinite = reading.add(node, Unary("isinf"), (value,), purpose="infinite")
+    sign = reading.add(node, Binary("greater" if signs[0] else "less"), (value, zero), purpose="sign")
+    reading.add(node, Binary("and"), (infinite, sign))
 
 
 @converts("Clip")
@@ -186,18 +195,23 @@ def identity(reading: Reading, node: NodeView) -> None:
     if node.op_type == "Cast":
         op = _CASTS.get(_type_name(node.get("to", 1)), Identity())
     if node.op_type == "CastLike":
-        like = reading.constant(node, 1)
-        if like is None:
-            raise CannotConvertError("the type that it casts to is not known before the run")
-        op = {"i": Unary("trunc"), "u": Unary("trunc"), "b": Unary("nonzero")}.get(like.dtype.kind, Identity())
+        target = reading.type_of(node, 1)
+        if not target:
+            raise CannotConvertError("the type that it casts to is not known")
+        array = reading.constant(node, 0)
+        if array is not None:
+            _type_name(target)
+            reading.constants[node.outputs[0]] = array.astype(onnx.helper.tensor_dtype_to_np_dtype(target))
+            return
+        op = _CASTS.get(_type_name(target), Identity())
     reading.add(node, op, (reading.value(node, 0),), made)
 
 
 def _type_name(number: int) -> str:
-    import onnx  # noqa: PLC0415  (only for a table of names)
-
     name = onnx.TensorProto.DataType.Name(number)
-    if name in ("STRING", "COMPLEX64", "COMPLEX128") or name.startswith(("FLOAT8", "FLOAT4", "FLOAT6")):
+    if name in ("STRING", "COMPLEX64", "COMPLEX128", "BFLOAT16") or name.startswith(
+        ("FLOAT8", "FLOAT4", "FLOAT6", "INT4", "UINT4", "INT2", "UINT2")
+    ):
         raise CannotConvertError(f"it casts to {name}")
     return str(name)
 

@@ -37,7 +37,10 @@ _SAME_SHAPE: Mapping[str, Op] = {
 
 @converts(*_FUNCTIONS)
 def two_values(reading: Reading, node: NodeView) -> None:
-    """Power, Bias, Scale or Eltwise where one of them is the same, else Binary."""
+    """Power, Bias, Scale or Eltwise where one of them is the same, else Binary; whole numbers divide without a rest."""
+    if node.op_type == "Div" and reading.is_whole(node, 0):
+        reading.add(node, Binary("integer_div"), (reading.value(node, 0), reading.value(node, 1)))
+        return
     if _with_constant(reading, node):
         return
     shapes = reading.shape(node, 0), reading.shape(node, 1)

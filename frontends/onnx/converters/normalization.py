@@ -6,7 +6,19 @@ import numpy as np
 
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
-from nuqconv.ir.ops import BN, LRN, GroupNorm, InstanceNorm, LayerNorm, LpNorm, MeanVarianceNorm
+from nuqconv.ir.ops import (
+    BN,
+    LRN,
+    Binary,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LpNorm,
+    MeanVarianceNorm,
+    Power,
+    Reduce,
+    Unary,
+)
 
 __all__: list[str] = []
 
@@ -33,9 +45,7 @@ def instance_normalization(reading: Reading, node: NodeView) -> None:
 
 @converts("LayerNormalization")
 def layer_normalization(reading: Reading, node: NodeView) -> None:
-    """One operator; mean and deviation as further outputs are not read."""
-    if any(node.outputs[1:]):
-        raise CannotConvertError("it gives mean and deviation too")
+    """One operator; mean and reciprocal of the deviation, where they are outputs too, by operators of their own."""
     rank = len(reading.shape(node))
     axis = node.get("axis", -1) % rank
     part = reading.shape(node)[axis:]
@@ -46,8 +56,19 @@ def layer_normalization(reading: Reading, node: NodeView) -> None:
             params.append(
                 reading.param(node.inputs[index], np.ascontiguousarray(np.broadcast_to(array, part).astype(np.float32)))
             )
-    op = LayerNorm(axis, node.get("epsilon", 1e-5))
-    reading.add(node, op, (reading.value(node, 0),), node.outputs[:1], params)
+    op, value = LayerNorm(axis, node.get("epsilon", 1e-5)), reading.value(node, 0)
+    reading.add(node, op, (value,), node.outputs[:1], params)
+    wanted = [*node.outputs[1:], "", ""]
+    if not any(wanted):
+        return
+    axes = tuple(range(axis, rank))
+    mean = reading.add(node, Reduce("mean", axes), (value,), wanted[:1] if wanted[0] else None, purpose="mean")
+    if wanted[1]:
+        centred = reading.add(node, Binary("sub"), (value, mean), purpose="centred")
+        square = reading.add(node, Power(power=2.0), (centred,), purpose="square")
+        variance = reading.add(node, Reduce("mean", axes), (square,), purpose="variance")
+        root = reading.add(node, Power(power=0.5, shift=op.eps), (variance,), purpose="deviation")
+        reading.add(node, Unary("reciprocal"), (root,), wanted[1:2], purpose="reciprocal")
 
 
 @converts("GroupNormalization")

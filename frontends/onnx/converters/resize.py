@@ -38,7 +38,7 @@ def resize(reading: Reading, node: NodeView) -> None:
     region = reading.constant(node, 1) if node.op_type == "Resize" and node.version >= 11 else None
     op = Resize(
         tuple(full_sizes),
-        () if sizes is not None and policy == "stretch" else tuple(full_scales),
+        () if sizes is not None else tuple(full_scales),
         node.get("mode", "nearest"),
         "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel"),
         "floor" if old else node.get("nearest_mode", "round_prefer_floor"),

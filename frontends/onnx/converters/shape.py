@@ -126,4 +126,6 @@ def depth_to_space(reading: Reading, node: NodeView) -> None:
 @converts("SpaceToDepth")
 def space_to_depth(reading: Reading, node: NodeView) -> None:
     """One operator."""
+    if node.get("mode", "DCR") != "DCR":
+        raise CannotConvertError(f"mode {node.get('mode')}; DCR is known")
     reading.add(node, SpaceToDepth(node.get("blocksize")), (reading.value(node, 0),))
