@@ -18,7 +18,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import LifoQueue
 
-from nuqconv.child.serve import limit_memory
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.parallel.shipping import Parcel, pack
 from nuqconv.parallel.task import Answer, Task, run_task
@@ -208,6 +207,8 @@ class LocalWorkers:
 def _start(memory_limit: int | None) -> None:
     """Prepare a worker process: an interrupt is the main process's to handle, and nothing outlives that one."""
     if memory_limit is not None:
+        from nuqconv.child.serve import limit_memory  # noqa: PLC0415  (there are systems without such limits)
+
         limit_memory(memory_limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

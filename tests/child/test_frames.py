@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nuqconv.backends.caffe.runtime.process import CAFFE
+from nuqconv.backends.onnx.isolated import ONNXRUNTIME
 from nuqconv.child.frames import header_length, read_header
-from nuqconv.errors import CaffeProcessError
+from nuqconv.errors import CaffeProcessError, OnnxProcessError
 
 trees = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -69,3 +70,38 @@ def test_lengths():
 def test_a_key_that_comes_twice_is_refused():
     with pytest.raises(CaffeProcessError, match="come twice in one object"):
         read_header(b'{"ok": false, "ok": true, "arrays": []}', CAFFE)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kinds"),
+    [
+        ("<f4", (CAFFE, ONNXRUNTIME)),
+        ("<f8", (ONNXRUNTIME,)),
+        ("|b1", (ONNXRUNTIME,)),
+        ("O", ()),
+        ("|O", ()),
+        ("<U9", ()),
+        ("V8", ()),
+        (">f4", ()),
+        ("<f4,<f4", ()),
+        (["<f4"], ()),
+        (4, ()),
+        (None, ()),
+    ],
+)
+def test_only_numbers_come_as_arrays(dtype, kinds):
+    """Of all that numpy makes of bytes, objects are pointers."""
+    text = json.dumps({"ok": True, "arrays": [["a", [2], dtype]]}).encode()
+    for kind in (CAFFE, ONNXRUNTIME):
+        if kind in kinds:
+            assert read_header(text, kind)[1] == [("a", (2,), dtype)]
+        else:
+            with pytest.raises(
+                kind.error, match=f"^{kind.name} answered with a damaged header: array 'a' has the type"
+            ):
+                read_header(text, kind)
+
+
+def test_an_array_of_four_parts_is_refused():
+    with pytest.raises(OnnxProcessError, match="is no pair of name and shape"):
+        read_header(b'{"ok": true, "arrays": [["a", [2], "<f4", 1]]}', ONNXRUNTIME)
