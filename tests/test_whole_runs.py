@@ -81,6 +81,10 @@ class Case:
         assert (ended.how == "killed") == (mode in KILLS), what
         assert ended.fired, what
         self.check_files(place, ended, what)
+        self.check_again(place, what)
+        return ended.how
+
+    def check_again(self, place, what):
         again = start(self.run.run, place)
         assert again.how == "done", f"{what}\n{again.message}"
         assert contents(place, self.run.files) == self.new, what
@@ -88,7 +92,6 @@ class Case:
         assert not extra, what
         assert trials(place) == self.trials, what
         shutil.rmtree(place)
-        return ended.how
 
     def check_files(self, place, ended, what):
         found = contents(place, self.run.files)
@@ -125,3 +128,22 @@ def test_whatever_fails_and_wherever_the_run_is_killed(folder, name):
     assert not wrong, f"{len(wrong)} runs\n" + "\n\n".join(wrong[:20])
     assert ended["killed"]
     assert ended["refused"]
+
+
+@pytest.mark.parametrize("name", ["auto", "auto restart", "convert to ONNX", "convert to Caffe"])
+def test_files_that_the_system_does_not_let_grow(folder, name):
+    """Here nothing is patched: a limit of the kernel ends the writes, those of SQLite too."""
+    place = folder / f"limits-{name.replace(' ', '-')}"
+    place.mkdir()
+    case = Case(RUNS[name], place)
+    ended = Counter()
+    for largest in (0, 200, 5_000, 30_000, 100_000, 400_000, 1_000_000, 10_000_000):
+        copy = case.copy(f"{largest}")
+        found = start(case.run.run, copy, largest=largest)
+        assert found.how in ("done", "refused"), found
+        assert found.how == "done" or "File too large" in found.message or "journal failed" in found.message, found
+        case.check_files(copy, found, found)
+        case.check_again(copy, f"{largest}: {found}")
+        ended[found.how] += 1
+    assert ended["refused"] > 2
+    assert ended["done"]

@@ -10,6 +10,7 @@ import json
 import logging
 import multiprocessing
 import os
+import resource
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -78,7 +79,13 @@ class Ended:
 
 
 def start(
-    run: Callable[[Path], None], folder: Path, number: int = 0, mode: str = "EIO", *, forever: bool = False
+    run: Callable[[Path], None],
+    folder: Path,
+    number: int = 0,
+    mode: str = "EIO",
+    *,
+    forever: bool = False,
+    largest: int | None = None,
 ) -> Ended:
     """Does a run in a process of its own with the working directory outside of ``folder``.
 
@@ -88,12 +95,13 @@ def start(
         number: Which operation to spoil, from 1; 0 spoils none.
         mode: How; see `Injector`.
         forever: Whether all operations from there on fail.
+        largest: The size in bytes above which the system itself lets no file grow.
     """
     context = multiprocessing.get_context("forkserver")
     # What takes long to import is imported once, and every start is a fork of that.
     context.set_forkserver_preload(["nuqconv", "nuqconv.cli", "onnxruntime", "tests.faults.runs"])
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(run, folder, number, mode, forever, there))
+    process = context.Process(target=_child, args=(run, folder, number, mode, forever, largest, there))
     process.start()
     there.close()
     try:
@@ -123,7 +131,13 @@ class _Log(logging.Handler):
 
 
 def _child(
-    run: Callable[[Path], None], folder: Path, number: int, mode: str, forever: bool, report: Connection
+    run: Callable[[Path], None],
+    folder: Path,
+    number: int,
+    mode: str,
+    forever: bool,
+    largest: int | None,
+    report: Connection,
 ) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):
@@ -131,6 +145,9 @@ def _child(
     log = _Log()
     logging.getLogger("nuqconv").addHandler(log)
     how, message = "done", ""
+    if largest is not None:
+        # Python ignores the signal that comes with it, so that writes fail.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     with ExitStack() as stack:
         injector = stack.enter_context(Injector(folder, number, mode, forever=forever))
         if reachable():
