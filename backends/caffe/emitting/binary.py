@@ -9,6 +9,7 @@ from nuqconv.backends.caffe.emitting.constructs import affine, permuted, reshape
 from nuqconv.backends.caffe.emitting.numbers import chosen
 from nuqconv.backends.caffe.emitting.pairs import PAIRS, multiplied, together
 from nuqconv.backends.caffe.emitting.registry import emits
+from nuqconv.backends.caffe.emitting.stored import with_constant
 from nuqconv.backends.caffe.emitting.totals import check_products, product, sum_over
 from nuqconv.ir.ops import Binary, Einsum, MatMul, Where
 
@@ -17,7 +18,8 @@ __all__: list[str] = []
 
 @emits(
     Binary,
-    construct="Eltwise, or Scale and Bias where one operand lies in the other, else Tile; comparisons by Threshold; pow by Power",
+    construct="Eltwise; Scale and Bias where one operand lies in the other, Power with one stored number; else Tile; comparisons by Threshold; "
+    "pow by Power",
     exact="to the bit but for div and pow (1e-6); mod, fmod and integer_div for whole numbers below 2^24",
     limits="pow with exponents that are computed or differ",
 )
@@ -32,6 +34,11 @@ def write_binary(b: LayerBuilder, op: Binary) -> None:
         result = affine(b, b.operand(0), "power", power=float(exponents.ravel()[0]))
         b.finish(reshaped(b, result, b.outputs[0].shape, "shape"))
         return
+    for number, constant in b.constants.items():
+        found = with_constant(b, op.function, b.operand(1 - number), constant, first=number == 0)
+        if found is not None and found.shape == b.outputs[0].shape:
+            b.finish(found)
+            return
     if op.function not in PAIRS:
         raise b.refuse(f"{op.function} of two blobs has no form in stock Caffe")
     b.finish(reshaped(b, PAIRS[op.function](b, *b.inputs), b.outputs[0].shape, "shape"))

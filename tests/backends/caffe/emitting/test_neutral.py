@@ -299,9 +299,9 @@ def test_powers(judge):
         judge.run(one(Binary("pow"), (2, 2), (2, 2)), {})
 
 
-@pytest.mark.parametrize("function", ["add", "sub", "mul", "div", "max", "less", "prelu"])
+@pytest.mark.parametrize("function", ["add", "sub", "mul", "div", "max", "min", "less", "prelu"])
 @pytest.mark.parametrize("place", [0, 1])
-@pytest.mark.parametrize("shape", [(1,), (4, 1, 1), (1, 4, 1, 1), (9,), (2, 4, 7, 9), (3, 2, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (4, 1, 1), (1, 4, 1, 1), (9,), (2, 4, 7, 9), (3, 2, 1, 1, 1)], ids=str)
 def test_constant_operands(judge, function, place, shape):
     data, constant = floats(*IMAGE), floats(*shape, seed=8)
     pair = (data, constant) if place else (constant, data)
@@ -311,11 +311,21 @@ def test_constant_operands(judge, function, place, shape):
         "mul": np.multiply,
         "div": np.divide,
         "max": np.maximum,
+        "min": np.minimum,
         "less": np.less,
         "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     }
     graph = bound(Binary(function), IMAGE, constant, place)
     judge.check(graph, named(functions[function](*pair)), feeds={"x0": data}, rtol=1e-5)
+    if function in ("add", "sub", "mul", "div") and shape in ((1,), (4, 1, 1), (9,)):
+        assert "Parameter" not in judge.model.read_text()
+
+
+def test_a_quotient_by_zero_is_computed(judge):
+    data = np.float32([[1.0, 2.0, -3.0]])
+    graph = bound(Binary("div"), (1, 3), [2.0, 0.0, 0.0])
+    with np.errstate(divide="ignore"):
+        judge.check(graph, named(data / np.float32([2.0, 0.0, 0.0])), feeds={"x0": data})
 
 
 def test_a_constant_that_several_nodes_read(judge):

@@ -1,0 +1,73 @@
+"""Functions of a blob and a constant, in one layer where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.constructs import affine, at_least, at_most, negated
+from nuqconv.backends.caffe.emitting.numbers import reciprocal
+from nuqconv.backends.caffe.emitting.pairs import part_of
+from nuqconv.ir import Array
+
+__all__ = ["with_constant"]
+
+
+def with_constant(b: LayerBuilder, function: str, x: Blob, constant: Array, *, first: bool) -> Blob | None:
+    """Returns a function of x and a constant, or None where a Parameter layer has to hold the constant.
+
+    Args:
+        b: The layers.
+        function: Its name.
+        x: The blob.
+        constant: The other operand.
+        first: Whether the constant is the first operand.
+    """
+    found = part_of(x.shape, constant.shape)
+    if found is None or function not in _FUNCTIONS:
+        return None
+    numbers = np.unique(constant)
+    if numbers.size == 1:
+        return _with_number(b, function, x, float(numbers[0]), first=first)
+    axis, shape = found
+    return _with_part(b, function, x, constant.astype(np.float32).reshape(shape), axis, first=first)
+
+
+_FUNCTIONS = frozenset({"add", "sub", "mul", "div", "max", "min"})
+
+
+def _with_number(b: LayerBuilder, function: str, x: Blob, number: float, *, first: bool) -> Blob | None:
+    """One number for all elements."""
+    if function == "max":
+        return at_least(b, x, number, "max")
+    if function == "min":
+        return at_most(b, x, number, "min")
+    if function == "div" and first:
+        return affine(b, reciprocal(b, x), "quotient", scale=number)
+    if function == "div" and number == 0:
+        return None
+    scale, shift = {
+        "add": (1.0, number),
+        "sub": (-1.0, number) if first else (1.0, -number),
+        "mul": (number, 0.0),
+        "div": (1 / number if number else 0.0, 0.0),
+    }[function]
+    return affine(b, x, function, scale=scale, shift=shift)
+
+
+def _with_part(b: LayerBuilder, function: str, x: Blob, part: Array, axis: int, *, first: bool) -> Blob | None:
+    """A number for each place along some axes; the batch takes no part."""
+    if axis == 0 and x.shape[0] == 1 and part.ndim > 1:
+        axis, part = 1, part.reshape(part.shape[1:])
+    place = {"axis": axis, "num_axes": part.ndim}
+    if function in ("add", "sub"):
+        if function == "sub":
+            x, part = (negated(b, x), part) if first else (x, -part)
+        return b.add(function, "Bias", [x], x.shape, arrays=[part], bias_param=place)
+    if function in ("mul", "div"):
+        if function == "div":
+            if not first and (part == 0).any():
+                return None
+            x, part = (reciprocal(b, x), part) if first else (x, (1 / part.astype(np.float64)).astype(np.float32))
+        return b.add(function, "Scale", [x], x.shape, arrays=[part], scale_param=place)
+    return None
