@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -147,3 +151,52 @@ def test_files_that_the_system_does_not_let_grow(folder, name):
         ended[found.how] += 1
     assert ended["refused"] > 2
     assert ended["done"]
+
+
+SORTS = {
+    "open": ("open", "openat"),
+    "write": ("write", "pwrite", "pwrite64"),
+    "sync": ("fsync", "fdatasync"),
+    "rename": ("rename", "replace", "renameat", "renameat2"),
+    "link": ("link", "linkat"),
+    "symlink": ("symlink", "symlinkat"),
+    "remove": ("unlink", "unlinkat", "rmdir"),
+    "mkdir": ("mkdir",),
+    "truncate": ("ftruncate", "truncate"),
+}
+SORT = {name: sort for sort, names in SORTS.items() for name in names}
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.faults.runs import RUNS
+print("begin", flush=True)
+RUNS[sys.argv[1]].run(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there")
+@pytest.mark.parametrize("name", ["auto", "auto restart", "convert to Caffe", "config"])
+def test_no_operation_is_missed(folder, name):
+    """What the system sees is what is counted, but for SQLite's syncs of the folder in which it has made or removed a file."""
+    place = folder / f"traced-{name.replace(' ', '-')}"
+    place.mkdir()
+    case = Case(RUNS[name], place)
+    copy, log = case.copy("traced"), place / "log"
+    traced = ",".join(sorted(set(SORT) - {"replace", "pwrite"}))
+    command = ["strace", "-f", "-y", "-o", log, "-e", f"trace={traced}", sys.executable, "-c", SCRIPT, name, copy]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    if "ptrace" in ended.stderr:
+        pytest.skip("strace is not allowed to work here")
+    assert ended.returncode == 0, ended.stderr
+    below = re.compile(rf"{re.escape(str(copy))}[/>\"]")
+    lines = log.read_text(errors="replace").partition('"begin')[2].splitlines()[1:]
+    lines = [line.split(maxsplit=1)[1] for line in lines if below.search(line)]
+    folders = [line for line in lines if line.startswith("fdatasync") and f"<{copy}>" in line]
+    seen = Counter(
+        SORT[line.partition("(")[0]]
+        for line in lines
+        if line not in folders and (not line.startswith("open") or re.search("O_WRONLY|O_RDWR|O_CREAT", line))
+    )
+    calls = [call.removeprefix("sqlite ").split()[0] for call in case.calls]
+    assert seen == Counter(SORT[call] for call in calls if call != "sqlite3.connect")
+    assert bool(folders) == ("sqlite3.connect" in calls)

@@ -213,7 +213,8 @@ class Injector:
                 injector._descriptors.add(raw.fileno())
                 if buffering == 0:
                     return raw
-                buffered = (io.BufferedRandom if "+" in kind else io.BufferedWriter)(raw)
+                size = buffering if buffering > 1 else raw._blksize
+                buffered = (io.BufferedRandom if "+" in kind else io.BufferedWriter)(raw, size)
                 return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
             return do() if isinstance(file, int) else injector.point(f"open {os.fsdecode(file)}", do)
