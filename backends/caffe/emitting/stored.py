@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import frexp
+
 import numpy as np
 
 from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, at_least, at_most, negated
+from nuqconv.backends.caffe.emitting.constructs import affine, at_least, at_most, eltwise, negated
 from nuqconv.backends.caffe.emitting.numbers import reciprocal
 from nuqconv.backends.caffe.emitting.pairs import part_of
 from nuqconv.ir import Array
@@ -33,6 +35,7 @@ def with_constant(b: LayerBuilder, function: str, x: Blob, constant: Array, *, f
     return _with_part(b, function, x, constant.astype(np.float32).reshape(shape), axis, first=first)
 
 
+_MOST_POWERS = 3
 _FUNCTIONS = frozenset({"add", "sub", "mul", "div", "max", "min"})
 
 
@@ -46,13 +49,44 @@ def _with_number(b: LayerBuilder, function: str, x: Blob, number: float, *, firs
         return affine(b, reciprocal(b, x), "quotient", scale=number)
     if function == "div" and number == 0:
         return None
+    if function == "div":
+        return divided_by(b, x, number)
     scale, shift = {
         "add": (1.0, number),
         "sub": (-1.0, number) if first else (1.0, -number),
         "mul": (number, 0.0),
-        "div": (1 / number if number else 0.0, 0.0),
     }[function]
     return affine(b, x, function, scale=scale, shift=shift)
+
+
+def divided_by(b: LayerBuilder, x: Blob, number: float) -> Blob:
+    """``x / number``, rounded as a division is where the number is a sum of up to three powers of two, as 6, 3, 5, 10 and 255 are.
+
+    The product with the reciprocal may miss by one unit in the last place, which a quantization behind it can turn into a whole step. Its
+    remainder is then exact, whatever BLAS does, and its quotient is what is missing.
+    """
+    guess = affine(b, x, "quotient", scale=1 / number)
+    powers = _powers_of_two(number)
+    if len(powers) == 1 or len(powers) > _MOST_POWERS:
+        return guess
+    rest = eltwise(b, "SUM", "remainder", x, *(guess,) * len(powers), coeff=(1.0, *(-power for power in powers)))
+    return eltwise(b, "SUM", "divided", guess, rest, coeff=(1.0, 1 / number))
+
+
+def _nearest_exponent(number: float) -> int:
+    """Returns the exponent of the power of two that is the nearest."""
+    mantissa, exponent = frexp(number)
+    return exponent if mantissa > 0.75 else exponent - 1
+
+
+def _powers_of_two(number: float) -> list[float]:
+    """Returns signed powers of two that add up to a number, the largest first; each is the one next to what is left."""
+    found: list[float] = []
+    while number and len(found) <= _MOST_POWERS:
+        power = float(np.copysign(2.0 ** _nearest_exponent(abs(number)), number))
+        found.append(power)
+        number -= power
+    return found
 
 
 def _with_part(b: LayerBuilder, function: str, x: Blob, part: Array, axis: int, *, first: bool) -> Blob | None:

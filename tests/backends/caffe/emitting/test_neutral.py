@@ -321,6 +321,13 @@ def test_constant_operands(judge, function, place, shape):
         assert "Parameter" not in judge.model.read_text()
 
 
+@pytest.mark.parametrize("number", [6.0, 3.0, 5.0, 0.625, 10.0, 11.0, 255.0, -6.0, 4.0])
+def test_quotients_by_small_whole_numbers_are_those_of_a_division(judge, number):
+    data = np.abs(floats(200, 300)) * np.exp2(np.random.default_rng(0).integers(-20, 20, (200, 300))).astype(np.float32)
+    graph = bound(Binary("div"), data.shape, [number])
+    judge.check(graph, named(data / np.float32(number)), feeds={"x0": data}, exact=True)
+
+
 def test_a_quotient_by_zero_is_computed(judge):
     data = np.float32([[1.0, 2.0, -3.0]])
     graph = bound(Binary("div"), (1, 3), [2.0, 0.0, 0.0])

@@ -10,11 +10,16 @@ import onnxruntime
 import pytest
 
 import nuqconv
+from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.backends.caffe.runtime import Net
+from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx import read_onnx_model
+from nuqconv.passes import fold_affine
+from nuqconv.quantize.apply import Quantizer
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, onnx_file
+from tests.support.plans import strongest_plan
 
 pytestmark = [pytest.mark.caffe, pytest.mark.package]
 
@@ -47,14 +52,38 @@ def published(path, data):
     return source.name, dict(zip(names, session.run(names, {source.name: data}), strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(IMAGES))
-def test_real_caffe_gives_onnxruntimes_outputs(judge, name):
+def fetched(name):
     try:
-        path = onnx_file(name)
+        return onnx_file(name)
     except PackageUnavailableError as error:
         if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
             raise
         pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", ["ocr_cls", "ocr_det"])
+def test_quantized_they_are_the_same_in_real_caffe(judge, name):
+    """No step of a quantization falls another way: what stands between quantized layers is computed as onnxruntime does."""
+    data = IMAGES[name]().astype(np.float32)
+    source, _ = published(fetched(name), data)
+    graph = fold_affine(read_onnx_model(fetched(name), input_shapes={source: data.shape}).graph).graph
+    quantizer = Quantizer(graph)
+    quantized = quantizer.apply(strongest_plan(quantizer, {source: data}))
+    write_caffe(quantized, judge.model, judge.weights, Style.FAKE_QUANT)
+    wanted = OnnxSession(quantized, threads=1).run({source: data})
+    with Net(judge.model, judge.weights, process=judge.process) as net:
+        found = net.run({source: data})
+    for output, array in wanted.items():
+        np.testing.assert_allclose(found[output], array, rtol=0, atol=1e-5)
+    write_caffe(quantized, judge.model, judge.weights, Style.DEPLOY)
+    deployed = OnnxSession(load_graph(judge.model, judge.weights), threads=1).run({source: data})
+    for output, array in wanted.items():
+        np.testing.assert_allclose(deployed[output], array, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_real_caffe_gives_onnxruntimes_outputs(judge, name):
+    path = fetched(name)
     data = IMAGES[name]().astype(np.float32)
     source, wanted = published(path, data)
     graph = read_onnx_model(path, input_shapes={source: data.shape}).graph
