@@ -20,7 +20,8 @@ __all__: list[str] = []
     Binary,
     construct="Eltwise; Scale and Bias where one operand lies in the other, Power with one stored number; else Tile; comparisons by Threshold; "
     "pow by Power",
-    exact="to the bit but for pow and for div by other than stored numbers like 6, 10 or 255 (1e-6); mod, fmod and integer_div for whole numbers below 2^24",
+    exact="to the bit but for pow and for div by other than stored numbers like 6, 10 or 255 (1e-6); "
+    "mod, fmod and integer_div for whole numbers below 2^24",
     limits="pow with exponents that are computed or differ",
 )
 def write_binary(b: LayerBuilder, op: Binary) -> None:
