@@ -11,9 +11,9 @@ from nuqconv.backends.caffe import save_caffe
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.config import make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
-from nuqconv.frontends.caffe import read_model
 from nuqconv.ir import Graph
 from nuqconv.layer_facts import layer_facts
+from nuqconv.models import StrPath, model_files, read_any
 from nuqconv.quantize.capability import quantized_parts
 from nuqconv.staging import check_targets
 
@@ -21,24 +21,24 @@ __all__ = ["create_quant_config", "load", "save"]
 
 _LOG = logging.getLogger(__name__)
 
-StrPath = str | os.PathLike[str]
-
 
 def load(
     model_file: StrPath,
-    weights_file: StrPath,
+    weights_file: StrPath | None = None,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     allow_unknown_fields: bool = False,
     cut_for_inference: bool = True,
     notes: list[str] | None = None,
 ) -> Graph:
-    """Reads a Caffe model of any generation.
+    """Reads a Caffe model of any generation, or an ONNX model of opset 7 or later.
 
     Args:
         model_file: The .prototxt; a deploy model that nuqconv wrote may be read too. Of a net for training or testing, the TEST phase is read.
-        weights_file: The .caffemodel.
-        input_shapes: Shapes for inputs by blob name, instead of the file's; for data layers whose files hold the shape, they are needed.
+            Or an .onnx file.
+        weights_file: The .caffemodel; nothing for an ONNX model.
+        input_shapes: Shapes for inputs by name, instead of the file's; for data layers whose files hold the shape, and for ONNX inputs with open
+            sizes other than the batch, they are needed.
         allow_unknown_fields: Whether a field that its message does not have (a misspelt parameter?) is only noted, and kept for writing back.
         cut_for_inference: Whether data layers become inputs and losses and measurements are cut off; else a net with such layers is refused.
         notes: What the reader chose or changed is appended here, one line each; it is logged too.
@@ -47,11 +47,12 @@ def load(
         The graph, verified. Layers that are not known are Opaque nodes in it.
 
     Raises:
+        ConfigError: The files are not those of one model.
         FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
     """
-    model = read_model(
-        Path(model_file),
-        Path(weights_file),
+    model = read_any(
+        model_file,
+        weights_file,
         input_shapes=input_shapes,
         allow_unknown_fields=allow_unknown_fields,
         cut_for_inference=cut_for_inference,
@@ -87,13 +88,14 @@ def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None)
 def create_quant_config(
     config_file: StrPath,
     model_file: StrPath,
-    weights_file: StrPath,
+    weights_file: StrPath | None,
     skip_layers: Sequence[str] | None = None,
     batch_num: int = 1,
     activation_offset: bool = True,
     config_defination: StrPath | None = None,
     *,
     device_rule: float | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Writes a quantization configuration for a model.
 
@@ -101,22 +103,23 @@ def create_quant_config(
 
     Args:
         config_file: The JSON file to write.
-        model_file: The .prototxt.
-        weights_file: The .caffemodel.
+        model_file: The .prototxt, or an .onnx model.
+        weights_file: The .caffemodel; None for an ONNX model.
         skip_layers: Layers to leave in float.
         batch_num: Batches to calibrate on.
         activation_offset: Whether activations may have an offset.
         config_defination: A simplified configuration (protobuf text); what it sets goes before the arguments.
         device_rule: Memory rate for the device's own rule of which layers are worth compressing; None applies no rule.
+        input_shapes: Shapes for inputs by name, instead of the file's.
 
     Raises:
         FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
         ConfigError: A name or value is wrong; all faults are listed.
         OutputError: The file cannot be written, or is one of the inputs.
     """
-    sources = [Path(path) for path in (model_file, weights_file, config_defination) if path is not None]
+    sources = [*model_files(model_file, weights_file), *([Path(config_defination)] if config_defination else [])]
     check_targets([Path(config_file)], inputs=sources)
-    graph = load(model_file, weights_file, cut_for_inference=False)
+    graph = load(model_file, weights_file, cut_for_inference=False, input_shapes=input_shapes)
     parts = quantized_parts(graph)
     if parts:
         raise UnsupportedError(f"{os.fspath(model_file)} is quantized already; give the float model", parts)

@@ -1,9 +1,8 @@
-"""Conversion of whole models: Caffe to ONNX, and Caffe to Caffe in the current form of its layers."""
+"""Conversion of whole models between Caffe and ONNX, and within each."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,16 +15,14 @@ from nuqconv.backends.caffe import Style, save_caffe
 from nuqconv.backends.onnx import newest_opset, write_onnx
 from nuqconv.backends.onnx.batch import batched_values
 from nuqconv.errors import ConfigError, OutputError, UnsupportedError
-from nuqconv.frontends.caffe.build import read_model
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque, Quantize
+from nuqconv.models import StrPath, is_onnx, model_files, read_any
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.capability import quantized_parts
 from nuqconv.staging import check_targets
 
 __all__ = ["Conversion", "convert"]
-
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Conversion:
 def convert(
     model_file: StrPath,
     weights_file: StrPath,
-    target: StrPath,
+    target: StrPath | None = None,
     target_weights: StrPath | None = None,
     *,
     opset: int | None = None,
@@ -79,18 +76,20 @@ def convert(
     outputs: Sequence[str] | None = None,
     allow_unknown_fields: bool = False,
 ) -> Conversion:
-    """Converts a Caffe model; the ending of ``target`` chooses the format.
+    """Converts a Caffe or an ONNX model; the ending of the target chooses its format.
 
-    Values of an ONNX model have the blobs' names. Written as Caffe, old forms of layers and files become current ones, and a layer that is
-    current already stays to the letter. A net for training is cut down to what a user runs. Files appear whole or not at all.
+    Values of an ONNX model have the blobs' names, and the other way round. Written as Caffe, old forms of layers and files become current ones, and a
+    layer that is current already stays to the letter; operators of ONNX become stock layers (``docs/onnx-to-caffe.md``). A net for training is cut
+    down to what a user runs. Files appear whole or not at all. ``convert("a.prototxt", "a.caffemodel", "a.onnx")``, ``convert("a.onnx",
+    "b.prototxt")``, ``convert("a.onnx", "b.onnx")``.
 
     Args:
-        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too.
-        weights_file: The .caffemodel.
+        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too. Or an .onnx file.
+        weights_file: The .caffemodel. Of an ONNX model it is left out: the target comes here.
         target: ``.onnx``, or ``.prototxt``.
         target_weights: The .caffemodel to write beside a .prototxt; by default of the same name.
         opset: ONNX opset from 13 on; by default the newest that the installed onnxruntime runs.
-        input_shapes: Other shapes for inputs, by blob name.
+        input_shapes: Other shapes for inputs, by name.
         dynamic_batch: Whether axis 0 of an ONNX model's inputs stays open.
         fold: Whether BatchNorm and Scale are multiplied into the weights beside them; the blobs between are then gone.
         integer: Whether the quantized layers of a deploy model compute on integers in ONNX, not on integers held in floats.
@@ -107,13 +106,12 @@ def convert(
         OutputError: The files cannot be written, or are among those read.
     """
     begun = time.perf_counter()
-    sources = (Path(model_file), Path(weights_file))
-    targets = _targets(Path(target), None if target_weights is None else Path(target_weights))
+    sources, targets = _sources_and_targets(model_file, weights_file, target, target_weights)
     to_onnx = len(targets) == 1
     if not to_onnx and (opset is not None or dynamic_batch or integer):
         raise ConfigError(f"{targets[0]}: opset, dynamic batch and integer arithmetic belong to .onnx")
     check_targets(targets, inputs=sources)
-    read = read_model(
+    read = read_any(
         *sources, input_shapes=input_shapes, allow_unknown_fields=allow_unknown_fields, cut_for_inference=True
     )
     graph = read.graph
@@ -131,11 +129,27 @@ def convert(
         graph, folded = result.graph, result.folded
     if to_onnx:
         opset = newest_opset() if opset is None else opset
-        metadata = {"source_format": "caffe", "source_model": sources[0].name, "source_weights": sources[1].name}
+        metadata = {"source_format": "caffe" if len(sources) > 1 else "onnx", "source_model": sources[0].name}
+        if len(sources) > 1:
+            metadata["source_weights"] = sources[1].name
         write_onnx(graph, targets[0], opset=opset, integer=integer, dynamic_batch=dynamic_batch, metadata=metadata)
     else:
         save_caffe(graph, targets[0], targets[1], Style.DEPLOY if quantized else Style.FAKE_QUANT)
     return _summary(graph, sources, targets, opset, folded, read.notes, dynamic_batch=dynamic_batch, begun=begun)
+
+
+def _sources_and_targets(
+    model_file: StrPath, weights_file: StrPath, target: StrPath | None, target_weights: StrPath | None
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    given = [Path(path) for path in (weights_file, target, target_weights) if path is not None]
+    sources = model_files(model_file, None if is_onnx(model_file) else given.pop(0))
+    if not given:
+        raise ConfigError(f"{Path(model_file)}: what is to be written? Give an .onnx file or a .prototxt")
+    if len(given) > 2:
+        raise ConfigError(
+            f"{Path(model_file)}: an ONNX model has no weights file; found {', '.join(map(str, given))} behind it"
+        )
+    return sources, _targets(given[0], given[1] if len(given) > 1 else None)
 
 
 def _targets(target: Path, weights: Path | None) -> tuple[Path, ...]:

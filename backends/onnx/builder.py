@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
+from nuqconv.backends.onnx.packing import Packed, pack, unpack_nodes
 from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
@@ -35,8 +36,11 @@ class Builder:
         open_sizes: Values whose axis 0 stays open, and the name of that size; empty when all sizes are fixed.
         fast: How onnxruntime's own operators multiply matrices of 8 bits, or None to keep to ONNX.
         products: Names of the layers that are such products.
+        compressed: Whether int8 parameters of few levels are stored as packed indices and a codebook.
+        qdq: Layers that are float operators between QuantizeLinear and DequantizeLinear, with the Dequantize behind each.
 
     Attributes:
+        real: For a quantized value that is there as real numbers too, those.
         bytes: For a quantized value that is there as uint8 ``q + 128`` too, that tensor and its zero point.
     """
 
@@ -49,12 +53,17 @@ class Builder:
         open_sizes: Mapping[str, str],
         fast: FastProducts | None = None,
         products: frozenset[str] = frozenset(),
+        compressed: bool = False,
+        qdq: Mapping[str, Node] | None = None,
     ) -> None:
         self.graph = graph
         self.opset = opset
         self.integer = integer
         self.fast = fast
         self.products = products
+        self.compressed = compressed
+        self.qdq = qdq or {}
+        self.real: dict[str, str] = {}
         self.bytes: dict[str, tuple[str, str]] = {}
         self.open_sizes = open_sizes
         self.batched = frozenset(open_sizes)
@@ -182,8 +191,7 @@ class Builder:
             The name of the float32 tensor.
         """
         array = self.graph.params[name]
-        stored = self.tensor(array if shape is None else array.reshape(shape), name)
-        self.sources[stored] = Source(name, _shaped(self.tensors[stored].shape))
+        stored = self.integers(name, array if shape is None else array.reshape(shape))
         if array.dtype == np.float32:
             return stored
         key = (stored, self.graph.params[name].shape, "Cast")
@@ -192,6 +200,30 @@ class Builder:
             node_name = self._fresh(f"{stored}/Cast", self._node_names)
             self.nodes.append(
                 helper.make_node("Cast", [stored], [self._cached[key]], node_name, to=int(TensorProto.FLOAT))
+            )
+        return self._cached[key]
+
+    def integers(self, name: str, array: Array) -> str:
+        """Adds a parameter as it is stored, in its own shape or another, and returns the name of the tensor; int8 may be packed."""
+        packed = pack(array) if self.compressed else None
+        if packed is not None:
+            return self._unpacked(name, array.shape, packed)
+        stored = self.tensor(array, name)
+        self.sources[stored] = Source(name, _shaped(array.shape))
+        return stored
+
+    def _unpacked(self, name: str, shape: Shape, packed: Packed) -> str:
+        """Adds packed weights with what unpacks them, and returns the name of the int8 result."""
+        key = (name, shape, "packed")
+        if key not in self._cached:
+            result = self._fresh(f"{name}/unpacked", self._values)
+            self._cached[key] = result
+            self.nodes += unpack_nodes(
+                shape,
+                packed,
+                result,
+                lambda purpose: self._fresh(f"{name}/{purpose}", self._values),
+                lambda array, purpose: self._store(array, self._fresh(f"{name}/{purpose}", self._values)),
             )
         return self._cached[key]
 

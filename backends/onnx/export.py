@@ -26,6 +26,8 @@ def write_onnx(
     opset: int | None = None,
     integer: bool = False,
     dynamic_batch: bool = False,
+    compressed: bool = False,
+    qdq: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a graph to an .onnx file, checked by ONNX's own checker first.
@@ -38,6 +40,8 @@ def write_onnx(
         opset: See `to_onnx`.
         integer: See `to_onnx`.
         dynamic_batch: See `to_onnx`.
+        compressed: Whether int8 weights of few levels are stored as packed indices and a codebook, see `packing`.
+        qdq: Whether quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
         metadata: Properties to note in the model.
 
     Raises:
@@ -46,7 +50,9 @@ def write_onnx(
         OutputError: The file cannot be written.
     """
     target = Path(path)
-    model = lower_graph(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch)
+    model = lower_graph(
+        graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch, compressed=compressed, qdq=qdq
+    )
     if metadata:
         onnx.helper.set_model_props(model.skeleton, dict(metadata))
     if model.size() > size.MAX_BYTES:

@@ -11,6 +11,7 @@ from nuqconv.backends.onnx.builder import Builder, FastProducts
 from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.backends.onnx.lowering.products import product_layers
+from nuqconv.backends.onnx.lowering.qdq import qdq_layers
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.backends.onnx.size import check_size
 from nuqconv.backends.onnx.stream import LoweredModel
@@ -53,17 +54,30 @@ def lower_graph(
     integer: bool = False,
     dynamic_batch: bool = False,
     fast: FastProducts | None = None,
+    compressed: bool = False,
+    qdq: bool = False,
 ) -> LoweredModel:
     """Does what `to_onnx` does, without copying the weights; see there.
 
-    With ``fast`` quantized layers are products of integers by onnxruntime's own operators, see `lowering.products`; not with ``integer``.
+    With ``fast`` quantized layers are products of integers by onnxruntime's own operators, see `lowering.products`; not with ``integer``. With
+    ``compressed`` int8 weights of few levels are stored as packed indices and a codebook, see `packing`.
+    With ``qdq`` quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
     """
     opset = _checked(opset)
     _refuse(graph, integer=integer)
     check_size(graph)
     sizes = open_sizes(graph, dynamic_batch=dynamic_batch)
     products = product_layers(graph) if fast else frozenset[str]()
-    build = Builder(graph, opset=opset, integer=integer, open_sizes=sizes, fast=fast, products=products)
+    build = Builder(
+        graph,
+        opset=opset,
+        integer=integer,
+        open_sizes=sizes,
+        fast=fast,
+        products=products,
+        compressed=compressed,
+        qdq=qdq_layers(graph) if qdq else None,
+    )
     problems = []
     for node in graph.nodes:
         lower = lowering_for(node.op)

@@ -99,7 +99,7 @@ class OnnxSession:
             proto = _with_outputs(proto, outputs, self._subject)
         self._session = (create or _create)(serialize(proto, self._subject), threads, self._subject)
         self.inputs: Mapping[str, tuple[int | None, ...]] = {
-            item.name: tuple(dim if isinstance(dim, int) else None for dim in item.shape)
+            item.name: tuple(dim if isinstance(dim, int) and dim >= 0 else None for dim in item.shape)
             for item in self._session.get_inputs()
         }
         self.outputs: tuple[str, ...] = tuple(item.name for item in self._session.get_outputs())

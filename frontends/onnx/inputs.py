@@ -82,7 +82,7 @@ def _shape(item: ValueInfoProto, given: Sequence[int] | None, file: str, notes: 
         shape = tuple(int(size) for size in given)
         if declared.HasField("shape") and len(shape) != len(dims):
             raise _InputError(f"input '{name}' has {len(dims)} axes, and the shape given has {len(shape)}")
-        if any(dim.dim_value not in (0, size) for dim, size in zip(dims, shape, strict=False)):
+        if any(0 < dim.dim_value != size for dim, size in zip(dims, shape, strict=False)):
             notes.append(f"{file}: input '{name}' is {'x'.join(map(str, shape))} as given, not as the file says")
         return shape
     sizes = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else 0 for dim in dims]

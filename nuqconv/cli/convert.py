@@ -19,9 +19,11 @@ __all__ = ["convert"]
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt.")],
-    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
-    target: Annotated[Path, typer.Argument(help="What to write: .onnx, or .prototxt for a normalised Caffe model.")],
+    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
+    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")],
+    target: Annotated[
+        Path | None, typer.Argument(help="What to write: .onnx, or .prototxt for a Caffe model of current layers.")
+    ] = None,
     target_weights: Annotated[
         Path | None,
         typer.Argument(help="The .caffemodel to write beside a .prototxt; by default of the same name."),
@@ -52,9 +54,11 @@ def convert(
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
 ) -> None:
-    """Convert a Caffe model to ONNX, or to a Caffe model in the current form of its layers.
+    """Convert between Caffe and ONNX, or within one of them.
 
-    Example: nuqconv convert deploy.prototxt weights.caffemodel model.onnx --dynamic-batch
+    Examples: nuqconv convert deploy.prototxt weights.caffemodel model.onnx --dynamic-batch
+
+    nuqconv convert model.onnx deploy.prototxt --input-shape x:1,3,48,192
     """
     if json is not None:
         check_targets([json], inputs=[path for path in (model, weights, target, target_weights) if path is not None])

@@ -135,9 +135,11 @@ def _onnx(path: Path, console: Console) -> None:
     opsets = ", ".join(f"{item.domain or 'opset'} {item.version}" for item in model.opset_import)
     maker = model.producer_name or "unknown"
     _say(console, f"  {opsets}, {_count(len(model.graph.node), 'node')}, made by {maker}")
-    for label, values in (("input ", model.graph.input), ("output", model.graph.output)):
+    constants = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in constants]
+    for label, values in (("input ", inputs), ("output", model.graph.output)):
         for value in values:
-            dims = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in value.type.tensor_type.shape.dim)
+            dims = "x".join(str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?") for dim in value.type.tensor_type.shape.dim)
             _say(console, f"  {label} {value.name}  {dims}")
     _say(console, f"  {_kinds(Counter(node.op_type for node in model.graph.node))}")
 

@@ -61,11 +61,18 @@ class OnnxSide(Side):
                         f"{self.label}: input '{item.name}' is no tensor of a known type; only tensors can be compared"
                     ) from error
                 dims = item.type.tensor_type.shape.dim
-                self.inputs[blob] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+                # Some exporters write -1 for an open size.
+                self.inputs[blob] = tuple(d.dim_value if d.dim_value > 0 else None for d in dims)
 
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Runs the model with these values as its outputs."""
-        session = OnnxSession(self.model, outputs=[self._values[name] for name in names])
+        """Runs the model with these values as its outputs; inputs may have other sizes than the file says, if its layers allow it."""
+        fits = all(
+            len(self.inputs[blob]) == array.ndim
+            and all(size in (None, found) for size, found in zip(self.inputs[blob], array.shape, strict=True))
+            for blob, array in inputs.items()
+        )
+        model = self.model if fits else _with_open_sizes(self.model)
+        session = OnnxSession(model, outputs=[self._values[name] for name in names])
         feeds = {self._inputs[blob]: array for blob, array in inputs.items() if self._inputs[blob] in session.inputs}
         typed = {name: np.asarray(array, self._types[name]) for name, array in feeds.items()}
         found = session.run(typed)
@@ -82,3 +89,16 @@ class OnnxSide(Side):
         while f"{layer}/{len(found)}" in self._constants:
             found.append(numpy_helper.to_array(self._constants[f"{layer}/{len(found)}"]))
         return tuple(found) or None
+
+
+def _with_open_sizes(model: ModelProto) -> ModelProto:
+    """Returns a copy whose inputs and values have no fixed sizes."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.value_info[:]
+    for item in copy.graph.input:
+        for number, dim in enumerate(item.type.tensor_type.shape.dim):
+            dim.dim_param = f"{item.name}/{number}"
+    for item in copy.graph.output:
+        item.type.tensor_type.ClearField("shape")
+    return copy

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering import integer, products
+from nuqconv.backends.onnx.lowering import integer, products, qdq
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.errors import UnsupportedError
@@ -33,6 +33,8 @@ def convolution(build: Builder, node: Node, op: Convolution) -> None:
     zero_point = _zero_point(build, node, op)
     if zero_point is not None:
         integer.convolution(build, node, window, zero_point)
+    elif node.name in build.qdq:
+        _dequantized(build, node, op, "Conv", window)
     elif not products.as_product(build, node, op):
         _each(build, node, op, "Conv", window)
 
@@ -43,8 +45,25 @@ def deconvolution(build: Builder, node: Node, op: Deconvolution) -> None:
     zero_point = _zero_point(build, node, op)
     if zero_point is not None:
         integer.deconvolution(build, node, op, zero_point)
+    elif node.name in build.qdq:
+        _dequantized(build, node, op, "ConvTranspose", _window(op, op.pad))
     else:
         _each(build, node, op, "ConvTranspose", _window(op, op.pad))
+
+
+def _dequantized(
+    build: Builder,
+    node: Node,
+    op: Convolution | Deconvolution | InnerProduct,
+    op_type: str,
+    attributes: dict[str, Attribute],
+) -> None:
+    """Adds the layer on real numbers; the Dequantize behind it is in its operands."""
+    value = qdq.dequantized_input(build, node)
+    if isinstance(op, InnerProduct) and len(build.shape(node.inputs[0])) != 2:
+        value = build.node("Flatten", [value], node, attributes={"axis": 1})
+    operands = [value, *qdq.dequantized_operands(build, node, op)]
+    build.node(op_type, operands, node, output=build.qdq[node.name].outputs[0], attributes=attributes)
 
 
 def _zero_point(build: Builder, node: Node, op: Convolution | Deconvolution) -> int | None:
@@ -82,6 +101,9 @@ def _each(
 @lowers(InnerProduct)
 def inner_product(build: Builder, node: Node, op: InnerProduct) -> None:
     """Flatten to a matrix, Gemm (or MatMulInteger on integers), and Reshape back where there are several leading axes."""
+    if node.name in build.qdq:
+        _dequantized(build, node, op, "Gemm", {"transB": int(not op.transpose)})
+        return
     if products.as_product(build, node, op):
         return
     value = node.inputs[0]

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering import integer
+from nuqconv.backends.onnx.lowering import integer, qdq
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
@@ -26,8 +26,12 @@ _LOWEST = float(np.finfo(np.float32).min)
 @lowers(Pooling)
 def pooling(build: Builder, node: Node, op: Pooling) -> None:
     """MaxPool, AveragePool or their global forms; on a quantized input the average of its integers, as float32."""
-    value = integer.centred(build, node)
     height, width = build.shape(node.inputs[0])[2:]
+    if node.name in build.qdq:
+        value = qdq.dequantized_input(build, node)
+        pool(build, node, op, value, (height, width), build.qdq[node.name].outputs[0])
+        return
+    value = integer.centred(build, node)
     if op.mask:
         _with_mask(build, node, op, value, (height, width))
     else:

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
-from nuqconv.backends.onnx.lowering import products
+from nuqconv.backends.onnx.lowering import products, qdq
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
 from nuqconv.ir.ops import Dequantize, Quantize
@@ -20,6 +20,8 @@ def quantize(build: Builder, node: Node, op: Quantize) -> None:
 
     QuantizeLinear would divide by the step size where Caffe multiplies by its reciprocal, and differ from it at ties.
     """
+    if build.qdq and not qdq.quantize_pair(build, node, op):
+        return
     if build.fast and not products.quantized_bytes(build, node, op):
         return
     output = node.outputs[0]
@@ -40,11 +42,22 @@ def quantize(build: Builder, node: Node, op: Quantize) -> None:
 
 @lowers(Dequantize)
 def dequantize(build: Builder, node: Node, op: Dequantize) -> None:
-    """Mul by the step sizes, laid along axis 1, after a Cast where the result is an integer."""
+    """Mul by the step sizes, laid along axis 1, after a Cast where the result is an integer.
+
+    In models that others run the step sizes are a DequantizeLinear of ones, which changes no bit of them: onnxruntime computes such a node at every
+    run, and so does not multiply them into the integer weights in front of it, whose sums would no longer be exact (decision D16).
+    """
     del op
-    value = node.inputs[0]
-    rank = len(build.shape(value))
+    if any(behind is node for behind in build.qdq.values()):
+        return
+    value, name = node.inputs[0], node.params[0]
+    rank, count = len(build.shape(value)), np.size(build.graph.params[name])
     if build.elem_type(value) != TensorProto.FLOAT:
         value = build.node("Cast", [value], node, attributes={"to": int(TensorProto.FLOAT)})
-    steps = build.param(node.params[0], (np.size(build.graph.params[node.params[0]]), *(1,) * (rank - 2)))
+    elif not build.fast:
+        ones = build.constant(np.ones((count, *(1,) * (rank - 2)), np.int8), node, "ones")
+        steps = build.node("DequantizeLinear", [ones, build.param(name, (count,))], node, attributes={"axis": 0})
+        build.node("Mul", [value, steps], node, output=node.outputs[0])
+        return
+    steps = build.param(name, (count, *(1,) * (rank - 2)))
     build.node("Mul", [value, steps], node, output=node.outputs[0])
