@@ -20,14 +20,15 @@ import onnx
 
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.backends.caffe.runtime import CaffeProcess
+from nuqconv.backends.caffe.runtime.process import CAFFE
+from nuqconv.backends.onnx.isolated import ONNXRUNTIME
 from nuqconv.backends.onnx.lower import lower_graph
-from nuqconv.child import process
+from nuqconv.child import ChildKind, process
 from nuqconv.cli.inspect import inspect
 from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
 from nuqconv.datafile import read_data
-from nuqconv.errors import CaffeProcessError, NuqconvError
+from nuqconv.errors import NuqconvError, OnnxProcessError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import read_onnx
@@ -169,10 +170,11 @@ def _write_journal(path: Path) -> None:
         )
 
 
-class _Frames(CaffeProcess):
+class _Frames(process.ChildProcess):
     """The parent's side of the pipe, with a file where the child would be."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, kind: ChildKind) -> None:
+        self.kind = kind  # type: ignore[misc]
         self._stdout = descriptor
         self._stderr_open = False
 
@@ -181,13 +183,20 @@ class _Frames(CaffeProcess):
 
 
 def _read_frames(path: Path) -> None:
+    # This one takes arrays of more types, and what it refuses the other one refuses too.
+    with contextlib.suppress(OnnxProcessError):
+        _read_frames_of(path, ONNXRUNTIME)
+    _read_frames_of(path, CAFFE)
+
+
+def _read_frames_of(path: Path, kind: ChildKind) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        frames = _Frames(descriptor)
+        frames = _Frames(descriptor, kind)
         while os.lseek(descriptor, 0, os.SEEK_CUR) < path.stat().st_size:
             frames.frame()
     except process._ChildEndedError as error:  # noqa: SLF001
-        raise CaffeProcessError("the frames end") from error
+        raise kind.error("the frames end") from error
     finally:
         os.close(descriptor)
 

@@ -167,6 +167,8 @@ _FRAMES = (
     _frames("array-no-pair", _frame({"ok": True, "arrays": [["a"]]}), "header"),
     _frames("array-name", _frame({"ok": True, "arrays": [[1, [1]]]}, bytes(4)), "header"),
     _frames("array-shape-text", _frame({"ok": True, "arrays": [["a", "1"]]}, bytes(4)), "header"),
+    _frames("array-type", _frame({"ok": True, "arrays": [["a", [2], "<f8"]]}, bytes(16)), "has the type '<f8'"),
+    _frames("array-of-objects", _frame({"ok": True, "arrays": [["a", [2], "|O"]]}, bytes(16)), "has the type '|O'"),
     _frames("array-negative", _frame({"ok": True, "arrays": [["a", [-1]]]}, bytes(4)), "header"),
     _frames("array-huge", _frame({"ok": True, "arrays": [["a", [2**40]]]}, bytes(4)), "header"),
     _frames("array-overflows", _frame({"ok": True, "arrays": [["a", [2**62, 16]]]}, bytes(4)), "header"),
