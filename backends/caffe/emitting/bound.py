@@ -8,11 +8,21 @@ from math import prod
 from typing import ClassVar
 
 from nuqconv.ir import Graph, Node
-from nuqconv.ir.ops import Binary, Gather, Op, Parameter, Shape
+from nuqconv.ir.ops import (
+    Binary,
+    Gather,
+    GatherElements,
+    GatherND,
+    Op,
+    Parameter,
+    ScatterElements,
+    ScatterND,
+    Shape,
+)
 
 __all__ = ["Bound", "bind_constants"]
 
-_BINDING: frozenset[type[Op]] = frozenset({Binary, Gather})
+_BINDING: frozenset[type[Op]] = frozenset({Binary, Gather, GatherElements, GatherND, ScatterElements, ScatterND})
 """Operators whose layers depend on the numbers of an operand."""
 _SMALL = 4096
 """Larger constants that several nodes read are stored once only."""

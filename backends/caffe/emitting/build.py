@@ -88,11 +88,16 @@ class LayerBuilder:
         """An input; one that is a constant becomes a Parameter layer when it is first asked for."""
         found = self._operands[number]
         if found is None:
-            array = np.ascontiguousarray(self.constants[number], np.float32)
+            array = np.asarray(self.constants[number], np.float32, order="C")
             shape = {"dim": list(array.shape)}
             found = self.add("constant", "Parameter", [], array.shape, arrays=[array], parameter_param={"shape": shape})
             self._operands[number] = found
         return found
+
+    @property
+    def count(self) -> int:
+        """The number of inputs."""
+        return len(self._operands)
 
     def operand_shape(self, number: int) -> Shape:
         """The shape of an input, without making a layer for it."""
@@ -215,6 +220,10 @@ class LayerBuilder:
         shape = graph.shapes[value]
         if shape is None:
             raise self.refuse(f"the shape of '{value}' is not known before the run, and its Caffe form depends on it")
+        if 0 in shape:
+            raise self.refuse(
+                f"'{value}' of shape {'x'.join(map(str, shape))} holds nothing, and a Caffe blob holds something"
+            )
         return shape
 
     @staticmethod

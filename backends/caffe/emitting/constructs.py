@@ -62,7 +62,8 @@ def constant_like(b: LayerBuilder, x: Blob, value: float, purpose: str = "consta
 
 def constant(b: LayerBuilder, array: Array, purpose: str = "constant") -> Blob:
     """A blob that holds an array, whatever the batch."""
-    stored = np.ascontiguousarray(array, np.float32)
+    # Not ascontiguousarray, which makes a vector of a scalar.
+    stored = np.asarray(array, np.float32, order="C")
     return b.add(
         purpose, "Parameter", [], stored.shape, arrays=[stored], parameter_param={"shape": {"dim": list(stored.shape)}}
     )

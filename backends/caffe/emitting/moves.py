@@ -16,6 +16,9 @@ __all__ = ["broadcast", "filled", "padded", "picked", "repeated_along", "resized
 
 _MOST_PARTS = 64
 """Beyond that many slices a matrix of zeros and ones is shorter."""
+_MOST_WEIGHTS = 2**24
+"""Larger matrices are not made."""
+_MOST_SLICES = 2048
 
 
 def resized(shape: Shape, axis: int, size: int) -> Shape:
@@ -74,8 +77,11 @@ def picked(b: LayerBuilder, x: Blob, axis: int, indices: Sequence[int]) -> Blob:
         return strided(b, x, axis, indices[0], len(indices), min(steps, default=1))
     runs = _runs(indices)
     bounds = sorted({edge for start, stop, _ in runs for edge in (start, stop)} - {0, x.shape[axis]})
-    if len(bounds) + len(runs) > _MOST_PARTS:
+    parts_needed, weights = len(bounds) + len(runs), x.shape[axis] * len(indices)
+    if parts_needed > _MOST_PARTS and weights <= _MOST_WEIGHTS:
         return contract(b, x, axis, np.eye(x.shape[axis], dtype=np.float32)[list(indices)], "pick")
+    if parts_needed > _MOST_SLICES:
+        raise b.refuse(f"{len(indices)} elements taken out of {x.shape[axis]} in an order that has {len(runs)} runs")
     edges = [0, *bounds, x.shape[axis]]
     shapes = [resized(x.shape, axis, high - low) for low, high in pairwise(edges)]
     parts = [x]

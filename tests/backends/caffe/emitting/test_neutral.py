@@ -20,6 +20,8 @@ from nuqconv.ir.ops import (
     Einsum,
     Expand,
     Gather,
+    GatherElements,
+    GatherND,
     GroupNorm,
     Hardmax,
     HardSigmoid,
@@ -33,6 +35,8 @@ from nuqconv.ir.ops import (
     Parameter,
     Reduce,
     Resize,
+    ScatterElements,
+    ScatterND,
     Selu,
     Shrink,
     SpaceToDepth,
@@ -385,6 +389,58 @@ def test_gather(judge, axis, indices):
         judge.check(graph, wanted, feeds={"x0": data, "x1": places}, exact=True)
 
 
+def with_indices(op, indices, *shapes):
+    """A graph of an operator whose second operand is constant."""
+    indices = np.asarray(indices, np.float32)
+    made = op.infer([shapes[0], indices.shape, *shapes[1:]], [])
+    inputs = tuple(Input(f"x{number}", shape) for number, shape in enumerate(shapes))
+    nodes = (
+        Node("constant", Parameter(indices.shape), (), ("c",), ("p",)),
+        Node("node", op, ("x0", "c", *(item.name for item in inputs[1:])), ("y0",)),
+    )
+    graph = Graph("g", inputs, nodes, {"p": indices}, ("y0",)).verify()
+    assert graph.shapes["y0"] == made[0]
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "indices", "updates"),
+    [
+        (GatherElements(1), (3, 4, 5), np.arange(24).reshape(3, 2, 4) % 4, None),
+        (GatherElements(-1), (3, 40), np.arange(120)[::-1].reshape(3, 40) % 40 - 20, None),
+        (GatherND(), (3, 4, 5), [[0, 1], [2, -1]], None),
+        (GatherND(1), (2, 4, 5), [[[1, 1], [3, 0]], [[0, 4], [2, 2]]], None),
+        (ScatterElements(0), (3, 4, 5), [[[2] * 5] * 4], (1, 4, 5)),
+        (ScatterElements(1), (2, 6), [[1, -1], [0, 2]], (2, 2)),
+        (ScatterND(), (3, 4, 5), [[0, 1], [2, -1]], (2, 5)),
+        (ScatterND(), (2, 6), [[[0, 0], [0, 1]], [[1, 2], [1, 5]]], (2, 2)),
+    ],
+    ids=lambda value: value.kind if hasattr(value, "kind") else "",
+)
+def test_single_elements(judge, op, shape, indices, updates):
+    graph = with_indices(op, indices, shape, *([updates] if updates else []))
+    # onnxruntime is the judge of both here.
+    judge.check(graph, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "message"),
+    [
+        (GatherElements(), [(3, 4), (3, 4)], "indices are computed"),
+        (ScatterND(), [(3, 4), (2, 1), (2, 4)], "indices are computed"),
+    ],
+)
+def test_computed_indices_are_refused(judge, op, shapes, message):
+    with pytest.raises(UnsupportedError, match=message):
+        judge.run(one(op, *shapes), {})
+
+
+def test_reductions_of_a_scatter_are_refused(judge):
+    graph = with_indices(ScatterND("add"), [[0]], (3, 4), (1, 4))
+    with pytest.raises(UnsupportedError, match="reduction add"):
+        judge.run(graph, {})
+
+
 def test_gather_from_a_table(judge):
     table, places = floats(6, 3), np.float32([[5, 0], [-1, 2]])
     graph = bound(Gather(0), places.shape, table, 0)
@@ -463,3 +519,16 @@ def test_mean_variance_norm(judge, axes):
     wanted = runtime("MeanVarianceNormalization", [data], axes=axes)
     judge.check(one(MeanVarianceNorm(axes), IMAGE), wanted, feeds={"x0": data})
     assert random_feeds
+
+
+def test_scalars_and_nothing(judge):
+    nodes = (
+        Node("constant", Parameter(()), (), ("c",), ("p",)),
+        Node("node", Binary("less"), ("x", "c"), ("y",)),
+        Node("sum", Reduce("sum", (0, 1), keepdims=False), ("y",), ("s",)),
+    )
+    params = {"p": np.asarray(0.5, np.float32)}
+    judge.check(Graph("g", (Input("x", (2, 3)),), nodes, params, ("y", "c", "s")).verify(), exact=True)
+    nodes = (Node("cut", StridedSlice((0, 2), (2, 2), (1, 1)), ("x",), ("y",)),)
+    with pytest.raises(UnsupportedError, match="of shape 2x0 holds nothing"):
+        judge.run(Graph("g", (Input("x", (2, 3)),), nodes, {}, ("y",)).verify(), {})
