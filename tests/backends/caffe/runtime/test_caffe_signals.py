@@ -162,10 +162,10 @@ class Harmed(CaffeEvaluator):
             (child,) = self._children._busy
             with self.pids.open("a") as file:
                 file.write(f"{child.process.pid} ")
-            child.process.timeout = TIMEOUT
             if "fake_quant" in model_file and number == 0:
                 with self.flag.open("a") as file:
                     file.write("x")
                 if self.flag.stat().st_size == 2:
+                    child.process.timeout = TIMEOUT
                     os.kill(child.process.pid, getattr(signal, self.how))
             yield outputs
