@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +21,9 @@ from nuqconv.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.identity import batches_digest
 from nuqconv.ir import Array
 from nuqconv.job import Job, TimedEvaluator, read_job
+from nuqconv.models import model_files
 from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
-from nuqconv.outputs import without_deploy, write_outputs
+from nuqconv.outputs import without_caffe, without_deploy, write_outputs
 from nuqconv.parallel import check_main_guard
 from nuqconv.preparation import Preparation, prepare
 from nuqconv.progress import job_progress
@@ -47,7 +48,7 @@ OnCrash = Literal["stop", "refuse"]
 
 def auto_nuq(
     model_file: str | os.PathLike[str],
-    weights_file: str | os.PathLike[str],
+    weights_file: str | os.PathLike[str] | None,
     nuq_evaluator: object,
     config_file: str | os.PathLike[str],
     scale_offset_record_file: str | os.PathLike[str],
@@ -71,6 +72,8 @@ def auto_nuq(
     importance: Mapping[str, Array] | None = None,
     objective: Objective = SMALLEST,
     strategy: str = "path",
+    onnx: bool = False,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -84,8 +87,8 @@ def auto_nuq(
     repeats no finished evaluation and ends with the same files.
 
     Args:
-        model_file: The .prototxt of the trained model.
-        weights_file: Its .caffemodel.
+        model_file: The .prototxt of the trained model, or an .onnx model.
+        weights_file: Its .caffemodel; None for an ONNX model. The evaluator of an ONNX model is given .onnx files, the same path twice.
         nuq_evaluator: Derived from `AutoNuqEvaluatorBase`, or any object with its methods.
         config_file: Quantization configuration as `create_quant_config` writes it.
         scale_offset_record_file: Where to write the quantization factor record.
@@ -111,6 +114,8 @@ def auto_nuq(
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
             for the best metric that all parameters of the model can have in so many bytes.
         strategy: ``"path"``, or for comparison ``"prefix"``, ``"greedy"``, ``"exhaustive"``; see `nuqconv.search.strategies`.
+        onnx: Whether to write ONNX models too: fake_quant, QDQ, and one whose NUQ weights are packed; they are always written for an ONNX model.
+        input_shapes: Shapes for inputs by name, instead of the file's; needed for ONNX inputs with open sizes other than the batch.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -136,24 +141,28 @@ def auto_nuq(
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
-    files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file))
+    read = model_files(model_file, weights_file)
+    files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), onnx=onnx or len(read) == 1)
     place = journal_path(journal, prefix)
-    sources = {"model": Path(model_file), "weights": Path(weights_file), "configuration": Path(config_file)}
+    sources = {"model": read[0], "weights": read[-1], "configuration": Path(config_file)}
     check_targets([*files.present().values(), *([place] if place else [])], inputs=sources.values())
-    job = read_job(*sources.values())
+    job = read_job(*sources.values(), input_shapes=input_shapes)
+    files, caffe_notes = without_caffe(files, job.graph) if job.onnx else (files, ())
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
     data = None if calibration_data is None else list(calibration_data)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
         choices = {"weights": "nearest" if weight_method is None else weight_method.key()}
+        if input_shapes:
+            choices["input shapes"] = "; ".join(f"{name} {list(shape)}" for name, shape in sorted(input_shapes.items()))
         if importance is not None:
             choices["importance"] = batches_digest([importance])
         return search_identity(sources, nuq_evaluator, batches, data, choices)
 
     with (
         open_journal(place, identity, on_mismatch) as log,
-        staging_folder(files.fake_quant_model) as staging,
+        staging_folder(files.nuq_layer_record) as staging,
         job_progress(show=progress) as shown,
     ):
         original = Original(evaluator, sources, batch_num, log)
@@ -187,7 +196,7 @@ def auto_nuq(
                 on_trial=shown.on_trial,
                 on_lost=lost.append if on_crash == "refuse" else None,
             )
-        notes = (*preparation.notes, *(f"counted as refused: {words}" for words in lost))
+        notes = (*caffe_notes, *preparation.notes, *(f"counted as refused: {words}" for words in lost))
         if preparation.source is Source.NONE:
             files, stale = without_deploy(files)
             notes += stale
@@ -227,7 +236,7 @@ def _calibrate(job: Job, original: Original, data: Iterable[Mapping[str, Array]]
         job.graph,
         job.values,
         batches=batches,
-        run_model=lambda model, weights: evaluator.measure(model, weights, job.config.batch_num),
+        run_model=None if job.onnx else lambda model, weights: evaluator.measure(model, weights, job.config.batch_num),
         folder=folder,
     )
     _LOG.info("calibration: %d blobs measured (%s)", len(found.histograms), found.source.value)

@@ -57,7 +57,7 @@ def calibrate(
     values: Sequence[str],
     *,
     batches: Batches | None,
-    run_model: Callable[[str, str], object],
+    run_model: Callable[[str, str], object] | None,
     folder: Path,
 ) -> Calibration:
     """Measures activations from the best source there is.
@@ -66,7 +66,7 @@ def calibrate(
         graph: The float graph.
         values: The values to measure.
         batches: Batches of inputs to run in onnxruntime, or None if there are none.
-        run_model: Runs the user's evaluator on a model file and a weights file.
+        run_model: Runs the user's evaluator on a model file and a weights file of Caffe; None if it runs none.
         folder: An existing, empty folder for the calibration model.
 
     Returns:
@@ -84,6 +84,9 @@ def calibrate(
     if batches is not None:
         more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
+    if run_model is None:
+        reasons.append("the evaluator offers no batches, and an ONNX model has no layers that could measure")
+        return _weights_only(reasons)
     _LOG.info("calibration: running the evaluator on a model with sink layers")
     model = write_calibration_model(graph, values, folder, record_bytes=KEPT_BYTES)
     try:
@@ -97,6 +100,10 @@ def calibrate(
         if found:
             return Calibration(Source.CAFFE, _checked(graph, found, values), batches=model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
+    return _weights_only(reasons)
+
+
+def _weights_only(reasons: Sequence[str]) -> Calibration:
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
     return Calibration(Source.NONE, {}, (note,))

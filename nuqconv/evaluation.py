@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nuqconv.backends.caffe.writer import CaffeWriter
+from nuqconv.backends.onnx import write_onnx
+from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.errors import ConfigError
 from nuqconv.job import Job, TimedEvaluator
 from nuqconv.parallel import PlanPool
@@ -122,15 +124,7 @@ def evaluation(
     isolated = getattr(original.evaluator.checked.evaluator, "isolate", False) is True
     trials = staging / "trial"
     trials.mkdir()
-    writer = CaffeWriter()
-
-    def write(plan: Plan, folder: Path) -> tuple[Path, Path]:
-        model, weights = folder / files.fake_quant_model.name, folder / files.fake_quant_weights.name
-        for path in (model, weights):
-            # A new file each time: the evaluator may still hold the last one open.
-            path.unlink(missing_ok=True)
-        writer.write(job.quantizer.apply(plan), model, weights)
-        return model, weights
+    write = _writer(job, files)
 
     if isolated and options.workers is None and options.executor is None:
         # The trial is done again when the evaluator's child is lost, as it is with a worker.
@@ -167,6 +161,26 @@ def evaluation(
 
         _LOG.info("%d plans are evaluated at once", pool.parallel)
         yield Evaluation(None, submit, pool.parallel)
+
+
+def _writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, Path]]:
+    """Returns what writes a plan's fake_quant model in the format of the original; of an ONNX model both paths are the same."""
+    writer = CaffeWriter()
+    names = [files.fake_quant_onnx] if job.onnx else [files.fake_quant_model, files.fake_quant_weights]
+
+    def write(plan: Plan, folder: Path) -> tuple[Path, Path]:
+        paths = [folder / path.name for path in names if path is not None]
+        for path in paths:
+            # A new file each time: the evaluator may still hold the last one open.
+            path.unlink(missing_ok=True)
+        graph = job.quantizer.apply(plan)
+        if job.onnx:
+            write_onnx(graph, paths[0], dynamic_batch=not batch_problems(graph))
+        else:
+            writer.write(graph, paths[0], paths[-1])
+        return paths[0], paths[-1]
+
+    return write
 
 
 @contextmanager

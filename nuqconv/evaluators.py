@@ -19,6 +19,7 @@ from nuqconv.ir import Array
 from nuqconv.kept_children import ChildPool, KeptSessions
 from nuqconv.kept_net import KeptNet
 from nuqconv.kept_session import SessionCache
+from nuqconv.models import is_onnx
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
 from nuqconv.search.metrics import output_error, topk
 
@@ -254,13 +255,18 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
+        # Sizes that an ONNX model leaves open are those of the data.
+        size = min(self.batch_size, self.samples)
+        shapes = (
+            {name: (size, *array.shape[1:]) for name, array in self.inputs.items()} if is_onnx(model_file) else None
+        )
         if not self.isolate:
-            model = self._cache.load(model_file, weights_file, self.outputs, self.threads)
+            model = self._cache.load(model_file, weights_file, self.outputs, self.threads, shapes)
             yield from map(model.run, batches)
             return
         text = _text_of(model_file)
         with self._children.take(text) as child:
-            model = child.load(text, model_file, weights_file, self.outputs, self.threads)
+            model = child.load(text, model_file, weights_file, self.outputs, self.threads, shapes)
             yield from map(model.run, batches)
 
     def close(self) -> None:
@@ -284,6 +290,10 @@ class CaffeEvaluator(BatchEvaluator):
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch."""
+        if is_onnx(model_file):
+            raise EvaluatorError(
+                f"{model_file}: real Caffe runs no ONNX model; evaluate it in onnxruntime (OnnxRuntimeEvaluator)"
+            )
         with self._children.take(_text_of(model_file)) as child:
             net = child.load(model_file, weights_file)
             for batch in batches:

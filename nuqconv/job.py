@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from pathlib import Path
 from nuqconv.candidates import LayerRequest
 from nuqconv.config import QuantConfig, load_config
 from nuqconv.errors import ConfigError, UnsupportedError
-from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph
 from nuqconv.layer_facts import layer_facts, layer_requests
+from nuqconv.models import is_onnx, read_any
 from nuqconv.passes import FoldResult, fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import quantized_parts
@@ -33,12 +33,14 @@ class Job:
         fold: The float graph after folding.
         quantizer: Quantizes that graph.
         requests: What the configuration allows for each layer.
+        onnx: Whether the model is an ONNX model; so are then the models that its evaluator is given.
     """
 
     config: QuantConfig
     fold: FoldResult
     quantizer: Quantizer
     requests: tuple[LayerRequest, ...]
+    onnx: bool = False
 
     @property
     def graph(self) -> Graph:
@@ -51,14 +53,26 @@ class Job:
         return tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in self.requests))
 
 
-def read_job(model_file: Path, weights_file: Path, config_file: Path) -> Job:
+def read_job(
+    model_file: Path,
+    weights_file: Path,
+    config_file: Path,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Job:
     """Reads a model and its configuration, and folds what can be folded.
+
+    Args:
+        model_file: .prototxt or .onnx.
+        weights_file: .caffemodel, or the same .onnx.
+        config_file: The configuration.
+        input_shapes: Shapes for inputs by name, instead of the file's.
 
     Raises:
         FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
         ConfigError: The configuration is wrong or lets nothing be searched.
     """
-    graph = load_graph(model_file, weights_file)
+    graph = read_any(model_file, weights_file, input_shapes=input_shapes).graph
     parts = quantized_parts(graph)
     if parts:
         raise UnsupportedError(f"{model_file} is quantized already; give the float model", parts)
@@ -75,7 +89,7 @@ def read_job(model_file: Path, weights_file: Path, config_file: Path) -> Job:
     fold = FoldResult(graph, {})
     if config.do_fusion:
         fold = fold_affine(graph, skip=config.skip_fusion_layers)
-    return Job(config, fold, Quantizer(fold.graph), requests)
+    return Job(config, fold, Quantizer(fold.graph), requests, is_onnx(model_file))
 
 
 class TimedEvaluator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
@@ -104,7 +104,13 @@ class KeptSessions:
         return self.process.alive
 
     def load(
-        self, text: bytes, model_file: str, weights_file: str, outputs: tuple[str, ...] | None, threads: int | None
+        self,
+        text: bytes,
+        model_file: str,
+        weights_file: str,
+        outputs: tuple[str, ...] | None,
+        threads: int | None,
+        input_shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> LoadedModel:
         """Returns a model; see `SessionCache.load`.
 
@@ -114,9 +120,10 @@ class KeptSessions:
             weights_file: The .caffemodel.
             outputs: Names of the values to compute, or None for the network's own.
             threads: Number of threads.
+            input_shapes: Shapes of inputs by name, for an ONNX model that leaves sizes open.
         """
         self.text = text
-        return self._cache.load(model_file, weights_file, outputs, threads)
+        return self._cache.load(model_file, weights_file, outputs, threads, input_shapes)
 
     def forget(self) -> None:
         """Frees the model."""

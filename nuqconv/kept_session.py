@@ -11,8 +11,8 @@ from nuqconv.backends.onnx.batch import rebatch
 from nuqconv.backends.onnx.exchange import ExchangeSession, exchangeable
 from nuqconv.backends.onnx.lowering.products import product_layers
 from nuqconv.backends.onnx.runtime import SessionMaker
-from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
+from nuqconv.models import read_any
 from nuqconv.passes import collapse_quantize
 
 __all__ = ["LoadedModel", "SessionCache", "Sessions", "load"]
@@ -130,14 +130,19 @@ class SessionCache:
         self._lock = threading.Lock()
 
     def load(
-        self, model_file: str, weights_file: str, outputs: Sequence[str] | None, threads: int | None = None
+        self,
+        model_file: str,
+        weights_file: str,
+        outputs: Sequence[str] | None,
+        threads: int | None = None,
+        input_shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> LoadedModel:
         """Returns a model, with the sessions of the last one if outputs, number of threads, layers and shapes are the same.
 
         Raises:
             FormatError, ModelError, UnsupportedError: The files cannot be read.
         """
-        graph = collapse_quantize(load_graph(model_file, weights_file))
+        graph = collapse_quantize(read_any(model_file, weights_file, input_shapes=input_shapes).graph)
         wanted = None if outputs is None else tuple(outputs)
         with self._lock:
             last = self._last

@@ -7,16 +7,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from nuqconv.backends.caffe import Style, write_caffe
+from nuqconv.backends.caffe import Style, emit, write_caffe
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
+from nuqconv.backends.onnx import write_onnx
+from nuqconv.backends.onnx.batch import batch_problems
+from nuqconv.errors import UnsupportedError
+from nuqconv.ir import Graph
 from nuqconv.job import Job
 from nuqconv.quantize.plan import Plan
 from nuqconv.result import OutputFiles
 from nuqconv.staging import move_into_place
 
-__all__ = ["without_deploy", "write_outputs"]
+__all__ = ["without_caffe", "without_deploy", "write_outputs"]
 
 _LOG = logging.getLogger(__name__)
+
+_ONNX_FORMS = ("fake_quant_onnx", "qdq_onnx", "nuq_onnx")
 
 
 def without_deploy(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:
@@ -37,6 +43,25 @@ def without_deploy(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:
     return left, notes
 
 
+def without_caffe(files: OutputFiles, graph: Graph) -> tuple[OutputFiles, tuple[str, ...]]:
+    """Takes away the Caffe models if the graph has no form in Caffe.
+
+    Returns:
+        The files that are left, and a note that says what stands in the way.
+    """
+    try:
+        emit(graph)
+    except UnsupportedError as error:
+        reasons = "; ".join(error.problems[:5]) + (
+            f"; and {len(error.problems) - 5} more" if len(error.problems) > 5 else ""
+        )
+        note = f"no Caffe models are written, Caffe cannot express the network: {reasons}"
+        _LOG.warning("%s", note)
+        left = replace(files, fake_quant_model=None, fake_quant_weights=None, deploy_model=None, deploy_weights=None)
+        return left, (note,)
+    return files, ()
+
+
 def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
     """Writes all files of a plan, whole or not at all.
 
@@ -53,7 +78,13 @@ def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> No
     finished.mkdir()
     staged = {name: finished / name for name in files.present()}
     quantized = job.quantizer.apply(plan)
-    write_caffe(quantized, staged["fake_quant_model"], staged["fake_quant_weights"])
+    if "fake_quant_model" in staged:
+        write_caffe(quantized, staged["fake_quant_model"], staged["fake_quant_weights"])
+    dynamic = not batch_problems(quantized)
+    for name in _ONNX_FORMS:
+        if name in staged:
+            qdq, compressed = name == "qdq_onnx", name == "nuq_onnx"
+            write_onnx(quantized, staged[name], dynamic_batch=dynamic, qdq=qdq, compressed=compressed)
     texts: dict[str, Callable[[], str]] = {
         "nuq_layer_record": lambda: nuq_layers_text(plan),
         "quant_info": lambda: information_text(quantized, job.fold.folded),

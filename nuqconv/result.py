@@ -21,19 +21,26 @@ __all__ = ["LayerResult", "NuqResult", "OutputFiles", "Sizes", "layer_results", 
 
 @dataclass(frozen=True)
 class OutputFiles:
-    """Paths of the files written; None where a weight-only result has no such file."""
+    """Paths of the files written.
 
-    fake_quant_model: Path
-    fake_quant_weights: Path
+    A file is None where a result has none: a weight-only one has no deploy model, an ONNX model that Caffe cannot express no Caffe models, and a
+    Caffe model no ONNX models unless they are asked for.
+    """
+
+    fake_quant_model: Path | None
+    fake_quant_weights: Path | None
     deploy_model: Path | None
     deploy_weights: Path | None
     nuq_layer_record: Path
     quant_info: Path
     scale_offset_record: Path | None
+    fake_quant_onnx: Path | None = None
+    qdq_onnx: Path | None = None
+    nuq_onnx: Path | None = None
 
     @classmethod
-    def for_prefix(cls, save_dir: str | Path, record_file: str | Path) -> OutputFiles:
-        """Returns the files of ``save_dir`` = DIR/PREFIX."""
+    def for_prefix(cls, save_dir: str | Path, record_file: str | Path, *, onnx: bool = False) -> OutputFiles:
+        """Returns the files of ``save_dir`` = DIR/PREFIX, with or without the ONNX models."""
         home, prefix = Path(save_dir).absolute().parent, Path(save_dir).name
         return cls(
             home / f"{prefix}_fake_quant_model.prototxt",
@@ -43,6 +50,10 @@ class OutputFiles:
             home / f"{prefix}_nuq_layer_record.txt",
             home / f"{prefix}_quant.json",
             Path(record_file).absolute(),
+            *(
+                home / f"{prefix}_{name}.onnx" if onnx else None
+                for name in ("fake_quant_model", "qdq_model", "nuq_model")
+            ),
         )
 
     def present(self) -> Mapping[str, Path]:

@@ -19,7 +19,8 @@ from nuqconv.cli.report import new_console, print_result
 from nuqconv.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.onnx import read_onnx
+from nuqconv.models import is_onnx, model_files, read_any
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
 from nuqconv.staging import check_targets, write_atomically
@@ -55,8 +56,7 @@ class OnCrashName(str, Enum):
 
 
 def auto(
-    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt.")],
-    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
+    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
     data: Annotated[
         Path,
         typer.Option(
@@ -64,6 +64,9 @@ def auto(
         ),
     ],
     save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    weights: Annotated[
+        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
+    ] = None,
     metric: Annotated[str, typer.Option(help="top1, top5 (any number) or output_error.")] = "top1",
     max_drop: Annotated[
         float | None,
@@ -173,11 +176,19 @@ def auto(
             rich_help_panel=_ISOLATION,
         ),
     ] = OnCrashName.STOP,
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx", help="Write ONNX models too: fake_quant, QDQ, and packed NUQ; always done for an .onnx model."
+        ),
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the whole result as JSON to this file.")] = None,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
     Example: nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
+
+    Or: nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
 
     A search that was stopped goes on when the same command is given again; "nuqconv trials show" lists what was tried.
     """
@@ -193,9 +204,12 @@ def auto(
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
         )
-    graph = load_graph(model, weights)
-    names = [graph.storage_name(item.name) for item in graph.inputs]
+    names = _input_names(model, weights)
     samples = read_data(data, names)
+    shapes = None
+    if is_onnx(model):
+        # What a model may not change any more, its batch among it, is that of a batch of the data.
+        shapes = {name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()}
     evaluators: dict[Runtime, type[BatchEvaluator]] = {
         Runtime.ONNXRUNTIME: OnnxRuntimeEvaluator,
         Runtime.CAFFE: CaffeEvaluator,
@@ -216,7 +230,7 @@ def auto(
         )
         if config is None:
             config = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "config.json"
-            create_quant_config(config, model, weights, batch_num=batch_num)
+            create_quant_config(config, model, weights, batch_num=batch_num, input_shapes=shapes)
         result = auto_nuq(
             model,
             weights,
@@ -228,6 +242,8 @@ def auto(
             timeout=timeout,
             patience=patience,
             objective=objective,
+            onnx=onnx,
+            input_shapes=shapes,
             strategy=strategy.value,
             journal=journal or not no_journal,
             on_mismatch="restart" if restart else "refuse",
@@ -253,6 +269,17 @@ def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_tim
         "memory_limit": None if memory_limit is None else memory_limit << 20,
         "timeout": child_timeout,
     }
+
+
+def _input_names(model: Path, weights: Path | None) -> list[str]:
+    """Returns the names that data have for the inputs; of an ONNX model they are known before its open sizes are."""
+    if is_onnx(model):
+        model_files(model, weights)
+        proto = read_onnx(model)
+        constants = {item.name for item in proto.graph.initializer}
+        return [item.name for item in proto.graph.input if item.name not in constants]
+    graph = read_any(model, weights).graph
+    return [graph.storage_name(item.name) for item in graph.inputs]
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:

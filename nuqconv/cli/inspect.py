@@ -139,7 +139,10 @@ def _onnx(path: Path, console: Console) -> None:
     inputs = [item for item in model.graph.input if item.name not in constants]
     for label, values in (("input ", inputs), ("output", model.graph.output)):
         for value in values:
-            dims = "x".join(str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?") for dim in value.type.tensor_type.shape.dim)
+            dims = "x".join(
+                str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?")
+                for dim in value.type.tensor_type.shape.dim
+            )
             _say(console, f"  {label} {value.name}  {dims}")
     _say(console, f"  {_kinds(Counter(node.op_type for node in model.graph.node))}")
 

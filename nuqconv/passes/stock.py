@@ -4,20 +4,20 @@
 
     x -> Power -> ReLU -> Power -> ReLU -> Power -> ReLU -> Power -> u        becomes        x -> Quantize -> u
 
-It is the form in which fake_quant models hold a Quantize (decision D4 in ``docs/decisions.md``). Both compute the same number for every x
+It is the form in which fake_quant models of Caffe hold a Quantize (decision D4 in ``docs/decisions.md``). Both compute the same number for every x
 that is a number: from 2^22 on, where adding 1.5 * 2^23 no longer rounds to integers, both are clipped. So a model read from files runs as fast
-as the graph that it was written from.
+as the graph that it was written from. In ONNX models the form is Power (a scale), Unary (round) and Clip.
 """
 
 from __future__ import annotations
 
 from nuqconv.ir import Graph, Node
-from nuqconv.ir.ops import Op, Power, Quantize, ReLU
+from nuqconv.ir.ops import Clip, Op, Power, Quantize, ReLU, Unary
 
 __all__ = ["collapse_quantize"]
 
 _ROUNDER = 1.5 * 2**23
-_LENGTH = 7
+_LENGTH, _SHORT = 7, 3
 
 
 def collapse_quantize(graph: Graph) -> Graph:
@@ -33,6 +33,9 @@ def collapse_quantize(graph: Graph) -> Graph:
         chain = _chain(graph, node)
         op = _quantize([item.op for item in chain])
         if op is None:
+            chain = chain[:_SHORT]
+            op = _rounded([item.op for item in chain])
+        if op is None:
             nodes.append(node)
             continue
         inside.update(item.name for item in chain)
@@ -43,7 +46,7 @@ def collapse_quantize(graph: Graph) -> Graph:
 def _chain(graph: Graph, node: Node) -> list[Node]:
     """Returns a node and those behind it, as long as each is the only reader of the one before."""
     found = [node]
-    while len(found) < _LENGTH and isinstance(found[-1].op, Power | ReLU):
+    while len(found) < _LENGTH and isinstance(found[-1].op, Power | ReLU | Unary):
         value = found[-1].outputs[0]
         readers = graph.consumers[value]
         if len(readers) != 1 or value in graph.outputs:
@@ -70,3 +73,16 @@ def _quantize(ops: list[Op]) -> Quantize | None:
         Power(scale=-1.0, shift=127 - offset),
     ]
     return Quantize(first.scale, int(offset)) if ops == expected else None
+
+
+def _rounded(ops: list[Op]) -> Quantize | None:
+    """Returns what ``clip(rint(x * multiplier), low, high)`` is if low and high are those of 8 bits, or None."""
+    if len(ops) != _SHORT:
+        return None
+    first, middle, last = ops
+    if not isinstance(first, Power) or first != Power(scale=first.scale) or middle != Unary("round"):
+        return None
+    if not isinstance(last, Clip) or last.high - last.low != 255:
+        return None
+    offset = -128 - last.low
+    return Quantize(first.scale, int(offset)) if offset in range(-128, 128) else None
