@@ -134,6 +134,7 @@ class _Record:
         self._clock = clock
         self._start = clock()
         self._rank: tuple[float, ...] = ()
+        self._best_at = 0
         self.trials: list[Trial] = []
         self.best: Trial | None = None
 
@@ -146,7 +147,7 @@ class _Record:
         self.trials.append(trial)
         rank = self._objective.rank(trial, self._original)
         if rank is not None and (self.best is None or rank < self._rank):
-            self.best, self._rank = trial, rank
+            self.best, self._rank, self._best_at = trial, rank, len(self.trials)
         _logger.info(
             "trial %d: %s: metric %.6g %s, %.0f bytes, %.2f s%s",
             trial.number,
@@ -160,7 +161,7 @@ class _Record:
 
     def is_stuck(self, patience: int | None) -> bool:
         """Return whether the best trial is `patience` trials ago; never before there is one."""
-        return patience is not None and self.best is not None and len(self.trials) - self.best.number >= patience
+        return patience is not None and self.best is not None and len(self.trials) - self._best_at >= patience
 
     def progress(self, remaining: int, limit: int | None) -> Progress:
         """Return how far the search is."""

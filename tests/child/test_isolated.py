@@ -20,7 +20,7 @@ from nuqconv.child import process as child_process
 from nuqconv.errors import ConfigError, EvaluatorError, ModelError, OnnxProcessError, RuntimeMissingError
 from nuqconv.frontends.caffe import load_graph
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, OUTPUTS, Job, contents, error_evaluator, lenet_data
-from tests.support.leaks import nothing_left, wait_until
+from tests.support.leaks import is_running, nothing_left, wait_until
 
 HURT = Path(__file__).with_name("hurt_worker.py")
 SIGNALS = ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGSTOP")
@@ -250,6 +250,30 @@ def test_a_start_may_take_longer_than_a_request(lenet, batch):
     with OnnxProcess(timeout=0.05) as process:
         process.timeout = 60.0
         assert OnnxSession(lenet, create=process.session).run(batch)["prob"].shape == (16, 10)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_a_child_ends_with_its_parent(busy):
+    code = f"""
+import numpy, sys, time
+from nuqconv.backends.onnx import OnnxSession
+from nuqconv.backends.onnx.isolated import OnnxProcess
+from tests.child.test_isolated import large_model
+process = OnnxProcess()
+session = OnnxSession(large_model(1024, 300), create=process.session)
+print(process.pid, flush=True)
+if {busy}:
+    session.run({{"v0": numpy.eye(1024, dtype=numpy.float32)}})
+time.sleep(100)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        time.sleep(0.3)
+        assert is_running(pid)
+        parent.kill()
+    assert wait_until(lambda: not is_running(pid))
 
 
 def test_limits_that_are_none():

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nuqconv.errors import EvaluatorError, OutputError, SearchError
+from nuqconv.errors import CaffeProcessError, EvaluatorError, LostEvaluationError, OutputError, SearchError
 from nuqconv.search import FLOAT_LEVEL, Measured, Proposal, Verdict, run_search
 from tests.search.simulated import Evaluator, hidden_damage, random_space
 
@@ -296,6 +296,74 @@ def test_patience_counts_from_the_first_result_on(patience, evaluations):
     assert outcome.evaluations == evaluations
     assert outcome.stopped_by == ("complete" if evaluations == 12 else "no_improvement")
     assert outcome.best.number == (3 if patience < 3 else 6)
+
+
+def lost_evaluation(ended=True):
+    """Errors of an evaluation whose process was lost: of a pool, and of an evaluator whose child it was."""
+    error = EvaluatorError("eval_model raised")
+    error.__cause__ = CaffeProcessError("was killed", ended=ended)
+    return error
+
+
+@pytest.mark.parametrize("make", [lambda: LostEvaluationError("no worker finished"), lost_evaluation])
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_what_is_lost_may_count_as_refused(make, parallel):
+    evaluator = simulated(limit=math.inf)
+    calls, lost, journal = [], [], Book()
+
+    def submit(plan):
+        future = Future()
+        calls.append(plan)
+        # The states come twice each; numbers 2 and 3 are lost.
+        if len(calls) in (2, 3):
+            future.set_exception(make())
+        else:
+            future.set_result(Measured(1.0, 1.0))
+        return future
+
+    strategy = fixed(evaluator.space, 12, step=2)
+    outcome = search(
+        evaluator, submit, parallel=parallel, strategy=strategy, on_lost=lost.append, journal=journal, patience=5
+    )
+    assert [trial.number for trial in outcome.trials] == journal.numbers == [1, 4, 5, 6]
+    assert [message.split(":")[0] for message in lost] == ["trial 2 (state 2)", "trial 3 (state 4)"]
+    refused = [index for index, verdict in enumerate(strategy.told) if verdict == Verdict(math.inf, accepted=False)]
+    assert refused == [2, 3, 4, 5]
+    assert outcome.stopped_by == "complete"
+
+
+def test_what_is_lost_ends_the_search_unless_told_otherwise_and_other_failures_always_do():
+    evaluator = simulated(limit=math.inf)
+    for error, on_lost in (
+        (LostEvaluationError("no worker finished"), None),
+        (lost_evaluation(), None),
+        (lost_evaluation(ended=False), print),
+        (EvaluatorError("eval_model raised"), print),
+    ):
+        future = Future()
+        future.set_exception(error)
+        with pytest.raises(EvaluatorError, match=r"^trial 1 \(state 0\): "):
+            search(evaluator, lambda plan, one=future: one, strategy=fixed(evaluator.space, 3), on_lost=on_lost)
+
+
+def test_lost_evaluations_have_no_part_in_patience():
+    """The result is trial 5, the third that there is; two more without a better one end the search."""
+    evaluator = simulated(limit=0.0)
+    calls = []
+
+    def submit(plan):
+        future = Future()
+        calls.append(plan)
+        if len(calls) in (2, 3):
+            future.set_exception(LostEvaluationError("lost"))
+        else:
+            future.set_result(Measured(0.0 if len(calls) == 5 else 1.0, 1.0))
+        return future
+
+    outcome = search(evaluator, submit, strategy=fixed(evaluator.space, 20), on_lost=lambda words: None, patience=2)
+    assert outcome.best.number == 5
+    assert [trial.number for trial in outcome.trials] == [1, 4, 5, 6, 7]
+    assert outcome.stopped_by == "no_improvement"
 
 
 def test_a_finished_evaluation_is_in_the_journal_while_an_earlier_one_runs():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["nothing_left", "wait_until"]
+__all__ = ["is_running", "nothing_left", "wait_until"]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -24,6 +24,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def _processes(sessions: set[int]) -> set[int]:

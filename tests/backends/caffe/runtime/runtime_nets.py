@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 CONV_NET = """
@@ -58,25 +56,6 @@ def write_python_net(folder: Path, body: str, imports: str = "import os, sys, ti
     """Write a net with one Python layer that adds one and then runs ``body``; its module lies beside it."""
     (folder / "user_layer.py").write_text(PYTHON_LAYER.format(imports=imports, body=body))
     return write(folder, PYTHON_NET.format(module="user_layer", param=param))
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait for a condition; return whether it came true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def open_descriptors() -> int:

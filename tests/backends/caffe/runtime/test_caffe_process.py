@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime_nets import CONV_NET, is_running, open_descriptors, wait_until, write, write_python_net
+from runtime_nets import CONV_NET, open_descriptors, write, write_python_net
 
 from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.errors import CaffeProcessError, RuntimeMissingError
+from tests.support.leaks import is_running, wait_until
 
 pytestmark = pytest.mark.caffe
 
