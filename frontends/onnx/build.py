@@ -22,6 +22,7 @@ from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.types import element_types
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Identity
+from nuqconv.passes import straighten_layout
 
 __all__ = ["OLDEST_OPSET", "OnnxModel", "graph_of", "read_onnx_model"]
 
@@ -105,7 +106,7 @@ def graph_of(
         outputs,
     )
     try:
-        graph.verify()
+        graph = straighten_layout(graph.verify()).verify()
     except ModelError as error:
         raise ModelError(f"{file}: the model is not valid", error.problems) from error
     for note in notes:
