@@ -11,7 +11,7 @@ from nuqconv.ir import Array
 from nuqconv.ir.ops import BN, LRN, MVN, BatchNorm, BatchStatistics, Bias, L2Norm, Normalize, PReLU, Scale
 from nuqconv.ir.ops.base import canonical_axis
 
-__all__ = ["per_channel"]
+__all__ = ["per_channel", "shifted"]
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -47,14 +47,24 @@ def write_scale(b: LayerBuilder, op: Scale) -> None:
     b.finish(b.add("", "Scale", b.inputs, b.input.shape, arrays=b.params, scale_param=fields))
 
 
-@emits(Bias, construct="Bias")
+@emits(
+    Bias, construct="Scale by ones with a bias, which more readers know than Bias; computed: Bias", exact="to the bit"
+)
 def write_bias(b: LayerBuilder, op: Bias) -> None:
-    """A Bias with its own or a computed summand."""
-    part = b.params[0].ndim if len(b.inputs) == 1 else len(b.inputs[1].shape)
-    fields = {"axis": canonical_axis(op.axis, len(b.input.shape)) if part else 0}
+    """A sum with its own or a computed summand."""
     if len(b.inputs) == 1:
-        fields["num_axes"] = part
-    b.finish(b.add("", "Bias", b.inputs, b.input.shape, arrays=b.params, bias_param=fields))
+        b.finish(shifted(b, b.input, b.params[0], op.axis, ""))
+        return
+    axis = canonical_axis(op.axis, len(b.input.shape)) if b.inputs[1].shape else 0
+    b.finish(b.add("", "Bias", b.inputs, b.input.shape, bias_param={"axis": axis}))
+
+
+def shifted(b: LayerBuilder, x: Blob, bias: Array, axis: int, purpose: str) -> Blob:
+    """``x + bias`` with the bias along the axes from one on."""
+    place = canonical_axis(axis, len(x.shape)) if bias.ndim else 0
+    fields = {"axis": place, "num_axes": bias.ndim, "bias_term": True}
+    arrays = [np.ones_like(bias, np.float32), bias]
+    return b.add(purpose, "Scale", [x], x.shape, arrays=arrays, scale_param=fields)
 
 
 @emits(PReLU, construct="PReLU")

@@ -8,6 +8,7 @@ import numpy as np
 
 from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
 from nuqconv.backends.caffe.emitting.constructs import affine, at_least, at_most, eltwise, negated
+from nuqconv.backends.caffe.emitting.normalization import shifted
 from nuqconv.backends.caffe.emitting.numbers import reciprocal
 from nuqconv.backends.caffe.emitting.pairs import part_of
 from nuqconv.ir import Array
@@ -97,7 +98,7 @@ def _with_part(b: LayerBuilder, function: str, x: Blob, part: Array, axis: int, 
     if function in ("add", "sub"):
         if function == "sub":
             x, part = (negated(b, x), part) if first else (x, -part)
-        return b.add(function, "Bias", [x], x.shape, arrays=[part], bias_param=place)
+        return shifted(b, x, part, axis, function)
     if function in ("mul", "div"):
         if function == "div":
             if not first and (part == 0).any():
