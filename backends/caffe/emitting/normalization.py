@@ -75,15 +75,15 @@ def write_prelu(b: LayerBuilder, op: PReLU) -> None:
     b.finish(b.add("", "PReLU", [b.input], b.input.shape, arrays=[slopes], prelu_param=fields))
 
 
-@emits(BN, construct="BatchNorm and Scale", exact="1e-6")
+@emits(BN, construct="Scale with a bias", exact="1e-6")
 def write_bn(b: LayerBuilder, op: BN) -> None:
-    """Statistics in a BatchNorm, factor and shift in a Scale."""
-    scale, shift, *statistics = b.params
-    x = b.input
+    """One factor and one summand for each channel, in float32 as onnxruntime makes them."""
+    scale, shift, *statistics = (array.ravel() for array in b.params)
     if op.statistics:
-        arrays = [*(item.ravel() for item in statistics), np.ones(1, np.float32)]
-        x = b.add("normalize", "BatchNorm", [x], x.shape, arrays=arrays, batch_norm_param={"eps": op.eps})
-    b.finish(per_channel(b, x, scale, shift, ""))
+        mean, variance = statistics
+        scale = scale * (np.float32(1) / np.sqrt(variance + np.float32(op.eps)))
+        shift = shift - mean * scale
+    b.finish(per_channel(b, b.input, scale, shift, ""))
 
 
 @emits(LRN, construct="LRN")
