@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import kmeans1d
 import numpy as np
 from numpy.typing import NDArray
+from palettize import available, palettized
 from rich.console import Console
 from rich.table import Table
 
@@ -49,6 +50,7 @@ class Row:
         layers: Layers with more distinct weights than levels.
         ratios: For each method the mean over the layers of its error by that of kmeans1d.
         seconds: For each method the time for all steps of all layers.
+        coremltools: The same mean for coremltools' palettization with as many levels; None where it is not installed, or has no such number of bits.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Row:
     layers: int
     ratios: dict[str, float]
     seconds: dict[str, float]
+    coremltools: float | None = None
 
 
 def rows(names: list[str] | None = None) -> Iterator[Row]:
@@ -79,8 +82,11 @@ def _model(case: Case) -> Iterator[Row]:
     truth = dict(gather_moments(graph, layers, _batches(evaluation[:1000], case)))
     errors: dict[tuple[str, int], list[float]] = {}
     seconds = dict.fromkeys(METHODS, 0.0)
+    palettes: list[float] = []
     for name, moments in calibrated:
         base = {steps: _kmeans(graph, name, truth[name], steps) for steps in STEPS}
+        if available():
+            palettes.append(_palette(graph, name, truth[name]) / base[16])
         for method, options in METHODS.items():
             start = time.perf_counter()
             solutions = _solved(graph, name, moments, options)
@@ -90,7 +96,8 @@ def _model(case: Case) -> Iterator[Row]:
                 errors.setdefault((method, steps), []).append(error / base[steps])
     for steps in STEPS:
         ratios = {method: float(np.mean(errors[method, steps])) for method in METHODS}
-        yield Row(case.name, steps, len(layers), ratios, seconds)
+        palette = float(np.mean(palettes)) if palettes and steps == 16 else None
+        yield Row(case.name, steps, len(layers), ratios, seconds, palette)
 
 
 def _batches(images: Array, case: Case) -> list[dict[str, Array]]:
@@ -128,6 +135,12 @@ def _kmeans(graph: Graph, name: str, truth: Moments, steps: int) -> float:
     return float(truth.output_error(matrix - nearest * _spread(scales, matrix)).sum())
 
 
+def _palette(graph: Graph, name: str, truth: Moments) -> float:
+    op, weights, _, _ = _layer(graph, name)
+    difference = weight_matrix(op, weights).astype(np.float64) - weight_matrix(op, palettized(weights))
+    return float(truth.output_error(difference).sum())
+
+
 def _error(graph: Graph, name: str, truth: Moments, solution: LayerSolution) -> float:
     op, weights, bias, _ = _layer(graph, name)
     matrix = weight_matrix(op, weights).astype(np.float64)
@@ -142,11 +155,12 @@ def measure(console: Console, names: list[str] | None = None) -> list[Row]:
     """Prints the table and returns its rows."""
     found = list(rows(names))
     table = Table(title="squared error of layers' outputs, kmeans1d with nearest assignment = 1, mean over layers")
-    for heading in ("model", "steps", "layers", *METHODS, "seconds"):
+    for heading in ("model", "steps", "layers", *METHODS, "coremltools", "seconds"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in found:
         ratios = [f"{row.ratios[method]:.3f}" for method in METHODS]
-        table.add_row(row.model, str(row.steps), str(row.layers), *ratios, f"{row.seconds['all']:.0f}")
+        palette = "" if row.coremltools is None else f"{row.coremltools:.3f}"
+        table.add_row(row.model, str(row.steps), str(row.layers), *ratios, palette, f"{row.seconds['all']:.0f}")
     console.print(table)
     return found
 

@@ -351,6 +351,7 @@ MUTATORS: Mapping[str, Mutator] = {
     "integers": _integers,
     "npz": _npz,
     "onnx": _binary(ModelProto),
+    "network": _binary(ModelProto),
     "frames": _frames,
     "inspect": _json,
     "preparation": _json,

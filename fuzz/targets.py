@@ -31,7 +31,7 @@ from nuqconv.datafile import read_data
 from nuqconv.errors import NuqconvError, OnnxProcessError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
-from nuqconv.frontends.onnx import read_onnx
+from nuqconv.frontends.onnx import read_onnx, read_onnx_model
 from nuqconv.ir import dump
 from nuqconv.layer_facts import layer_facts
 from nuqconv.preparation import Preparation
@@ -138,6 +138,12 @@ def _read_onnx(path: Path) -> None:
     OnnxSide(read_onnx(path))
 
 
+def _read_network(path: Path) -> None:
+    graph = read_onnx_model(path, input_shapes=None).graph
+    dump(graph, places=True)
+    layer_facts(graph)
+
+
 def _read_integers(path: Path) -> None:
     data = path.read_bytes()
     found = QuantizedWeights.from_bytes(data)
@@ -218,6 +224,7 @@ _ALL = (
     Target("integers", ".bin", _read_integers),
     Target("npz", ".npz", lambda path: read_data(path, ["data"])),
     Target("onnx", ".onnx", _read_onnx),
+    Target("network", ".onnx", _read_network, files="onnx"),
     Target("frames", ".bin", _read_frames),
     Target("inspect", ".json", _inspect),
     Target("preparation", ".json", lambda path: Preparation.from_json(path.read_bytes().decode("utf-8", "replace"))),

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto, ValueInfoProto, inliner, numpy_helper
 
-from nuqconv.errors import ModelError, UnsupportedError
+from nuqconv.errors import FormatError, ModelError, UnsupportedError
 from nuqconv.frontends.onnx import converters
 from nuqconv.frontends.onnx.control import taken_branch
 from nuqconv.frontends.onnx.files import read_onnx
@@ -86,7 +86,10 @@ def graph_of(
             raise ModelError(f"{file}: its functions cannot be put in place: {error}") from error
     constants: dict[str, Array] = {}
     for tensor in model.graph.initializer:
-        constants[tensor.name] = numpy_helper.to_array(tensor)
+        try:
+            constants[tensor.name] = numpy_helper.to_array(tensor)
+        except (TypeError, ValueError, KeyError) as error:
+            raise FormatError(f"{file}: tensor '{tensor.name}' cannot be read: {error}") from error
     if model.graph.sparse_initializer:
         raise UnsupportedError(f"{file}: has sparse tensors, which are not read; store them as dense ones")
     notes: list[str] = []
@@ -157,7 +160,11 @@ def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[Node
 
 def _convert_all(reading: Reading, nodes: Sequence[NodeProto], versions: Mapping[str, int], model: ModelProto) -> None:
     for view in _views(nodes, versions):
-        branch = taken_branch(view, reading.constants)
+        try:
+            branch = taken_branch(view, reading.constants)
+        except (AttributeError, TypeError, ValueError):
+            # An If without its branches, or with other numbers of outputs than they have.
+            branch = None
         if branch is None:
             _convert(reading, view, model)
         else:
@@ -165,12 +172,12 @@ def _convert_all(reading: Reading, nodes: Sequence[NodeProto], versions: Mapping
 
 
 def _convert(reading: Reading, node: NodeView, model: ModelProto) -> None:
-    constant = folded_shape(node, reading.shapes)
-    if constant is not None:
-        reading.constants[node.outputs[0]] = constant
-        return
     mark = reading.mark()
     try:
+        constant = folded_shape(node, reading.shapes)
+        if constant is not None:
+            reading.constants[node.outputs[0]] = constant
+            return
         folded = fold(node, reading.constants, model.opset_import)
         if folded is not None:
             reading.constants.update(folded)

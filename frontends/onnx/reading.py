@@ -118,6 +118,8 @@ class Reading:
             CannotConvertError: It is not.
         """
         found = self.constant(node, index)
+        if found is not None and found.dtype.kind not in "iufb" and found.dtype.name not in ("bfloat16", "float16"):
+            raise CannotConvertError(f"its {what} holds {found.dtype}, which are no real numbers")
         if found is None:
             raise CannotConvertError(
                 f"its {what} must be known before the run, and is {'computed' if node.has_input(index) else 'missing'}"

@@ -136,7 +136,7 @@ class NuqParams(_Model):
     Attributes:
         wts_algo: Name of the algorithm.
         num_steps: Fewest levels of the int8 grid that the search may go down to.
-        num_of_iteration: Rounds of an iterative codebook search; without effect, since the search here is exact.
+        num_of_iteration: How often levels and step sizes are fitted again once the weights are on them (decision D9).
     """
 
     wts_algo: Annotated[Literal["nuq_quantize"], Field(description="'arq_quantize' or 'nuq_quantize'")] = "nuq_quantize"
