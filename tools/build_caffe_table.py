@@ -7,9 +7,10 @@ python tools/build_caffe_table.py --check   # exit code 1 if it is not current
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from nuqconv.backends.caffe.emitting import EMITTERS, REFUSALS
+from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS
 from nuqconv.ir import ops
 from nuqconv.ir.ops import Op
 
@@ -64,10 +65,11 @@ def table() -> str:
         HEAD
         + _section("Written", ("operator", "layers", "exact", "refused"), written)
         + _section("Apart", ("operator", "what becomes of it"), refused)
+        + _section("Types that the graph has no operator for", ("type", "where it exists"), sorted(ELSEWHERE.items()))
     ).rstrip() + "\n"
 
 
-def _section(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _section(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in (columns, tuple("---" for _ in columns), *rows)]
     return f"## {title}\n\n" + "\n".join(lines) + "\n\n"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting import EMITTERS, REFUSALS, LayerBuilder
+from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS, LayerBuilder
 from nuqconv.backends.caffe.emitting.bound import Bound
 from nuqconv.backends.caffe.emitting.quantization import write_dequantize, write_quantize
 from nuqconv.backends.caffe.ends import is_from_caffe, net_problems, prepared
@@ -90,7 +90,11 @@ def _from_operator(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     """Writes a node from what it computes."""
     kind = type(node.op.op if isinstance(node.op, Bound) else node.op)
     if isinstance(node.op, Opaque):
-        raise UnsupportedError(f"{node.place}: type '{node.op.layer_type}' has no form in Caffe: {node.op.reason}")
+        fork = ELSEWHERE.get(node.op.layer_type)
+        more = "" if fork is None else f"; {fork}"
+        raise UnsupportedError(
+            f"{node.place}: type '{node.op.layer_type}' has no form in Caffe: {node.op.reason}{more}"
+        )
     if kind in REFUSALS:
         raise UnsupportedError(f"{node.place}: {node.op.kind} has no form in stock Caffe: {REFUSALS[kind]}")
     emitter = EMITTERS.get(kind)

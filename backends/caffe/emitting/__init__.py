@@ -21,9 +21,11 @@ from nuqconv.backends.caffe.emitting import (
     windows,
 )
 from nuqconv.backends.caffe.emitting.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.refused import ELSEWHERE
 from nuqconv.backends.caffe.emitting.registry import EMITTERS, REFUSALS
 
 __all__ = [
+    "ELSEWHERE",
     "EMITTERS",
     "REFUSALS",
     "LayerBuilder",

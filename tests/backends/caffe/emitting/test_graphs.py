@@ -93,7 +93,15 @@ def test_everything_without_a_form_is_told_at_once(judge):
         judge.run(graph, {})
     told = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 4
-    for part in ("'roi' (ROIPooling)", "Fast R-CNN", "NonMaxSuppression", "it is not known", "'behind'", "SegNet"):
+    for part in (
+        "'roi' (ROIPooling)",
+        "Fast R-CNN",
+        "NonMaxSuppression",
+        "it is not known",
+        "DetectionOutput",
+        "'behind'",
+        "SegNet",
+    ):
         assert part in told
 
 
