@@ -7,8 +7,9 @@ import pytest
 
 from nuqconv.backends.caffe.emitting.functions import FUNCTIONS
 from nuqconv.backends.caffe.emitting.pairs import PAIRS, part_of
+from nuqconv.ir import Graph, Input, Node
 
-from .test_parts import floats, probe
+from .test_parts import Probe, floats, probe
 
 pytestmark = pytest.mark.caffe
 
@@ -103,26 +104,34 @@ SHAPES = [
 ]
 
 
+GROUPS = {
+    "numbers": ("add", "greater", "less", "max", "min", "mul", "prelu", "sub"),
+    "quotients": ("div",),
+    "equals": ("equal", "greater_equal", "less_equal"),
+    "truth": ("and", "or", "xor"),
+    "whole numbers": ("fmod", "integer_div", "mod"),
+}
+
+
+def test_every_function_is_in_a_group():
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(PAIRS)
+
+
 @pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
-@pytest.mark.parametrize("name", sorted(PAIRS))
-def test_functions_of_two_blobs(judge, name, left, right):
+@pytest.mark.parametrize("group", GROUPS)
+def test_functions_of_two_blobs(judge, group, left, right):
     x, y = floats(*left), floats(*right, seed=5)
-    if name in ("and", "or", "xor"):
+    if group == "truth":
         x, y = (x > 0).astype(np.float32), (y > 0).astype(np.float32)
-    elif name in ("equal", "greater_equal", "less_equal"):
+    elif group == "equals":
         x, y = np.rint(x), np.rint(y)
-    elif name in ("fmod", "mod", "integer_div"):
+    elif group == "whole numbers":
         x, y = np.rint(x * np.float32(40)), np.rint(y * np.float32(4))
         y[y == 0] = 7
-    probe(
-        judge,
-        PAIRS[name],
-        lambda x, y: _PAIRS[name](x, y).astype(np.float32),
-        x,
-        y,
-        exact=name != "div",
-        rtol=1e-6,
-    )
+    wanted = {name: _PAIRS[name](x, y).astype(np.float32) for name in GROUPS[group]}
+    nodes = tuple(Node(f"{name}_", Probe(PAIRS[name], wanted[name].shape), ("x", "y"), (name,)) for name in wanted)
+    graph = Graph("pairs", (Input("x", left), Input("y", right)), nodes, {}, tuple(wanted))
+    judge.check(graph, wanted, feeds={"x": x, "y": y}, exact=group != "quotients", rtol=1e-6)
 
 
 def test_parts():

@@ -303,26 +303,37 @@ def test_powers(judge):
         judge.run(one(Binary("pow"), (2, 2), (2, 2)), {})
 
 
-@pytest.mark.parametrize("function", ["add", "sub", "mul", "div", "max", "min", "less", "prelu"])
+CONSTANT_FUNCTIONS = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "less": np.less,
+    "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
+}
+
+
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("shape", [(), (1,), (4, 1, 1), (1, 4, 1, 1), (9,), (2, 4, 7, 9), (3, 2, 1, 1, 1)], ids=str)
-def test_constant_operands(judge, function, place, shape):
+def test_constant_operands(judge, place, shape):
     data, constant = floats(*IMAGE), floats(*shape, seed=8)
     pair = (data, constant) if place else (constant, data)
-    functions = {
-        "add": np.add,
-        "sub": np.subtract,
-        "mul": np.multiply,
-        "div": np.divide,
-        "max": np.maximum,
-        "min": np.minimum,
-        "less": np.less,
-        "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
-    }
-    graph = bound(Binary(function), IMAGE, constant, place)
-    judge.check(graph, named(functions[function](*pair)), feeds={"x0": data}, rtol=1e-5)
-    if function in ("add", "sub", "mul", "div") and shape in ((1,), (4, 1, 1), (9,)):
-        assert "Parameter" not in judge.model.read_text()
+    wanted = {name: np.asarray(function(*pair), np.float32) for name, function in CONSTANT_FUNCTIONS.items()}
+    names = ("x0", "c") if place else ("c", "x0")
+    nodes = [Node("constant", Parameter(np.shape(constant)), (), ("c",), ("p",))]
+    nodes += [Node(f"{name}_", Binary(name), names, (name,)) for name in wanted]
+    params = {"p": np.asarray(constant, np.float32)}
+    graph = Graph("g", (Input("x0", IMAGE),), tuple(nodes), params, tuple(wanted)).verify()
+    judge.check(graph, wanted, feeds={"x0": data}, rtol=1e-5)
+
+
+@pytest.mark.parametrize("function", ["add", "sub", "mul", "div"])
+@pytest.mark.parametrize("shape", [(1,), (4, 1, 1), (9,)], ids=str)
+def test_one_layer_holds_a_constant(judge, function, shape):
+    judge.check(bound(Binary(function), IMAGE, floats(*shape, seed=8)), rtol=1e-5)
+    assert "Parameter" not in judge.model.read_text()
 
 
 @pytest.mark.parametrize("number", [6.0, 3.0, 5.0, 0.625, 10.0, 11.0, 255.0, -6.0, 4.0])
