@@ -17,6 +17,7 @@ from nuqconv.frontends.onnx import converters
 from nuqconv.frontends.onnx.control import taken_branch
 from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.frontends.onnx.folding import fold, folded_shape
+from nuqconv.frontends.onnx.functions import body_of
 from nuqconv.frontends.onnx.inputs import graph_inputs
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.types import element_types
@@ -98,7 +99,7 @@ def graph_of(
     reading.notes = notes
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
     reading.reserve([name for node in nodes for name in node.output])
-    _convert_all(reading, nodes, versions, model)
+    _convert_all(reading, nodes, versions)
     outputs = tuple(dict.fromkeys(_output(reading, item, model) for item in model.graph.output))
     used = {name for node in reading.nodes for name in node.params}
     graph = Graph(
@@ -158,27 +159,44 @@ def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[Node
     return views
 
 
-def _convert_all(reading: Reading, nodes: Sequence[NodeProto], versions: Mapping[str, int], model: ModelProto) -> None:
+def _convert_all(reading: Reading, nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> None:
     for view in _views(nodes, versions):
         try:
             branch = taken_branch(view, reading.constants)
         except (AttributeError, TypeError, ValueError):
             # An If without its branches, or with other numbers of outputs than they have.
             branch = None
-        if branch is None:
-            _convert(reading, view, model)
+        if branch is not None:
+            _convert_all(reading, branch, versions)
+            continue
+        body = None if converters.converter_for(view.op_type) else _body(reading, view)
+        if body is None:
+            _convert(reading, view)
         else:
-            _convert_all(reading, branch, versions, model)
+            inner, opsets = body
+            reading.reserve([name for item in inner for name in item.output])
+            _convert_all(reading, _needed(inner, view.outputs), opsets)
 
 
-def _convert(reading: Reading, node: NodeView, model: ModelProto) -> None:
+def _body(reading: Reading, node: NodeView) -> tuple[list[NodeProto], dict[str, int]] | None:
+    """What ONNX defines an operator by, unless all its inputs are known, or a shape is not."""
+    if all(name in reading.constants for name in node.inputs if name):
+        return None
+    try:
+        return body_of(reading, node)
+    except (CannotConvertError, IndexError, KeyError, TypeError, ValueError, RuntimeError):
+        # A shape that is not known, or a node that breaks its operator's own rules.
+        return None
+
+
+def _convert(reading: Reading, node: NodeView) -> None:
     mark = reading.mark()
     try:
         constant = folded_shape(node, reading.shapes)
         if constant is not None:
             reading.constants[node.outputs[0]] = constant
             return
-        folded = fold(node, reading.constants, model.opset_import)
+        folded = fold(node, reading.constants)
         if folded is not None:
             reading.constants.update(folded)
             return

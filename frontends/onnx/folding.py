@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
-from onnx import NodeProto, OperatorSetIdProto, helper
+from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView
@@ -37,15 +37,12 @@ def folded_shape(node: NodeView, shapes: Mapping[str, Shape | None]) -> Array | 
     return np.array(shape[node.get("start", 0) : node.get("end", len(shape))], np.int64)
 
 
-def fold(
-    node: NodeView, constants: Mapping[str, Array], opsets: Sequence[OperatorSetIdProto]
-) -> Mapping[str, Array] | None:
+def fold(node: NodeView, constants: Mapping[str, Array]) -> Mapping[str, Array] | None:
     """Computes a node whose inputs are all constants, with ONNX's reference implementation.
 
     Args:
         node: The node.
         constants: Constants by name.
-        opsets: What the model imports.
 
     Returns:
         Its outputs by name; None where it cannot be computed beforehand.
@@ -67,7 +64,7 @@ def fold(
         ],
         [helper.make_empty_tensor_value_info(name) for name in node.outputs if name],
     )
-    model = helper.make_model(graph, opset_imports=list(opsets))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(node.proto.domain, node.version)])
     try:
         with np.errstate(all="ignore"):
             found = ReferenceEvaluator(model).run(None, given)

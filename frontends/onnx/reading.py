@@ -93,7 +93,7 @@ class Reading:
         types: Mapping[str, int] | None = None,
     ) -> None:
         self.file = file
-        self._types = types or {}
+        self._types = dict(types or {})
         self.constants = constants
         self.shapes = shapes
         self.nodes: list[Node] = []
@@ -164,6 +164,10 @@ class Reading:
         if name in self.constants:
             return int(helper.np_dtype_to_tensor_dtype(self.constants[name].dtype))
         return self._types.get(name, 0)
+
+    def learn_types(self, types: Mapping[str, int]) -> None:
+        """Adds element types of values by name."""
+        self._types = {**types, **self._types}
 
     def value(self, node: NodeView, index: int) -> str:
         """Returns the name of an input as a value of the graph; a constant becomes one by a Parameter node."""
