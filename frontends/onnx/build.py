@@ -19,6 +19,7 @@ from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.frontends.onnx.folding import fold, folded_shape
 from nuqconv.frontends.onnx.functions import body_of
 from nuqconv.frontends.onnx.inputs import graph_inputs
+from nuqconv.frontends.onnx.integers import as_quantized
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.types import element_types
 from nuqconv.ir import Array, Graph
@@ -110,7 +111,7 @@ def graph_of(
         outputs,
     )
     try:
-        graph = straighten_layout(graph.verify()).verify()
+        graph = as_quantized(straighten_layout(graph.verify()), reading.stored).verify()
     except ModelError as error:
         raise ModelError(f"{file}: the model is not valid", error.problems) from error
     for note in notes:
@@ -196,7 +197,10 @@ def _convert(reading: Reading, node: NodeView) -> None:
         if constant is not None:
             reading.constants[node.outputs[0]] = constant
             return
-        folded = fold(node, reading.constants)
+        # A DequantizeLinear of constants is noted by its converter; the reference implementation does not know it in all opsets.
+        folded = None
+        if node.op_type != "DequantizeLinear" or node.get("block_size", 0):
+            folded = fold(node, reading.constants)
         if folded is not None:
             reading.constants.update(folded)
             return

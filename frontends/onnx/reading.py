@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
+from nuqconv.frontends.onnx.integers import Stored
 from nuqconv.frontends.onnx.types import WHOLE
 from nuqconv.ir import Array, Node, Origin
 from nuqconv.ir.ops import Op, Opaque, OpError, Parameter, Shape
@@ -83,6 +84,7 @@ class Reading:
         nodes: Nodes so far.
         params: Parameters so far.
         notes: What was chosen or changed, in words.
+        stored: For constants that a DequantizeLinear made, what they are made of.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Reading:
         self.nodes: list[Node] = []
         self.params: dict[str, Array] = {}
         self.notes: list[str] = []
+        self.stored: dict[str, Stored] = {}
         self._values = {*constants, *shapes}
         self._node_names: set[str] = set()
         self._stored: dict[str, str] = {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nuqconv.frontends.onnx.converters import convolution
+from nuqconv.frontends.onnx.integers import Stored
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
 from nuqconv.ir import Array
@@ -82,8 +83,14 @@ def quantize_linear(reading: Reading, node: NodeView) -> None:
 
 @converts("DequantizeLinear")
 def dequantize_linear(reading: Reading, node: NodeView) -> None:
-    """See `dequantize`."""
+    """See `dequantize`; a constant stays one, and what it is made of is noted."""
     steps, points = _steps(reading, node, 1, 2, 0)
+    array = reading.constant(node, 0)
+    if array is not None:
+        centred = array.astype(np.float32) - points.astype(np.float32)
+        reading.constants[node.outputs[0]] = centred * steps.astype(np.float32)
+        reading.stored[node.outputs[0]] = Stored(array, steps, points)
+        return
     dequantize(reading, node, reading.value(node, 0), steps, points, node.outputs)
 
 
@@ -133,9 +140,9 @@ def quantized_product(reading: Reading, node: NodeView) -> None:
         constant = reading.constant(node, index)
         if constant is not None:
             name = reading.fresh(node, f"real{index}")
-            reading.constants[name] = (constant.astype(np.float32) - points.astype(np.float32)) * steps.astype(
-                np.float32
-            )
+            real = (constant.astype(np.float32) - points.astype(np.float32)) * steps.astype(np.float32)
+            reading.constants[name] = real
+            reading.stored[name] = Stored(constant, steps, points)
         else:
             name = dequantize(
                 reading, node, reading.value(node, index), steps.reshape(()) if steps.size == 1 else steps, points, None
