@@ -162,7 +162,7 @@ def auto_nuq(
 
     with (
         open_journal(place, identity, on_mismatch) as log,
-        staging_folder(files.nuq_layer_record) as staging,
+        staging_folder(files.nuq_layer_record, *files.present().values()) as staging,
         job_progress(show=progress) as shown,
     ):
         original = Original(evaluator, sources, batch_num, log)

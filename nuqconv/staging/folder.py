@@ -141,7 +141,10 @@ def staging_folder(target: Path, *others: Path) -> Iterator[Path]:
     try:
         for other in others:
             settle(other)
-            staging.reserve(other.absolute())
+            try:
+                staging.reserve(other.absolute())
+            except OSError as error:
+                raise output_error(other, error, "the earlier outputs are as they were") from error
         yield staging.work
     except OSError as error:
         if not _of_disk(error, staging.folder):
