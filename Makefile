@@ -73,10 +73,10 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,bench]'
 	PYTHONPATH=tools $(BIN)/python benchmarks/run.py
 
-# The search and its parts: errors of layers, strategies, predicted losses, kills, workers, steps of a trial. Takes about half an hour.
+# The search and its parts: errors of layers, strategies, predicted losses, kills, workers, steps of a trial. Takes about three quarters of an hour.
 bench-search: $(VENV)/test.stamp caffe
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,bench]'
-	for part in layer_error strategies kills parallel trial_speed prediction; do PYTHONPATH=tools:benchmarks $(BIN)/python benchmarks/$$part.py || exit 1; done
+	PYTHONPATH=tools:benchmarks $(BIN)/python benchmarks/search.py
 
 results: $(VENV)/test.stamp caffe
 	PYTHONPATH=tools $(BIN)/python benchmarks/results.py

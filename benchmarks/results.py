@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from search import HEADING
 
 import nuqconv
 from cases import CASES, Case
@@ -154,7 +155,8 @@ def main() -> None:
     found = text(rows)
     print(found)
     if not names:
-        TARGET.write_text(found, encoding="utf-8")
+        _, heading, behind = TARGET.read_text(encoding="utf-8").partition(HEADING)
+        TARGET.write_text(found.rstrip("\n") + "\n" + (f"\n{heading}{behind}" if heading else ""), encoding="utf-8")
 
 
 if __name__ == "__main__":

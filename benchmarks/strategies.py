@@ -10,6 +10,7 @@ python benchmarks/strategies.py [--models nsfw ...]
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import statistics
 import tempfile
@@ -59,6 +60,7 @@ class Row:
         bytes: The smallest accepted size, or infinite.
         evaluations: Evaluations until the strategy ended.
         until: The evaluation that brought the size.
+        overtaken: The evaluation with which the default strategy was no larger than that; 0 if it never was.
     """
 
     model: str
@@ -67,6 +69,7 @@ class Row:
     bytes: float
     evaluations: int
     until: int
+    overtaken: int
 
 
 @dataclass(frozen=True)
@@ -139,15 +142,20 @@ def _model(case: Case) -> Iterator[Row]:
     small = math.prod(len(layer.options) + 1 for layer in space.layers) <= SMALL
     for part in PARTS:
         demand = int8 + part * (strongest - int8)
-        for strategy in STRATEGIES:
-            if strategy == "exhaustive" and not small:
+        names = [name for name in STRATEGIES if name != "exhaustive" or small]
+        outcomes = {name: _search(name, space, judge, demand) for name in names}
+        own = outcomes["path"]
+        for name, found in outcomes.items():
+            if found is None:
+                yield Row(case.name, demand, name, math.inf, 0, 0, 1)
                 continue
-            yield _row(case.name, strategy, space, judge, demand)
+            overtaken = 0 if own is None else first_within(own, found.best.bytes) % (own.evaluations + 1)
+            yield Row(case.name, demand, name, found.best.bytes, found.evaluations, found.best.number, overtaken)
 
 
-def _row(model: str, strategy: str, space: SearchSpace, judge: _Judge, demand: float) -> Row:
+def _search(strategy: str, space: SearchSpace, judge: _Judge, demand: float) -> SearchOutcome | None:
     try:
-        found: SearchOutcome = run_search(
+        return run_search(
             space,
             evaluate=judge.error,
             satisfied=lambda metric: metric <= demand,
@@ -156,8 +164,7 @@ def _row(model: str, strategy: str, space: SearchSpace, judge: _Judge, demand: f
             max_evaluations=32 if strategy == "path" else None,
         )
     except SearchError:
-        return Row(model, demand, strategy, math.inf, 0, 0)
-    return Row(model, demand, strategy, found.best.bytes, found.evaluations, found.best.number)
+        return None
 
 
 def first_within(found: SearchOutcome, size: float) -> int:
@@ -225,14 +232,19 @@ def _network(seed: int, count: int) -> tuple[SearchSpace, list[list[float]]]:
 def print_rows(console: Console, found: Sequence[Row]) -> None:
     """Prints sizes and evaluations, and for each model and demand the ratios to the other strategies."""
     table = Table(title="strategies at the same demand")
-    for heading in ("model", "demand", "strategy", "bytes", "to path", "found at", "evaluations"):
+    for heading in ("model", "demand", "strategy", "bytes", "to path", "found at", "evaluations", "path no larger at"):
         table.add_column(heading, justify="left" if heading in ("model", "strategy") else "right")
     own = {(row.model, row.demand): row.bytes for row in found if row.strategy == "path"}
     for row in found:
         ratio = row.bytes / own[row.model, row.demand]
         size = f"{row.bytes:,.0f}" if math.isfinite(row.bytes) else "none"
         table.add_row(
-            row.model, f"{row.demand:.4g}", row.strategy, size, f"{ratio:.4f}", str(row.until), str(row.evaluations)
+            row.model,
+            f"{row.demand:.4g}",
+            row.strategy,
+            size,
+            f"{ratio:.4f}",
+            *map(str, (row.until, row.evaluations, row.overtaken or "never")),
         )
     console.print(table)
 
@@ -265,6 +277,7 @@ def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", help="names of cases, by default all")
+    logging.getLogger("nuqconv").setLevel(logging.ERROR)
     console = Console(width=110)
     print_planned(console, [simulated(layers) for layers in SIMULATED])
     print_rows(console, list(rows(parser.parse_args().models)))

@@ -1,0 +1,68 @@
+"""Runs the benchmarks of the search and its parts one after the other, and writes their tables into docs/results.md.
+
+python benchmarks/search.py [parts ...]; without parts all of them, which takes about three quarters of an hour on a quiet machine with two
+cores. What a part printed stays in build/bench, so that one part can be measured anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET, KEPT = ROOT / "docs" / "results.md", ROOT / "build" / "bench"
+HEADING = "## The search and its parts"
+PARTS = {
+    "layer_error": "Squared error of layers' outputs on images not used for calibration",
+    "strategies": "Strategies next to each other",
+    "kills": "Searches that are killed and started again",
+    "parallel": "Several evaluations at once",
+    "trial_speed": "One trial",
+    "prediction": "Predicted losses",
+}
+_WIDTH = "150"
+
+
+def main() -> None:
+    """Runs the parts that are asked for and writes the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for part in parser.parse_args().parts or PARTS:
+        print(f"{part}: {PARTS[part]}", flush=True)
+        run = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name(f"{part}.py"))],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": _WIDTH, "TERM": "dumb"},
+        )
+        (KEPT / f"{part}.txt").write_text(run.stdout, encoding="utf-8")
+        print(run.stdout, flush=True)
+    write_section()
+
+
+def write_section() -> None:
+    """Puts what the parts printed behind the results of whole searches."""
+    before = TARGET.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
+    lines = [
+        before,
+        "",
+        HEADING,
+        "",
+        "Made by `make bench-search` (`benchmarks/search.py`); each part's module says what it measures.",
+        "",
+    ]
+    for part, title in PARTS.items():
+        kept = KEPT / f"{part}.txt"
+        if kept.exists():
+            text = "\n".join(line.rstrip() for line in kept.read_text(encoding="utf-8").splitlines()).strip("\n")
+            lines += [f"### {title} (`benchmarks/{part}.py`)", "", "```", text, "```", ""]
+    TARGET.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
