@@ -8,6 +8,7 @@ from types import MappingProxyType
 from nuqconv.backends.caffe.emitting.registry import refuses
 from nuqconv.ir.ops import (
     DetectionOutput,
+    GridSample,
     PSROIPooling,
     ROIPooling,
 )
@@ -17,7 +18,6 @@ __all__ = ["ELSEWHERE"]
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
         "DeformConv": "the fork of Deformable ConvNets has a DeformableConvolution layer",
-        "GridSample": "forks with spatial transformers have an ST layer, which makes its grid itself",
         "MaxRoiPool": "the Fast R-CNN fork has an ROIPooling layer",
         "MaxUnpool": "SegNet's fork has an Upsample layer that takes the mask of a pooling",
         "NonMaxSuppression": "SSD's fork has a DetectionOutput layer, which decodes and suppresses; or cut the net before it and do that outside",
@@ -29,3 +29,4 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 refuses(DetectionOutput, "the SSD fork has a DetectionOutput layer; cut the net before it and decode outside")
 refuses(ROIPooling, "the Fast R-CNN fork has an ROIPooling layer")
 refuses(PSROIPooling, "the R-FCN fork has a PSROIPooling layer")
+refuses(GridSample, "forks with spatial transformers have an ST layer, which makes its grid itself")

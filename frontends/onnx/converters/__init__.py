@@ -13,6 +13,7 @@ from nuqconv.frontends.onnx.converters import (
     recurrent,
     reduction,
     resize,
+    sampling,
     shape,
 )
 from nuqconv.frontends.onnx.registry import claimed, converter_for
@@ -30,5 +31,6 @@ __all__ = [
     "recurrent",
     "reduction",
     "resize",
+    "sampling",
     "shape",
 ]

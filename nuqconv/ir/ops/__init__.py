@@ -62,6 +62,7 @@ from nuqconv.ir.ops.reduce import ArgReduce, Reduce, TopK
 from nuqconv.ir.ops.reduction import MVN, ArgMax, Reduction
 from nuqconv.ir.ops.resize import Interp, Upsample
 from nuqconv.ir.ops.roi import PSROIPooling, ROIPooling
+from nuqconv.ir.ops.sampling import GridSample
 from nuqconv.ir.ops.selection import BatchReindex, Embed, Filter, Slice, Tile
 from nuqconv.ir.ops.shape import Flatten, Permute, Reshape
 from nuqconv.ir.ops.spatial import LRN, SPP, Im2col
@@ -109,6 +110,7 @@ __all__ = [
     "Gather",
     "GatherElements",
     "GatherND",
+    "GridSample",
     "GroupNorm",
     "HSigmoid",
     "HSwish",
