@@ -381,11 +381,14 @@ class TestSearch:
             stderr=subprocess.PIPE,
             text=True,
         ) as child:
-            # An order that was carried out is taken back.
-            assert wait_until(lambda: (tmp_path / "orders").read_text() == "", 60)
-            begun = time.monotonic()
-            child.send_signal(signal.SIGINT)
-            said = child.communicate(timeout=30)[1]
+            try:
+                # An order that was carried out is taken back.
+                assert wait_until(lambda: (tmp_path / "orders").read_text() == "", 120)
+                begun = time.monotonic()
+                child.send_signal(signal.SIGINT)
+                said = child.communicate(timeout=30)[1]
+            finally:
+                child.kill()
         assert time.monotonic() - begun < 10
         assert said.rstrip().endswith("KeyboardInterrupt")
         assert contents(job.out) == {}
