@@ -38,7 +38,7 @@ refused by name, all of it at once, with the fork that has a layer for it.
 - **exact** says how real Caffe's numbers compare with the operator's definition in the tests (`tests/backends/caffe/emitting`): to the bit for all
   finite numbers, or relative to the largest number. "the same layer": Caffe's own layer computes the operator.
 - Of onnx 1.23's own node tests that the reader takes (without its function bodies and other number types, each with all inputs open
-  and with all but the first known) real Caffe gives the stored outputs in 634, 59 are refused, and 3 differ: one of remainders by
+  and with all but the first known) real Caffe gives the stored outputs in 829, 153 are refused, and 3 differ: one of remainders by
   infinity, two in which onnxruntime differs, too.
 
 """
