@@ -183,6 +183,8 @@ class Reading:
         """Returns the value of a Parameter node that makes a constant."""
         if name not in self._stored:
             made = number_array(array, name)
+            if not np.isfinite(made).all():
+                raise CannotConvertError(f"constant '{name}' holds numbers that are infinite or none")
             stored = self._fresh(f"{name}", self._values) if name not in self.constants else name
             param = self.param(f"{name}/value", made)
             node = Node(
