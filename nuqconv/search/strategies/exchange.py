@@ -27,8 +27,8 @@ def exchanges(space: SearchSpace, levels: Levels, max_layers: int | None = None)
                 stronger.append((loss, saved, index, other))
             elif other < level:
                 milder.append((loss, saved, index, other))
-    # More than so many of either cannot be among the first ones that are kept, except where sizes forbid.
-    stronger, milder = heapq.nsmallest(4 * _MOST, stronger), heapq.nsmallest(4 * _MOST, milder)
+    # Pairs of the first of either are nearly always the first pairs, and all pairs of hundreds of layers would take long.
+    stronger, milder = heapq.nsmallest(_MOST, stronger), heapq.nsmallest(_MOST, milder)
     pairs = (
         (loss + back, one, up, other, down)
         for loss, saved, one, up in stronger

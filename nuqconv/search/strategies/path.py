@@ -21,6 +21,9 @@ _NEAR = 0.005
 _EXCHANGES = 20
 """Exchanges that may fail in a row."""
 
+_IDLE = 3
+"""Knapsacks in a row that may give nothing to try; each takes a hundredth of a second on 512 layers."""
+
 _EARLY_PATIENCE = 3
 """Win-back moves that may fail before the NUQ path is walked; the others are tried after it."""
 
@@ -236,18 +239,17 @@ class _Course:
         # Plans of another make-up may need a smaller predicted loss than the state: the predictions are not exact.
         low, high = 0.0 if refloat else loss, most
         rejected: set[Levels] = set()
-        trials = 0
-        # A round without a trial halves the range too, so the rounds are few even where nothing is to be tried.
-        for _ in range(4 * self._knapsack_trials):
-            if trials == self._knapsack_trials:
-                break
+        trials = idle = 0
+        # A round without a trial halves the range too; after some of them in a row there is next to nothing left of it.
+        while trials < self._knapsack_trials and idle < _IDLE:
+            idle += 1
             state = self._strategy._smallest_for(loss, levels, refloat=refloat)  # noqa: SLF001
             if self._size(state) >= self._size(levels):
                 low = loss
             elif state in rejected:
                 high = loss
             else:
-                trials += 1
+                trials, idle = trials + 1, 0
                 if self._try(state, f"smallest plan for a predicted loss of {loss:.4g}", 0.4):
                     levels, low = state, loss
                 else:
