@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 from nuqconv.backends.caffe.runtime import find_caffe
+
+# A shell that starts the tests in the background has them ignore interrupts, and Python then leaves it at that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, so that a change is to blame for a new failure; `make explore` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
