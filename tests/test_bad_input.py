@@ -191,9 +191,11 @@ def test_a_fake_quant_model(job, finished):
     model = finished.fake_quant_model
     line, *parts = _model_refused(job, UnsupportedError, model=model, weights=finished.fake_quant_weights)
     assert line == f"{model} is quantized already; give the float model"
+    # The search may leave a layer without weights in float: it saves nothing there.
+    quantized = [name for name in ("conv1", "conv2", "pool", "fc") if f'"{name}_dequant_layer"' in model.read_text()]
+    assert {"conv1", "conv2", "fc"} <= set(quantized)
     assert [re.sub(r"^.*:\d+: ", "", part) for part in parts] == [
-        f"layer '{name}_dequant_layer' (Scale): is what a fake_quant model has behind '{name}'"
-        for name in ("conv1", "conv2", "pool", "fc")
+        f"layer '{name}_dequant_layer' (Scale): is what a fake_quant model has behind '{name}'" for name in quantized
     ]
 
 
