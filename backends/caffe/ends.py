@@ -7,6 +7,7 @@ from dataclasses import replace
 from nuqconv.backends.caffe.emitting.bound import bind_constants
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Dequantize, Power, Quantize, Silence
 from nuqconv.passes.pads import absorb_pads
 
@@ -59,9 +60,9 @@ def _with_outputs_unread(graph: Graph) -> Graph:
     made = {item.name for item in graph.inputs}
     for value in dict.fromkeys(graph.outputs):
         if graph.consumers[value] and value not in made:
-            inner[value] = _free(f"{value}/inner", taken)
+            inner[value] = fresh_name(f"{value}/inner", taken)
             # A Power copies; a Split would share its memory with layers that work in place.
-            copies[value] = Node(_free(f"{value}/output", taken), Power(), (inner[value],), (value,))
+            copies[value] = Node(fresh_name(f"{value}/output", taken), Power(), (inner[value],), (value,))
     dead = tuple(value for value, readers in graph.consumers.items() if not readers and value not in graph.outputs)
     if not inner and not dead:
         return graph
@@ -71,14 +72,5 @@ def _with_outputs_unread(graph: Graph) -> Graph:
         nodes.append(replace(node, inputs=renamed[0], outputs=renamed[1]))
         nodes += [copies[name] for name in node.outputs if name in copies]
     if dead:
-        nodes.append(Node(_free("unused", taken), Silence(), dead, ()))
+        nodes.append(Node(fresh_name("unused", taken), Silence(), dead, ()))
     return graph.with_nodes(nodes)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    taken.add(found)
-    return found

@@ -13,6 +13,7 @@ from nuqconv.backends.onnx.packing import Packed, pack, unpack_nodes
 from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Quantize, Shape
 
 __all__ = ["Attribute", "Builder", "FastProducts"]
@@ -149,14 +150,14 @@ class Builder:
             The names of its outputs.
         """
         names = tuple(
-            self._fresh(f"{layer.name}/{op_type}", self._values) if output is None else output for output in outputs
+            fresh_name(f"{layer.name}/{op_type}", self._values) if output is None else output for output in outputs
         )
         # The first node that makes one of the layer's own values has the layer's name.
         if layer.name not in self._named and any(name in layer.outputs for name in names):
             self._named.add(layer.name)
             node_name = layer.name
         else:
-            node_name = self._fresh(f"{layer.name}/{op_type}", self._node_names)
+            node_name = fresh_name(f"{layer.name}/{op_type}", self._node_names)
         added = helper.make_node(op_type, list(inputs), list(names), node_name, domain=domain or None)
         added.attribute.extend(helper.make_attribute(key, value) for key, value in (attributes or {}).items())
         self.nodes.append(added)
@@ -164,7 +165,7 @@ class Builder:
 
     def name(self, layer: Node, purpose: str) -> str:
         """Returns a name that nothing in the graph has, for what a layer's body calls its own."""
-        return self._fresh(f"{layer.name}/{purpose}", self._values)
+        return fresh_name(f"{layer.name}/{purpose}", self._values)
 
     @contextmanager
     def nested(self) -> Iterator[list[NodeProto]]:
@@ -196,8 +197,8 @@ class Builder:
             return stored
         key = (stored, self.graph.params[name].shape, "Cast")
         if key not in self._cached:
-            self._cached[key] = self._fresh(f"{stored}/Cast", self._values)
-            node_name = self._fresh(f"{stored}/Cast", self._node_names)
+            self._cached[key] = fresh_name(f"{stored}/Cast", self._values)
+            node_name = fresh_name(f"{stored}/Cast", self._node_names)
             self.nodes.append(
                 helper.make_node("Cast", [stored], [self._cached[key]], node_name, to=int(TensorProto.FLOAT))
             )
@@ -216,14 +217,14 @@ class Builder:
         """Adds packed weights with what unpacks them, and returns the name of the int8 result."""
         key = (name, shape, "packed")
         if key not in self._cached:
-            result = self._fresh(f"{name}/unpacked", self._values)
+            result = fresh_name(f"{name}/unpacked", self._values)
             self._cached[key] = result
             self.nodes += unpack_nodes(
                 shape,
                 packed,
                 result,
-                lambda purpose: self._fresh(f"{name}/{purpose}", self._values),
-                lambda array, purpose: self._store(array, self._fresh(f"{name}/{purpose}", self._values)),
+                lambda purpose: fresh_name(f"{name}/{purpose}", self._values),
+                lambda array, purpose: self._store(array, fresh_name(f"{name}/{purpose}", self._values)),
             )
         return self._cached[key]
 
@@ -240,12 +241,12 @@ class Builder:
         key = (name, array.shape, array.dtype.str)
         if key not in self._cached:
             free = name not in self.tensors and name not in self.graph.consumers
-            self._cached[key] = self._store(array, name if free else self._fresh(name, self._values))
+            self._cached[key] = self._store(array, name if free else fresh_name(name, self._values))
         return self._cached[key]
 
     def constant(self, array: Array, layer: Node, purpose: str) -> str:
         """Adds a tensor of a layer that is no parameter and returns its name."""
-        return self._store(array, self._fresh(f"{layer.name}/{purpose}", self._values))
+        return self._store(array, fresh_name(f"{layer.name}/{purpose}", self._values))
 
     def derived(self, param: str, derive: Callable[[Array], Array], layer: Node, purpose: str) -> str:
         """Adds a tensor of a layer that is made of a parameter and returns its name."""
@@ -293,15 +294,6 @@ class Builder:
         self.tensors[name] = array
         self._values.add(name)
         return name
-
-    @staticmethod
-    def _fresh(name: str, taken: set[str]) -> str:
-        found, number = name, 1
-        while found in taken:
-            number += 1
-            found = f"{name}_{number}"
-        taken.add(found)
-        return found
 
 
 def _shaped(shape: Shape) -> Callable[[Array], Array]:

@@ -23,6 +23,7 @@ from nuqconv.frontends.onnx.integers import as_quantized
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.types import element_types
 from nuqconv.ir import Array, Graph
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Identity
 from nuqconv.passes import straighten_layout
 
@@ -146,17 +147,13 @@ def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProt
 
 def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[NodeView]:
     counts = Counter(node.name for node in nodes)
-    views, taken = [], set()
+    views: list[NodeView] = []
+    taken: set[str] = set()
     for node in nodes:
         first = next((name for name in node.output if name), node.op_type)
         name = node.name if node.name and counts[node.name] == 1 else f"{node.op_type}:{first}"
-        number, found = 1, name
-        while found in taken:
-            number += 1
-            found = f"{name}_{number}"
-        taken.add(found)
         domain = "" if node.domain == "ai.onnx" else node.domain
-        views.append(NodeView(node, found, versions.get(domain, 1)))
+        views.append(NodeView(node, fresh_name(name, taken), versions.get(domain, 1)))
     return views
 
 

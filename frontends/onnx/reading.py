@@ -11,6 +11,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 from nuqconv.frontends.onnx.integers import Stored
 from nuqconv.frontends.onnx.types import WHOLE
 from nuqconv.ir import Array, Node, Origin
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Op, Opaque, OpError, Parameter, Shape
 
 __all__ = ["CannotConvertError", "NodeView", "Reading", "number_array"]
@@ -185,10 +186,10 @@ class Reading:
             made = number_array(array, name)
             if not np.isfinite(made).all():
                 raise CannotConvertError(f"constant '{name}' holds numbers that are infinite or none")
-            stored = self._fresh(f"{name}", self._values) if name not in self.constants else name
+            stored = fresh_name(f"{name}", self._values) if name not in self.constants else name
             param = self.param(f"{name}/value", made)
             node = Node(
-                self._fresh(name, self._node_names),
+                fresh_name(name, self._node_names),
                 Parameter(tuple(made.shape)),
                 (),
                 (stored,),
@@ -210,7 +211,7 @@ class Reading:
             and np.array_equal(known, array)
         ):
             return name
-        name = self._fresh(name, set(self.params))
+        name = fresh_name(name, set(self.params))
         self.params[name] = array
         return name
 
@@ -221,7 +222,7 @@ class Reading:
 
     def fresh(self, node: NodeView, purpose: str) -> str:
         """Returns a name for a value that the file does not have."""
-        return self._fresh(f"{node.name}/{purpose}", self._values)
+        return fresh_name(f"{node.name}/{purpose}", self._values)
 
     def add(
         self,
@@ -296,7 +297,7 @@ class Reading:
     def _place(
         self, node: NodeView, op: Op, inputs: Sequence[str], outputs: Sequence[str], params: Sequence[str], purpose: str
     ) -> None:
-        name = self._fresh(f"{node.name}/{purpose}" if purpose else node.name, self._node_names)
+        name = fresh_name(f"{node.name}/{purpose}" if purpose else node.name, self._node_names)
         self.nodes.append(
             Node(
                 name,
@@ -310,15 +311,6 @@ class Reading:
 
     def _origin(self, name: str, op_type: str, proto: NodeProto | None = None) -> Origin:
         return Origin(self.file, None, name, op_type, "onnx", proto)
-
-    @staticmethod
-    def _fresh(name: str, taken: set[str]) -> str:
-        found, number = name, 1
-        while found in taken:
-            number += 1
-            found = f"{name}_{number}"
-        taken.add(found)
-        return found
 
 
 def number_array(array: Array, name: str) -> Array:

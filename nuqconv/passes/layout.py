@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import (
     Bias,
     Binary,
@@ -108,7 +109,7 @@ class _Straightener:
         self.params: dict[str, Array] = dict(graph.params)
         self.pending: dict[str, tuple[str, _Order]] = {}
         self.made: set[str] = {item.name for item in graph.inputs}
-        self._names = {*graph.consumers, *graph.params, *graph.node}
+        self._names = {*graph.names, *graph.params}
         self.constants = {
             node.outputs[0]: graph.params[node.params[0]] for node in graph.nodes if isinstance(node.op, Parameter)
         }
@@ -235,12 +236,7 @@ class _Straightener:
         return self.graph.shapes[name] or ()
 
     def _fresh(self, name: str) -> str:
-        found, number = name, 1
-        while found in self._names:
-            number += 1
-            found = f"{name}_{number}"
-        self._names.add(found)
-        return found
+        return fresh_name(name, self._names)
 
 
 def _laid_out(array: Array, order: _Order) -> Array:

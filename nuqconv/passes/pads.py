@@ -14,7 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir import Graph, Node
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Convolution, Pad
 
 __all__ = ["absorb_pads"]
@@ -42,7 +43,7 @@ def absorb_pads(graph: Graph) -> Graph:
         wider = np.pad(weight, [(0, 0), (0, 0), *(zeros for _, *zeros in axes)])
         name = node.params[0]
         if wider.shape != weight.shape:
-            name = _free(f"{node.name}/padded", params)
+            name = fresh_name(f"{node.name}/padded", {*params})
             params[name] = wider
         op = replace(node.op, pad=tuple(axis[0] for axis in axes), kernel=wider.shape[2:])
         changed[node.name] = replace(node, op=op, inputs=padding.inputs, params=(name, *node.params[1:]))
@@ -91,11 +92,3 @@ def _axis(size: int, kernel: int, stride: int, dilation: int, begin: int, end: i
         if room + 2 * begin - reach >= 0 and (room + 2 * begin - reach) // stride == wanted:
             return begin, 0, zeros
     return None
-
-
-def _free(name: str, taken: dict[str, Array]) -> str:
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    return found

@@ -14,6 +14,7 @@ from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
 from nuqconv.backends.caffe.style import Style
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Shape
 
 __all__ = ["Blob", "LayerBuilder"]
@@ -208,13 +209,7 @@ class LayerBuilder:
 
     def _fresh(self, purpose: str) -> str:
         """Returns a name that nothing in the graph has; other nodes' helpers have other beginnings."""
-        name = found = f"{self.node.name}/{purpose}"
-        number = 1
-        while found in self._taken:
-            number += 1
-            found = f"{name}_{number}"
-        self._taken.add(found)
-        return found
+        return fresh_name(f"{self.node.name}/{purpose}", self._taken)
 
     def _shape(self, graph: Graph, value: str) -> Shape:
         shape = graph.shapes[value]
