@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from nuqconv.backends.caffe.runtime import find_caffe
+from nuqconv.backends.caffe.runtime import CaffeProcess, find_caffe
 
 # A shell that starts the tests in the background has them ignore interrupts, and Python then leaves it at that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -30,3 +31,18 @@ def caffe_python() -> str:
             pytest.fail(message + ", and NUQCONV_REQUIRE_CAFFE=1 demands it")
         pytest.skip(message)
     return found.python
+
+
+@pytest.fixture(scope="session")
+def _caffe_processes(caffe_python: str) -> Iterator[list[CaffeProcess]]:
+    living = [CaffeProcess(caffe_python)]
+    yield living
+    living[-1].close()
+
+
+@pytest.fixture
+def caffe_process(_caffe_processes: list[CaffeProcess], caffe_python: str) -> CaffeProcess:
+    """One Caffe process for all tests, replaced after a crash."""
+    if not _caffe_processes[-1].alive:
+        _caffe_processes.append(CaffeProcess(caffe_python))
+    return _caffe_processes[-1]

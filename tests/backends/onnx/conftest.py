@@ -1,23 +1,12 @@
-"""One Caffe process for all tests of this folder, replaced after a crash."""
+"""What judges the tests of this folder: real Caffe."""
 
 from __future__ import annotations
 
 import pytest
 
-from nuqconv.backends.caffe.runtime import CaffeProcess
-
 from .oracle import Oracle
 
 
-@pytest.fixture(scope="package")
-def _processes(caffe_python):
-    living = [CaffeProcess(caffe_python)]
-    yield living
-    living[-1].close()
-
-
 @pytest.fixture
-def oracle(_processes, caffe_python, tmp_path):
-    if not _processes[-1].alive:
-        _processes.append(CaffeProcess(caffe_python))
-    return Oracle(_processes[-1], tmp_path)
+def oracle(caffe_process, tmp_path):
+    return Oracle(caffe_process, tmp_path)
