@@ -6,9 +6,9 @@ python tools/build_caffe_table.py --check   # exit code 1 if it is not current
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+from tables import main, section
 
 from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS
 from nuqconv.ir import ops
@@ -63,26 +63,11 @@ def table() -> str:
             refused.append((name, APART[name]))
     return (
         HEAD
-        + _section("Written", ("operator", "layers", "exact", "refused"), written)
-        + _section("Apart", ("operator", "what becomes of it"), refused)
-        + _section("Types that the graph has no operator for", ("type", "where it exists"), sorted(ELSEWHERE.items()))
+        + section("Written", ("operator", "layers", "exact", "refused"), written)
+        + section("Apart", ("operator", "what becomes of it"), refused)
+        + section("Types that the graph has no operator for", ("type", "where it exists"), sorted(ELSEWHERE.items()))
     ).rstrip() + "\n"
 
 
-def _section(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, tuple("---" for _ in columns), *rows)]
-    return f"## {title}\n\n" + "\n".join(lines) + "\n\n"
-
-
-def main() -> None:
-    """Writes or checks the file."""
-    text = table()
-    if "--check" in sys.argv[1:]:
-        if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
-            sys.exit(f"{TARGET} is not current; run python tools/{Path(__file__).name}")
-        return
-    TARGET.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main(TARGET, table)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
+from tables import main, section
 
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, known_types, reader_for
@@ -120,22 +121,9 @@ def table() -> str:
     columns = ("layer type", "read as", "ONNX", "Caffe", "int8", "NUQ", "conditions of int8 and NUQ")
     stock = [row(layer_type) for layer_type in sorted(STOCK, key=str.lower)]
     others = [row(name) for name in sorted(set(known_types()) - set(STOCK), key=lambda text: (text.lower(), text))]
-    parts = [HEAD]
-    for title, rows in (("BVLC Caffe", stock), ("Forks, and this package's own", others)):
-        lines = [f"| {' | '.join(cells)} |" for cells in (columns, tuple("---" for _ in columns), *rows)]
-        parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n\n")
-    return "".join(parts).rstrip() + "\n"
-
-
-def main() -> None:
-    """Writes or checks the file."""
-    text = table()
-    if "--check" in sys.argv[1:]:
-        if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
-            sys.exit(f"{TARGET} is not current; run python tools/{Path(__file__).name}")
-        return
-    TARGET.write_text(text, encoding="utf-8")
+    tables = (("BVLC Caffe", stock), ("Forks, and this package's own", others))
+    return (HEAD + "".join(section(title, columns, rows) for title, rows in tables)).rstrip() + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    main(TARGET, table)

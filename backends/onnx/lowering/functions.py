@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from types import MappingProxyType
 
 import numpy as np
@@ -12,7 +13,7 @@ from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.backends.onnx.lowering.steps import Steps
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Celu, CumSum, Hardmax, HardSigmoid, LogSoftmax, Selu, Shrink, ThresholdedReLU, Unary
+from nuqconv.ir.ops import Celu, CumSum, Hardmax, HardSigmoid, LogSoftmax, Op, Selu, Shrink, ThresholdedReLU, Unary
 
 __all__: list[str] = []
 
@@ -104,50 +105,27 @@ def unary(build: Builder, node: Node, op: Unary) -> None:
     build.node("Identity", [value], node, output=node.outputs[0])
 
 
-def _add(build: Builder, node: Node, op_type: str, **attributes: Attribute) -> None:
-    build.node(op_type, node.inputs, node, output=node.outputs[0], attributes=attributes)
+_SAME: Mapping[type[Op], str] = MappingProxyType(
+    {
+        Celu: "Celu",
+        HardSigmoid: "HardSigmoid",
+        Hardmax: "Hardmax",
+        LogSoftmax: "LogSoftmax",
+        Selu: "Selu",
+        Shrink: "Shrink",
+        ThresholdedReLU: "ThresholdedRelu",
+    }
+)
+"""Operators whose fields are ONNX's attributes."""
 
 
-@lowers(HardSigmoid)
-def hard_sigmoid(build: Builder, node: Node, op: HardSigmoid) -> None:
-    """HardSigmoid."""
-    _add(build, node, "HardSigmoid", alpha=op.alpha, beta=op.beta)
+def _same(build: Builder, node: Node, op: Op) -> None:
+    """The operator of ONNX with the same attributes."""
+    build.node(_SAME[type(op)], node.inputs, node, output=node.outputs[0], attributes=asdict(op))
 
 
-@lowers(ThresholdedReLU)
-def thresholded_relu(build: Builder, node: Node, op: ThresholdedReLU) -> None:
-    """ThresholdedRelu."""
-    _add(build, node, "ThresholdedRelu", alpha=op.alpha)
-
-
-@lowers(Selu)
-def selu(build: Builder, node: Node, op: Selu) -> None:
-    """Selu."""
-    _add(build, node, "Selu", alpha=op.alpha, gamma=op.gamma)
-
-
-@lowers(Celu)
-def celu(build: Builder, node: Node, op: Celu) -> None:
-    """Celu."""
-    _add(build, node, "Celu", alpha=op.alpha)
-
-
-@lowers(Shrink)
-def shrink(build: Builder, node: Node, op: Shrink) -> None:
-    """Shrink."""
-    _add(build, node, "Shrink", bias=op.bias, lambd=op.lambd)
-
-
-@lowers(LogSoftmax)
-def log_softmax(build: Builder, node: Node, op: LogSoftmax) -> None:
-    """LogSoftmax."""
-    _add(build, node, "LogSoftmax", axis=op.axis)
-
-
-@lowers(Hardmax)
-def hardmax(build: Builder, node: Node, op: Hardmax) -> None:
-    """Hardmax."""
-    _add(build, node, "Hardmax", axis=op.axis)
+for _kind in _SAME:
+    lowers(_kind)(_same)
 
 
 @lowers(CumSum)
