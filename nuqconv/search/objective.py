@@ -15,6 +15,9 @@ __all__ = ["NearestMetric", "Objective", "SmallestBytes"]
 class Objective(Protocol):
     """What a search is for."""
 
+    def allows(self, plan: Plan, size: float) -> bool:
+        """Return whether a plan of a size in bytes can be the result, whatever the evaluator says of it."""
+
     def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:
         """Return what trials are compared by, smaller is better; None if the trial cannot be the result.
 
@@ -43,11 +46,12 @@ class SmallestBytes:
 
     def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:  # noqa: ARG002  (the protocol's)
         """Return size and number of float layers; see `Objective.rank`."""
-        if not trial.accepted or not self._may_be_result(trial.plan):
+        if not trial.accepted or not self.allows(trial.plan, trial.bytes):
             return None
         return (trial.bytes, float(len(trial.float_layers)))
 
-    def _may_be_result(self, plan: Plan) -> bool:
+    def allows(self, plan: Plan, size: float) -> bool:  # noqa: ARG002  (the protocol's)
+        """Return whether a layer is quantized and no more have a codebook than may; see `Objective.allows`."""
         forms = [layer.precision for layer in plan.values()]
         limit = len(forms) if self.max_layers is None else self.max_layers
         return forms.count(Precision.FLOAT) < len(forms) and forms.count(Precision.NUQ) <= limit
@@ -72,6 +76,14 @@ class NearestMetric:
 
     def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:
         """Return whether it is refused, the distance of the metric, and the size; see `Objective.rank`."""
-        if trial.bytes > self.max_bytes:
+        if not self.allows(trial.plan, trial.bytes):
             return None
-        return (float(not trial.accepted), abs(trial.metric - original), trial.bytes)
+        return self.place(trial.metric, original, trial.bytes, accepted=trial.accepted)
+
+    def allows(self, plan: Plan, size: float) -> bool:  # noqa: ARG002  (the protocol's)
+        """Return whether it is small enough; see `Objective.allows`."""
+        return size <= self.max_bytes
+
+    def place(self, metric: float, original: float, size: float, *, accepted: bool) -> tuple[float, ...]:
+        """Return what plans that are small enough are compared by, smaller is better."""
+        return (float(not accepted), abs(metric - original), size)

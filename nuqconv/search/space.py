@@ -228,14 +228,16 @@ class SearchSpace:
             for layer in self.layers
         )
 
-    def few_codebooks(self, levels: Levels, ceilings: Mapping[int, int], count: int) -> dict[int, int]:
+    def few_codebooks(self, levels: Levels, ceilings: Mapping[int, int], count: int | None) -> Mapping[int, int]:
         """Return ceilings under which at most `count` layers have a codebook: those that have one, then those that save the most bytes with it.
 
         Args:
             levels: The state to start from.
             ceilings: Strongest level that a layer may take, by its index; the others may take all.
-            count: How many layers may have a codebook.
+            count: How many layers may have a codebook; None for any number, which leaves the ceilings as they are.
         """
+        if count is None:
+            return ceilings
         limits = {index: ceilings.get(index, len(layer.options) - 1) for index, layer in enumerate(self.layers)}
         have = [index for index, level in enumerate(levels) if level > _INT8_LEVEL]
         saved = {

@@ -7,7 +7,7 @@ import math
 
 from nuqconv.errors import SearchError
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.space import FLOAT_LEVEL, Levels, SearchSpace
+from nuqconv.search.space import FLOAT_LEVEL, SearchSpace
 from nuqconv.search.strategies.base import Planner, View
 
 __all__ = ["MAX_STATES", "ExhaustiveStrategy"]
@@ -36,7 +36,8 @@ class ExhaustiveStrategy(Planner):
                 "choose another strategy, or let the configuration search fewer layers"
             )
         levels = itertools.product(*(range(FLOAT_LEVEL, len(layer.options)) for layer in space.layers))
-        states = [state for state in levels if _may_be_result(space, state, objective or SmallestBytes())]
+        aim = SmallestBytes() if objective is None else objective
+        states = [state for state in levels if aim.allows(space.plan(state), space.size(state))]
         self._states = sorted(states, key=lambda state: (space.size(state), state.count(FLOAT_LEVEL), state))
         self._all = isinstance(objective, NearestMetric)
 
@@ -47,11 +48,3 @@ class ExhaustiveStrategy(Planner):
             accepted = view.ask(state, f"state {number + 1} of {len(self._states)} by size", 0.01).accepted
             if accepted and not self._all:
                 return
-
-
-def _may_be_result(space: SearchSpace, state: Levels, objective: Objective) -> bool:
-    if isinstance(objective, NearestMetric) and space.size(state) > objective.max_bytes:
-        return False
-    most = objective.max_layers if isinstance(objective, SmallestBytes) else None
-    codebooks = sum(level > 0 for level in state)
-    return any(level != FLOAT_LEVEL for level in state) and (most is None or codebooks <= most)

@@ -25,7 +25,7 @@ class GreedyRevertStrategy(Planner):
     def __init__(self, space: SearchSpace, max_layers: int | None = None) -> None:
         super().__init__()
         self._space = space
-        limits = {} if max_layers is None else space.few_codebooks(space.uniform(), {}, max_layers)
+        limits = space.few_codebooks(space.uniform(), {}, max_layers)
         self._strongest = tuple(min(level, limits.get(index, level)) for index, level in enumerate(space.smallest()))
 
     def run(self, view: View) -> None:

@@ -100,8 +100,6 @@ class PathStrategy(Planner):
         return self._sizes[levels]
 
     def _limited(self, levels: Levels, ceilings: Mapping[int, int]) -> Mapping[int, int]:
-        if self._max_layers is None:
-            return ceilings
         return self._space.few_codebooks(levels, ceilings, self._max_layers)
 
 

@@ -21,7 +21,7 @@ class PrefixStrategy(Planner):
     def __init__(self, space: SearchSpace, max_layers: int | None = None) -> None:
         super().__init__()
         self._space = space
-        limits = {} if max_layers is None else space.few_codebooks(space.uniform(), {}, max_layers)
+        limits = space.few_codebooks(space.uniform(), {}, max_layers)
         self._moves = space.path(ceilings=limits)
 
     def run(self, view: View) -> None:

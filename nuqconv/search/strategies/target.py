@@ -48,6 +48,7 @@ class TargetSizeStrategy(Planner):
                 f"the layers that may be quantized are left {most:,.0f} bytes, and have {space.float_bytes:,.0f} in float; demand a smaller size"
             )
         self._space = space
+        self._objective = objective
         self._most = most
         self._original = original
         self._starts = [
@@ -69,15 +70,15 @@ class TargetSizeStrategy(Planner):
             if rank < place:
                 best, place, number = found, rank, 0
 
-    def _best(
-        self, proposals: Sequence[Proposal], verdicts: Sequence[Verdict]
-    ) -> tuple[Levels, tuple[bool, float, float]]:
-        ranked = [
-            ((not verdict.accepted, abs(verdict.metric - self._original), self._space.size(proposal.levels)), proposal)
+    def _best(self, proposals: Sequence[Proposal], verdicts: Sequence[Verdict]) -> tuple[Levels, tuple[float, ...]]:
+        places = [
+            self._objective.place(
+                verdict.metric, self._original, self._space.size(proposal.levels), accepted=verdict.accepted
+            )
             for proposal, verdict in zip(proposals, verdicts, strict=True)
         ]
-        rank, proposal = min(ranked, key=lambda item: item[0])
-        return proposal.levels, rank
+        best = min(range(len(places)), key=places.__getitem__)
+        return proposals[best].levels, places[best]
 
     def _group(self, levels: Levels, number: int) -> list[Proposal]:
         """Return the next few neighbours of a state; they are made when they are asked for, and kept."""
