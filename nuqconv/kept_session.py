@@ -28,13 +28,15 @@ class Sessions:
         create: Where sessions live; see `OnnxSession`.
 
     Attributes:
+        products: Names of the layers that are fast products in all of the graphs.
         exchangeable: Names of the parameters in which the graphs may differ.
     """
 
     def __init__(
         self, graph: Graph, outputs: Sequence[str] | None, threads: int | None, create: SessionMaker | None = None
     ) -> None:
-        self.exchangeable = exchangeable(graph)
+        self.products = product_layers(graph)
+        self.exchangeable = exchangeable(graph, self.products)
         self._graph = graph
         self._outputs = outputs
         self._threads = threads
@@ -98,7 +100,7 @@ class LoadedModel:
         products = {
             node.name
             for node in graph.nodes
-            if changed.intersection(node.params) and node.name in product_layers(self.graph, {node.name})
+            if node.name in self._sessions.products and changed.intersection(node.params)
         }
         if not changed <= self._sessions.exchangeable or product_layers(graph, products) != products:
             return None

@@ -21,13 +21,18 @@ __all__ = ["ExchangeSession", "exchangeable"]
 _FEW_CHANNELS = 4
 
 
-def exchangeable(graph: Graph) -> frozenset[str]:
+def exchangeable(graph: Graph, products: Collection[str] | None = None) -> frozenset[str]:
     """Returns the parameters that can be exchanged at little loss of speed: those of fast products and of first layers, and step sizes.
 
     Constant weights of other convolutions are laid out beforehand for the fastest algorithm, which weights that are inputs cannot be. On the
     few channels that a first layer has, that gains a quarter of its time, less than a new session costs.
+
+    Args:
+        graph: A quantized graph.
+        products: Names of its fast products, if they are known already.
     """
-    products = product_layers(graph)
+    if products is None:
+        products = product_layers(graph)
     names: dict[bool, set[str]] = {True: set(), False: set()}
     for node in graph.nodes:
         free = node.name in products or isinstance(node.op, Scale | Dequantize) or _is_first(graph, node)
