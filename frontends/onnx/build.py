@@ -96,7 +96,7 @@ def graph_of(
     if model.graph.sparse_initializer:
         raise UnsupportedError(f"{file}: has sparse tensors, which are not read; store them as dense ones")
     notes: list[str] = []
-    inputs = graph_inputs(model, file, constants, input_shapes or {}, notes)
+    inputs = graph_inputs(model, file, input_shapes or {}, notes)
     reading = Reading(file, constants, {item.name: item.shape for item in inputs}, element_types(model))
     reading.notes = notes
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 
 from nuqconv.bounded import MOST_BINARY, read_bounded
 from nuqconv.errors import FormatError
 from nuqconv.frontends.onnx.external import load_tensors
 
-__all__ = ["read_onnx"]
+__all__ = ["fed_inputs", "read_onnx"]
 
 
 def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
@@ -34,3 +34,9 @@ def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
         raise FormatError(f"{source}: is no ONNX model: it has no outputs")
     load_tensors(model, source)
     return model
+
+
+def fed_inputs(model: ModelProto) -> list[ValueInfoProto]:
+    """Returns the inputs that a user feeds; an initializer that is an input too is none of them."""
+    constants = {item.name for item in model.graph.initializer}
+    return [item for item in model.graph.input if item.name not in constants]

@@ -8,7 +8,8 @@ from math import prod
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from nuqconv.errors import ModelError
-from nuqconv.ir import Array, Input
+from nuqconv.frontends.onnx.files import fed_inputs
+from nuqconv.ir import Input
 from nuqconv.ir.ops import Shape
 
 __all__ = ["graph_inputs"]
@@ -24,7 +25,6 @@ class _InputError(Exception):
 def graph_inputs(
     model: ModelProto,
     file: str,
-    constants: Mapping[str, Array],
     given: Mapping[str, Sequence[int]],
     notes: list[str],
 ) -> list[Input]:
@@ -33,14 +33,13 @@ def graph_inputs(
     Args:
         model: The model.
         file: What messages call it.
-        constants: The initializers.
         given: Shapes by name instead of the model's.
         notes: What was chosen is appended here.
 
     Raises:
         ModelError: Types or sizes cannot be used; all faults are listed.
     """
-    asked = [item for item in model.graph.input if item.name not in constants]
+    asked = fed_inputs(model)
     found, problems = [], []
     for item in asked:
         try:

@@ -122,8 +122,8 @@ class Reading:
             CannotConvertError: It is not.
         """
         found = self.constant(node, index)
-        if found is not None and found.dtype.kind not in "iufb" and found.dtype.name not in ("bfloat16", "float16"):
-            raise CannotConvertError(f"its {what} holds {found.dtype}, which are no real numbers")
+        if found is not None:
+            _check_real(found, f"its {what}")
         if found is None:
             raise CannotConvertError(
                 f"its {what} must be known before the run, and is {'computed' if node.has_input(index) else 'missing'}"
@@ -323,6 +323,10 @@ def number_array(array: Array, name: str) -> Array:
         return array
     if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > _LARGEST_WHOLE:
         raise CannotConvertError(f"constant '{name}' has whole numbers above 2^24, which float32 does not hold")
-    if array.dtype.kind not in "iufb" and array.dtype.name not in ("bfloat16", "float16"):
-        raise CannotConvertError(f"constant '{name}' holds {array.dtype}, which are no real numbers")
+    _check_real(array, f"constant '{name}'")
     return array.astype(np.float32, order="C")
+
+
+def _check_real(array: Array, subject: str) -> None:
+    if array.dtype.kind not in "iufb" and array.dtype.name != "bfloat16":
+        raise CannotConvertError(f"{subject} holds {array.dtype}, which are no real numbers")

@@ -19,7 +19,7 @@ from nuqconv.cli.report import new_console, print_result
 from nuqconv.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
-from nuqconv.frontends.onnx import read_onnx
+from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.models import is_onnx, model_files, read_any
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
@@ -275,9 +275,7 @@ def _input_names(model: Path, weights: Path | None) -> list[str]:
     """Returns the names that data have for the inputs; of an ONNX model they are known before its open sizes are."""
     if is_onnx(model):
         model_files(model, weights)
-        proto = read_onnx(model)
-        constants = {item.name for item in proto.graph.initializer}
-        return [item.name for item in proto.graph.input if item.name not in constants]
+        return [item.name for item in fed_inputs(read_onnx(model))]
     graph = read_any(model, weights).graph
     return [graph.storage_name(item.name) for item in graph.inputs]
 

@@ -21,7 +21,7 @@ from nuqconv.errors import FormatError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
-from nuqconv.frontends.onnx import read_onnx
+from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
 from nuqconv.printable import printable
@@ -135,9 +135,7 @@ def _onnx(path: Path, console: Console) -> None:
     opsets = ", ".join(f"{item.domain or 'opset'} {item.version}" for item in model.opset_import)
     maker = model.producer_name or "unknown"
     _say(console, f"  {opsets}, {_count(len(model.graph.node), 'node')}, made by {maker}")
-    constants = {item.name for item in model.graph.initializer}
-    inputs = [item for item in model.graph.input if item.name not in constants]
-    for label, values in (("input ", inputs), ("output", model.graph.output)):
+    for label, values in (("input ", fed_inputs(model)), ("output", model.graph.output)):
         for value in values:
             dims = "x".join(
                 str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?")

@@ -13,7 +13,7 @@ from onnx import ModelProto, helper, numpy_helper
 from nuqconv.backends.onnx import OnnxSession
 from nuqconv.comparison.sides import Side
 from nuqconv.errors import UnsupportedError
-from nuqconv.frontends.onnx import read_onnx
+from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.ir import Array
 
 __all__ = ["OnnxSide"]
@@ -50,19 +50,18 @@ class OnnxSide(Side):
         self._inputs: dict[str, str] = {}
         self._types: dict[str, np.dtype[Any]] = {}
         self.inputs = {}
-        for item in self.model.graph.input:
-            if item.name not in constants:
-                blob = (input_blobs or {}).get(item.name, item.name.removesuffix("@input"))
-                self._inputs[blob] = item.name
-                try:
-                    self._types[item.name] = helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
-                except (KeyError, ValueError) as error:
-                    raise UnsupportedError(
-                        f"{self.label}: input '{item.name}' is no tensor of a known type; only tensors can be compared"
-                    ) from error
-                dims = item.type.tensor_type.shape.dim
-                # Some exporters write -1 for an open size.
-                self.inputs[blob] = tuple(d.dim_value if d.dim_value > 0 else None for d in dims)
+        for item in fed_inputs(self.model):
+            blob = (input_blobs or {}).get(item.name, item.name.removesuffix("@input"))
+            self._inputs[blob] = item.name
+            try:
+                self._types[item.name] = helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
+            except (KeyError, ValueError) as error:
+                raise UnsupportedError(
+                    f"{self.label}: input '{item.name}' is no tensor of a known type; only tensors can be compared"
+                ) from error
+            dims = item.type.tensor_type.shape.dim
+            # Some exporters write -1 for an open size.
+            self.inputs[blob] = tuple(d.dim_value if d.dim_value > 0 else None for d in dims)
 
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Runs the model with these values as its outputs; inputs may have other sizes than the file says, if its layers allow it."""
