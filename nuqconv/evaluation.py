@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from nuqconv.backends.caffe.writer import CaffeWriter
-from nuqconv.backends.onnx import write_onnx
-from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.errors import ConfigError
 from nuqconv.job import Job, TimedEvaluator
+from nuqconv.outputs import write_quantized_onnx
 from nuqconv.parallel import PlanPool
 from nuqconv.quantize.plan import Plan
 from nuqconv.result import OutputFiles
@@ -175,7 +174,7 @@ def _writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, 
             path.unlink(missing_ok=True)
         graph = job.quantizer.apply(plan)
         if job.onnx:
-            write_onnx(graph, paths[0], dynamic_batch=not batch_problems(graph))
+            write_quantized_onnx(graph, paths[0])
         else:
             writer.write(graph, paths[0], paths[-1])
         return paths[0], paths[-1]

@@ -18,7 +18,7 @@ from nuqconv.quantize.plan import Plan
 from nuqconv.result import OutputFiles
 from nuqconv.staging import move_into_place
 
-__all__ = ["without_caffe", "without_deploy", "write_outputs"]
+__all__ = ["without_caffe", "without_deploy", "write_outputs", "write_quantized_onnx"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,6 +62,11 @@ def without_caffe(files: OutputFiles, graph: Graph) -> tuple[OutputFiles, tuple[
     return files, ()
 
 
+def write_quantized_onnx(graph: Graph, path: Path, *, qdq: bool = False, compressed: bool = False) -> None:
+    """Writes a quantized graph with an open batch, if its layers allow that; see `write_onnx`."""
+    write_onnx(graph, path, dynamic_batch=not batch_problems(graph), qdq=qdq, compressed=compressed)
+
+
 def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> None:
     """Writes all files of a plan, whole or not at all.
 
@@ -80,11 +85,9 @@ def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> No
     quantized = job.quantizer.apply(plan)
     if "fake_quant_model" in staged:
         write_caffe(quantized, staged["fake_quant_model"], staged["fake_quant_weights"])
-    dynamic = not batch_problems(quantized)
     for name in _ONNX_FORMS:
         if name in staged:
-            qdq, compressed = name == "qdq_onnx", name == "nuq_onnx"
-            write_onnx(quantized, staged[name], dynamic_batch=dynamic, qdq=qdq, compressed=compressed)
+            write_quantized_onnx(quantized, staged[name], qdq=name == "qdq_onnx", compressed=name == "nuq_onnx")
     texts: dict[str, Callable[[], str]] = {
         "nuq_layer_record": lambda: nuq_layers_text(plan),
         "quant_info": lambda: information_text(quantized, job.fold.folded),
