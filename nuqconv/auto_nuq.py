@@ -257,8 +257,7 @@ def _result(
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
     found = list(notes)
     if outcome.reverted:
-        why = "the size has room for" if isinstance(objective, NearestMetric) else "int8 was too coarse for"
-        found.append(f"{why} these layers, which stay float: {', '.join(outcome.reverted)}")
+        found.append(f"{_why_float(outcome, objective)} these layers, which stay float: {', '.join(outcome.reverted)}")
     if not outcome.best.accepted:
         found.append(
             "the evaluator accepts no plan that was found at the size demanded; this is the one with the nearest metric"
@@ -283,6 +282,14 @@ def _result(
         seconds=seconds,
         journal=journal,
     )
+
+
+def _why_float(outcome: SearchOutcome, objective: Objective) -> str:
+    if isinstance(objective, NearestMetric):
+        return "the size has room for"
+    if any(trial.accepted and not trial.float_layers for trial in outcome.trials):
+        return "others can be stronger without"
+    return "int8 was too coarse for"
 
 
 class _CallableModule(ModuleType):
