@@ -64,6 +64,10 @@ def lower_graph(
     With ``qdq`` quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
     """
     opset = _checked(opset)
+    if integer and (compressed or qdq):
+        raise UnsupportedError(
+            "integer arithmetic has no form with packed weights or with QuantizeLinear; choose one of them"
+        )
     _refuse(graph, integer=integer)
     check_size(graph)
     sizes = open_sizes(graph, dynamic_batch=dynamic_batch)

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nuqconv.backends.onnx import OnnxSession, write_onnx
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.packing import pack, unpack_nodes
+from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, ReLU
 
@@ -137,6 +138,12 @@ def test_qdq(tmp_path, compressed, opset):
     wanted = OnnxSession(graph).run({"data": data})["out"]
     np.testing.assert_allclose(found, wanted, atol=2e-2 * np.abs(wanted).max())
     assert np.median(np.abs(found - wanted)) < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("form", ["compressed", "qdq"])
+def test_forms_that_exclude_each_other(form):
+    with pytest.raises(UnsupportedError, match="choose one of them"):
+        lower_graph(network(), integer=True, **{form: True})
 
 
 def test_a_quantized_value_that_is_an_output_stays(tmp_path):
