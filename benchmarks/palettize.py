@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def available() -> bool:
 
 def palettized(weights: NDArray[Any], bits: int = 4) -> NDArray[np.float64]:
     """Returns a matrix whose numbers coremltools has put on ``2 ** bits`` levels by its k-means, as `palettize_weights` does by default."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import coremltools as ct  # noqa: PLC0415
     import coremltools.optimize.coreml as optimize  # noqa: PLC0415
     from coremltools.converters.mil import Builder  # noqa: PLC0415

@@ -95,9 +95,15 @@ class LayerSpace:
         """Return the layer's predicted loss at a level."""
         return 0.0 if level == FLOAT_LEVEL else self.losses[level]
 
+    @cached_property
+    def named_plans(self) -> tuple[tuple[str, LayerPlan], ...]:
+        """The layer's name with what happens to it, by level; `FLOAT_LEVEL` is the last. Plans of hundreds of layers share them."""
+        plans = (*(option.layer_plan for option in self.options), LayerPlan(Precision.FLOAT))
+        return tuple((self.name, plan) for plan in plans)
+
     def plan(self, level: int) -> LayerPlan:
         """Return what happens to the layer at a level."""
-        return LayerPlan(Precision.FLOAT) if level == FLOAT_LEVEL else self.options[level].layer_plan
+        return self.named_plans[level][1]
 
     def label(self, level: int) -> str:
         """Return a short name of a level for messages: ``float``, ``int8`` or the number of steps."""
@@ -105,7 +111,7 @@ class LayerSpace:
         return plan.precision.value if plan.num_steps is None else str(plan.num_steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Move:
     """One layer goes from a level to a stronger one.
 
@@ -163,7 +169,7 @@ class SearchSpace:
 
     def plan(self, levels: Levels) -> Plan:
         """Return the plan of a state."""
-        return Plan(tuple((layer.name, layer.plan(level)) for layer, level in zip(self.layers, levels, strict=True)))
+        return Plan(tuple(layer.named_plans[level] for layer, level in zip(self.layers, levels, strict=True)))
 
     def size(self, levels: Levels) -> float:
         """Return the size of a state in bytes."""
@@ -203,7 +209,10 @@ class SearchSpace:
         moves: list[Move] = []
         for index, level in enumerate(start):
             if level != FLOAT_LEVEL:
-                moves += self._hull(index, level, limits.get(index, len(self.layers[index].options) - 1))
+                key = (index, level, limits.get(index, len(self.layers[index].options) - 1))
+                if key not in self._hulls:
+                    self._hulls[key] = self._hull(*key)
+                moves += self._hulls[key]
         return tuple(sorted(moves, key=lambda move: (move.rate, move.layer, move.stop)))
 
     def win_back(self, levels: Levels, ceilings: Mapping[int, int] | None = None) -> tuple[Move, ...]:
@@ -300,6 +309,11 @@ class SearchSpace:
         for index, choice, position in zip(free, choices, knapsack(sizes, costs, grid), strict=True):
             result[index] = choice[position]
         return tuple(result)
+
+    @cached_property
+    def _hulls(self) -> dict[tuple[int, int, int], list[Move]]:
+        """The moves of a layer by its index, level and ceiling: paths from hundreds of states share them."""
+        return {}
 
     def _hull(self, index: int, level: int, ceiling: int) -> list[Move]:
         layer = self.layers[index]

@@ -1,12 +1,13 @@
-"""The default strategy: binary search along the path of moves, local repair, and a look at states of another make-up."""
+"""The default strategy: binary search along a path of states, local repair, and a look at states of another make-up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from nuqconv.search.space import FLOAT_LEVEL, Levels, Move, SearchSpace
 from nuqconv.search.strategies.base import Planner, View, counted
-from nuqconv.search.strategies.exchange import exchanges
+from nuqconv.search.strategies.predictions import Predictions
 
 __all__ = ["PathStrategy"]
 
@@ -24,26 +25,36 @@ _EXCHANGES = 20
 _IDLE = 3
 """Knapsacks in a row that may give nothing to try; each takes a hundredth of a second on 512 layers."""
 
+_BLAME = 0.3
+"""Part of what all moves do to the metric that the one that blocks must have done for the others to be tried without it."""
+
+_WORTH = 0.01
+"""Part of the size that a knapsack must promise to save."""
+
 _EARLY_PATIENCE = 3
 """Win-back moves that may fail before the NUQ path is walked; the others are tried after it."""
 
 
 class PathStrategy(Planner):
-    """The default: binary search along the path of moves, local repair, then a look at states of another make-up.
+    """The default: binary search along a path of states, local repair, then a look at states of another make-up.
 
     1. Int8 everywhere. If that fails, every layer at its strongest, which may do less harm: its integers are chosen with more care. If that fails
        too, the most harmful layers go back to float, as many as it takes; then plans are tried that keep other layers in float but
        are smaller (as in step 4), and layers that need not have gone are won back.
-    2. The whole path of NUQ moves; if it fails, binary search for an accepted prefix of it.
-    3. The move that blocks the prefix is left out and all others are tried.
-    4. Plans that spend the predicted loss between the prefix and the blocking move better: a knapsack, by binary search on its capacity.
+    2. The whole path of NUQ moves. If it fails: half of it, and the state of the least predicted loss that is as small (a knapsack, float among
+       its levels). The one that does less harm to the metric says along which of both the binary search goes: prefixes of the path, or states
+       of the least predicted loss at the sizes of these prefixes.
+    3. After a prefix: the move that blocks it is left out and all others are tried, if it did much of the harm that all do.
+    4. Plans that spend the predicted loss between the prefix and the blocking move better: a knapsack, by binary search on its capacity, if it
+       promises to save something.
     5. The moves that are left, in order and in growing groups; each that blocks is left out.
     6. States of the least predicted loss for a size, float among their levels, by binary search on the size between the smallest state's and the
        best so far; with losses as they are and raised to powers.
-    7. Exchanges: one layer stronger, another milder or none, smaller than the best so far; by predicted loss, until some in a row fail.
+    7. Exchanges: one layer stronger, another milder or none, smaller than the best so far, by predicted loss; then, if the space has few states, all
+       that are smaller. It ends when some in a row fail.
 
-    It ends when no move is left and exchanges fail. Every state that it builds upon is one that was accepted, whatever the metric does, or
-    the original.
+    Every state that it builds upon is one that was accepted, whatever the metric does, or the original. How far the metric has gone, and which way
+    it goes when much is quantized, decides only what is tried next.
 
     Args:
         space: What to choose from.
@@ -53,66 +64,24 @@ class PathStrategy(Planner):
 
     def __init__(self, space: SearchSpace, max_layers: int | None = None, knapsack_trials: int = 5) -> None:
         super().__init__()
-        self._space = space
-        self._max_layers = max_layers
+        self._predictions = Predictions(space, max_layers)
         self._knapsack_trials = knapsack_trials
-        self._order = space.by_harm()
-        self._cheapest: dict[tuple[float, Levels, bool], Levels] = {}
-        self._sizes: dict[Levels, float] = {}
-        self._mildest: dict[tuple[float, float], Levels] = {}
-        self._exchanges: dict[Levels, tuple[Levels, ...]] = {}
-        self._paths: dict[tuple[Levels, tuple[tuple[int, int], ...]], tuple[Move, ...]] = {}
 
     def run(self, view: View) -> None:
         """Go through the search; see `Planner.run`."""
-        moves = len(self._path(self._space.uniform(), {}))
-        view.expect(2 + _bisections(moves) + 1 + self._knapsack_trials + moves)
-        _Course(self, view).run()
-
-    def _path(self, levels: Levels, ceilings: Mapping[int, int]) -> tuple[Move, ...]:
-        key = (levels, tuple(sorted(ceilings.items())))
-        if key not in self._paths:
-            self._paths[key] = self._space.path(levels, self._limited(levels, ceilings))
-        return self._paths[key]
-
-    def _smallest_for(self, loss: float, levels: Levels, *, refloat: bool) -> Levels:
-        key = (loss, levels, refloat)
-        if key not in self._cheapest:
-            limits = self._limited(self._space.uniform(), {})
-            self._cheapest[key] = self._space.cheapest(loss, levels, refloat=refloat, ceilings=limits)
-        return self._cheapest[key]
-
-    def _least_loss_at(self, size: float, power: float) -> Levels:
-        key = (size, power)
-        if key not in self._mildest:
-            limits = self._limited(self._space.uniform(), {})
-            self._mildest[key] = self._space.mildest(size, power, limits)
-        return self._mildest[key]
-
-    def _exchanged(self, levels: Levels) -> tuple[Levels, ...]:
-        if levels not in self._exchanges:
-            self._exchanges[levels] = exchanges(self._space, levels, self._max_layers)
-        return self._exchanges[levels]
-
-    def _size(self, levels: Levels) -> float:
-        if levels not in self._sizes:
-            self._sizes[levels] = self._space.size(levels)
-        return self._sizes[levels]
-
-    def _limited(self, levels: Levels, ceilings: Mapping[int, int]) -> Mapping[int, int]:
-        return self._space.few_codebooks(levels, ceilings, self._max_layers)
+        _Course(self._predictions, self._knapsack_trials, view).run()
 
 
 class _Course:
     """One run of the procedure, from the beginning as far as the verdicts reach."""
 
-    def __init__(self, strategy: PathStrategy, view: View) -> None:
-        self._strategy = strategy
+    def __init__(self, predictions: Predictions, knapsack_trials: int, view: View) -> None:
+        self._predictions = predictions
         self._view = view
-        self._space = strategy._space  # noqa: SLF001
-        self._knapsack_trials = strategy._knapsack_trials  # noqa: SLF001
-        self._path = strategy._path  # noqa: SLF001
-        self._size = strategy._size  # noqa: SLF001
+        self._space = predictions.space
+        self._knapsack_trials = knapsack_trials
+        self._path = predictions.path
+        self._size = predictions.size
         self._grown = [0, 0]
         self._best: Levels | None = None
 
@@ -120,6 +89,7 @@ class _Course:
         """Go through the search."""
         space = self._space
         levels = space.uniform()
+        self._expect(2 + self._path_trials(levels))
         kept_float: dict[int, int] = {}
         if not self._try(levels, "int8 for all layers", 0.9):
             strongest = space.apply(levels, self._path(levels, {}))
@@ -146,7 +116,7 @@ class _Course:
         self._expect(_bisections(int(1 / _NEAR)) + _EXCHANGES)
         while high - low > _NEAR * high:
             size = (low + high) / 2
-            state = self._strategy._least_loss_at(size, power)  # noqa: SLF001
+            state = self._predictions.mildest(size, power)
             named = f"least predicted loss at {size:,.0f} bytes"
             if self._size(state) < high and self._try(state, named if power == 1 else f"{named}, ^{power:g}", 0.3):
                 high = self._size(state)
@@ -158,7 +128,7 @@ class _Course:
         failed = 0
         while self._best is not None:
             best = self._best
-            for state in self._strategy._exchanged(best):  # noqa: SLF001
+            for state in self._predictions.near(best):
                 self._expect(_EXCHANGES - failed)
                 if self._view.verdict(state) is None:
                     failed += 1
@@ -187,7 +157,7 @@ class _Course:
     def _retreat(self, kept_float: dict[int, int]) -> Levels:
         """Put the fewest of the most harmful layers back to float; at worst all, which is the original model and needs no trial."""
         space = self._space
-        order = self._strategy._order  # noqa: SLF001
+        order = self._predictions.by_harm
         low, high, stride = 0, len(order), 1
         galloping = True
         while high - low > 1:
@@ -209,20 +179,70 @@ class _Course:
         space = self._space
         moves = self._path(levels, {})
         self._expect(self._path_trials(levels))
+        whole = space.apply(levels, moves)
+        if not moves or self._try(whole, _prefix_label(moves, len(moves))):
+            return whole
+        if self._milder_by_size(levels, moves):
+            levels = self._mildest_prefix(levels, moves)
+            return self._grow(levels, self._path, ceilings, whole=False)
         count = self._prefix(levels, moves, whole=True, galloping=False)
         levels = space.apply(levels, moves[:count])
-        if count == len(moves):
-            return levels
         block = moves[count]
         ceilings[block.layer] = block.stop - 1
         self._expect(1 + self._knapsack_trials + len(self._path(levels, ceilings)))
         others = space.apply(levels, self._path(levels, ceilings))
-        if others != levels and self._try(others, f"all others but {block.label}", 0.3):
+        blame = self._blame(levels, space.apply(levels, [block]), space.apply(levels, moves[count:]))
+        if others != levels and not blame < _BLAME and self._try(others, f"all others but {block.label}", 0.3):
             levels = others
         else:
             levels = self._knapsack(levels, space.loss(space.apply(levels, [block])))
         self._expect(len(self._path(levels, ceilings)))
         return self._grow(levels, self._path, ceilings, whole=False)
+
+    def _milder_by_size(self, levels: Levels, moves: Sequence[Move]) -> bool:
+        """Try half of the moves, and the state of the least predicted loss that is as small; return whether that does less harm.
+
+        Harm is how far the metric has gone the way that it goes when all moves are made.
+        """
+        half = self._space.apply(levels, moves[: len(moves) // 2])
+        other = self._mildest_as_small(half)
+        if other == half or not len(moves) // 2:
+            return False
+        accepted = self._try(half, _prefix_label(moves, len(moves) // 2))
+        if self._try(other, self._mildest_label(half)) != accepted:
+            return not accepted
+        asked = (levels, self._space.apply(levels, moves), half, other)
+        start, end, one, two = (self._view.verdict(state) for state in asked)
+        if start is None or end is None or one is None or two is None:
+            return False
+        return (two.metric - one.metric) * (end.metric - start.metric) < 0
+
+    def _mildest_prefix(self, levels: Levels, moves: Sequence[Move]) -> Levels:
+        """Return the smallest accepted state of those of the least predicted loss at the sizes along some moves, by binary search."""
+        found = levels
+        low, high = 0, len(moves)
+        while high - low > 1:
+            count = (low + high) // 2
+            prefix = self._space.apply(levels, moves[:count])
+            state = self._mildest_as_small(prefix)
+            if self._try(state, self._mildest_label(prefix)):
+                low, found = count, state
+            else:
+                high = count
+        return found
+
+    def _mildest_as_small(self, levels: Levels) -> Levels:
+        return self._predictions.mildest(self._size(levels))
+
+    def _mildest_label(self, levels: Levels) -> str:
+        return f"least predicted loss at {self._size(levels):,.0f} bytes"
+
+    def _blame(self, levels: Levels, one: Levels, every: Levels) -> float:
+        """Return which part of what all moves do to the metric one of them does alone; NaN if that cannot be said."""
+        before, after, last = (self._view.verdict(state) for state in (levels, one, every))
+        if before is None or after is None or last is None or last.metric == before.metric:
+            return math.nan
+        return abs(after.metric - before.metric) / abs(last.metric - before.metric)
 
     def _knapsack(self, levels: Levels, most: float, *, refloat: bool = False) -> Levels:
         """Look for smaller plans whose predicted loss is at most `most`.
@@ -234,6 +254,10 @@ class _Course:
         """
         space = self._space
         loss = space.loss(levels)
+        if not refloat:
+            promised = self._size(self._predictions.smallest_for(most, levels, refloat=False))
+            if promised > (1 - _WORTH) * self._size(levels):
+                return levels
         # Plans of another make-up may need a smaller predicted loss than the state: the predictions are not exact.
         low, high = 0.0 if refloat else loss, most
         rejected: set[Levels] = set()
@@ -241,7 +265,7 @@ class _Course:
         # A round without a trial halves the range too; after some of them in a row there is next to nothing left of it.
         while trials < self._knapsack_trials and idle < _IDLE:
             idle += 1
-            state = self._strategy._smallest_for(loss, levels, refloat=refloat)  # noqa: SLF001
+            state = self._predictions.smallest_for(loss, levels, refloat=refloat)
             if self._size(state) >= self._size(levels):
                 low = loss
             elif state in rejected:
@@ -274,9 +298,13 @@ class _Course:
             whole: Whether to try all moves at once first; it is done again after each success.
             patience: How many moves may block before this ends; None is any number.
         """
-        blocks = 0
+        blocks, failed = 0, math.inf if whole else len(moves_from(levels, ceilings))
         while (moves := moves_from(levels, ceilings)) and blocks != patience:
-            count = self._prefix(levels, moves, whole=whole, galloping=True)
+            # What failed with many moves mostly fails with one less.
+            all_first = whole and len(moves) <= failed / 2
+            count = self._prefix(levels, moves, whole=all_first, galloping=True)
+            if all_first and count < len(moves):
+                failed = len(moves)
             levels = self._space.apply(levels, moves[:count])
             whole = count > 0
             if count < len(moves):
@@ -297,8 +325,7 @@ class _Course:
         while high - low > 1:
             part = min(low + stride, high - 1) if galloping else (low + high) // 2
             count = len(moves) if whole else part
-            named = moves[0].label if count == 1 else f"{moves[0].label} to {moves[count - 1].label}"
-            step = f"{count} of {counted(len(moves), 'move')}: {named}"
+            step = _prefix_label(moves, count)
             if self._ask(self._space.apply(levels, moves[:count]), step, whole=whole, galloping=galloping):
                 low, stride = count, stride * 2
             else:
@@ -326,6 +353,11 @@ class _Course:
     def _path_trials(self, levels: Levels) -> int:
         moves = len(self._path(levels, {}))
         return 1 + _bisections(moves) + 1 + self._knapsack_trials + moves if moves else 0
+
+
+def _prefix_label(moves: Sequence[Move], count: int) -> str:
+    named = moves[0].label if count == 1 else f"{moves[0].label} to {moves[count - 1].label}"
+    return f"{count} of {counted(len(moves), 'move')}: {named}"
 
 
 def _bisections(length: int) -> int:
