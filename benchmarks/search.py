@@ -29,7 +29,7 @@ _WIDTH = "150"
 def main() -> None:
     """Runs the parts that are asked for and writes the section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", choices=list(PARTS))
     KEPT.mkdir(parents=True, exist_ok=True)
     for part in parser.parse_args().parts or PARTS:
         print(f"{part}: {PARTS[part]}", flush=True)
