@@ -29,9 +29,13 @@ _WIDTH = "150"
 def main() -> None:
     """Runs the parts that are asked for and writes the section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=list(PARTS))
+    parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
+    parts = parser.parse_args().parts or list(PARTS)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     KEPT.mkdir(parents=True, exist_ok=True)
-    for part in parser.parse_args().parts or PARTS:
+    for part in parts:
         print(f"{part}: {PARTS[part]}", flush=True)
         run = subprocess.run(
             [sys.executable, str(Path(__file__).with_name(f"{part}.py"))],
