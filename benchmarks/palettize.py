@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 __all__ = ["available", "palettized"]
 
+# tqdm looks at it once, when it is imported.
+os.environ.setdefault("TQDM_DISABLE", "1")
+
 
 def available() -> bool:
     """Returns whether coremltools can be imported."""
@@ -23,7 +26,6 @@ def available() -> bool:
 
 def palettized(weights: NDArray[Any], bits: int = 4) -> NDArray[np.float64]:
     """Returns a matrix whose numbers coremltools has put on ``2 ** bits`` levels by its k-means, as `palettize_weights` does by default."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
     import coremltools as ct  # noqa: PLC0415
     import coremltools.optimize.coreml as optimize  # noqa: PLC0415
     from coremltools.converters.mil import Builder  # noqa: PLC0415
