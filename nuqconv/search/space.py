@@ -7,7 +7,7 @@ predicted here (losses, the order of the path) only decides what is tried first;
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -109,6 +109,9 @@ class LayerSpace:
         """Return a short name of a level for messages: ``float``, ``int8`` or the number of steps."""
         plan = self.plan(level)
         return plan.precision.value if plan.num_steps is None else str(plan.num_steps)
+
+
+_Measure = Callable[[LayerSpace, int], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,21 +269,16 @@ class SearchSpace:
             power: The losses of layers and options are raised to it before they are added up; it leaves their order as it is.
             ceilings: Strongest level that a layer may take, by its index; the others may take all.
         """
-        grid, limits = grid_of(len(self)), ceilings or {}
-        choices = [
-            range(FLOAT_LEVEL, limits.get(index, len(layer.options) - 1) + 1) for index, layer in enumerate(self.layers)
-        ]
-        least = [min(map(layer.size, choice)) for layer, choice in zip(self.layers, choices, strict=True)]
-        unit = max(size - math.fsum(least), 0.0) / grid
-        losses = [
-            [layer.loss(level) ** power for level in choice] for layer, choice in zip(self.layers, choices, strict=True)
-        ]
-        costs = [
-            [_grid_cost(layer.size(level) - base, unit, grid, math.ceil) for level in choice]
-            for layer, choice, base in zip(self.layers, choices, least, strict=True)
-        ]
-        picked = knapsack(losses, costs, grid)
-        return tuple(choice[place] for choice, place in zip(choices, picked, strict=True))
+        picked = self._least(
+            lambda layer, level: layer.loss(level) ** power,
+            lambda layer, level: layer.size(level),
+            size,
+            range(len(self)),
+            FLOAT_LEVEL,
+            ceilings or {},
+            math.ceil,
+        )
+        return tuple(picked.values())
 
     def cheapest(
         self, loss: float, levels: Levels, *, refloat: bool = False, ceilings: Mapping[int, int] | None = None
@@ -294,21 +292,47 @@ class SearchSpace:
             ceilings: Strongest level that a layer may take, by its index; the others may take all.
         """
         free = [index for index, level in enumerate(levels) if refloat or level != FLOAT_LEVEL]
-        layers = [self.layers[index] for index in free]
-        first, limits = FLOAT_LEVEL if refloat else _INT8_LEVEL, ceilings or {}
-        choices = [range(first, limits.get(index, len(self.layers[index].options) - 1) + 1) for index in free]
-        least = [layer.loss(choice[0]) for layer, choice in zip(layers, choices, strict=True)]
-        grid = grid_of(len(free))
-        unit = max(loss - math.fsum(least), 0.0) / grid
-        sizes = [[layer.size(level) for level in choice] for layer, choice in zip(layers, choices, strict=True)]
-        costs = [
-            [_grid_cost(layer.loss(level) - base, unit, grid) for level in choice]
-            for layer, choice, base in zip(layers, choices, least, strict=True)
-        ]
-        result = list(levels)
-        for index, choice, position in zip(free, choices, knapsack(sizes, costs, grid), strict=True):
-            result[index] = choice[position]
-        return tuple(result)
+        picked = self._least(
+            lambda layer, level: layer.size(level),
+            lambda layer, level: layer.loss(level),
+            loss,
+            free,
+            FLOAT_LEVEL if refloat else _INT8_LEVEL,
+            ceilings or {},
+            round,
+        )
+        return tuple(picked.get(index, level) for index, level in enumerate(levels))
+
+    def _least(
+        self,
+        value: _Measure,
+        cost: _Measure,
+        most: float,
+        layers: Sequence[int],
+        first: int,
+        ceilings: Mapping[int, int],
+        to_whole: Callable[[float], int],
+    ) -> dict[int, int]:
+        """Return for some layers the levels of about the least sum of values whose costs add up to at most `most`, by index.
+
+        Args:
+            value: What is made least, of a layer at a level.
+            cost: What is limited.
+            most: The limit.
+            layers: Indices of the layers.
+            first: The first level that they may take.
+            ceilings: The last level that a layer may take, by its index; the others may take all.
+            to_whole: Rounds costs to the grid; `math.ceil` keeps the limit, `round` may go past it by the grid's rounding.
+        """
+        grid = grid_of(len(layers))
+        choices = [range(first, ceilings.get(index, len(self.layers[index].options) - 1) + 1) for index in layers]
+        chosen = [(self.layers[index], choice) for index, choice in zip(layers, choices, strict=True)]
+        costs = [[cost(layer, level) for level in choice] for layer, choice in chosen]
+        unit = max(most - math.fsum(map(min, costs)), 0.0) / grid
+        whole = [[_grid_cost(item - min(row), unit, grid, to_whole) for item in row] for row in costs]
+        values = [[value(layer, level) for level in choice] for layer, choice in chosen]
+        picked = knapsack(values, whole, grid)
+        return {index: choice[place] for index, choice, place in zip(layers, choices, picked, strict=True)}
 
     @cached_property
     def _hulls(self) -> dict[tuple[int, int, int], list[Move]]:
@@ -339,7 +363,7 @@ class SearchSpace:
         return Move(index, start, stop, saved, loss, rate, label)
 
 
-def _grid_cost(cost: float, unit: float, grid: int, to_whole: Callable[[float], int] = round) -> int:
+def _grid_cost(cost: float, unit: float, grid: int, to_whole: Callable[[float], int]) -> int:
     """Return a cost in units of the grid; more than the whole grid if it cannot be afforded."""
     if cost <= 0:
         return 0
