@@ -1,6 +1,6 @@
 """Runs the benchmarks of the search and its parts one after the other, and writes their tables into docs/results.md.
 
-python benchmarks/search.py [parts ...]; without parts all of them, which takes about three quarters of an hour on a quiet machine with two
+python benchmarks/search.py [parts ...]; without parts all of them, which takes about 25 minutes on a quiet machine with two
 cores. What a part printed stays in build/bench, so that one part can be measured anew.
 """
 

@@ -79,3 +79,25 @@ def smallest(evaluator, lowest=0):
     states = itertools.product(*(range(lowest, len(item.options)) for item in space.layers))
     sizes = (space.size(s) for s in states if set(s) != {FLOAT_LEVEL} and evaluator.true(s) <= evaluator.limit)
     return min(sizes, default=math.inf)
+
+
+class CancellingEvaluator(Evaluator):
+    """Errors of layers are vectors of a few outputs, which may cancel; the metric is the length of their sum.
+
+    So it is not monotone along the path, and predictions tell little of how two layers go together.
+    """
+
+    def __init__(self, rng, space, outputs, part):
+        common = rng.normal(size=(len(space), 1, outputs))
+        levels = len(space.layers[0].options)
+        direction = rng.normal(size=(len(space), levels, outputs)) + 0.7 * common
+        direction /= np.linalg.norm(direction, axis=2, keepdims=True)
+        losses = np.array([layer.losses for layer in space.layers]) * np.exp(rng.normal(0, 0.4, (len(space), levels)))
+        self.vectors = direction * np.sqrt(losses)[..., None]
+        super().__init__(space, None, math.inf)
+        low, high = (self.true(levels) for levels in (space.uniform(), space.smallest()))
+        self.limit = low + part * (high - low)
+
+    def true(self, levels):
+        changes = [self.vectors[index][level] for index, level in enumerate(levels) if level != FLOAT_LEVEL]
+        return float(np.linalg.norm(np.sum(changes, axis=0))) if changes else 0.0

@@ -31,6 +31,9 @@ _BLAME = 0.3
 _WORTH = 0.01
 """Part of the size that a knapsack must promise to save."""
 
+_NEAR_MISSES = 4
+"""Trials shortly before prefixes that nearly were accepted."""
+
 _EARLY_PATIENCE = 3
 """Win-back moves that may fail before the NUQ path is walked; the others are tried after it."""
 
@@ -44,7 +47,8 @@ class PathStrategy(Planner):
     2. The whole path of NUQ moves. If it fails: half of it, and the state of the least predicted loss that is as small (a knapsack, float among
        its levels). The one that does less harm to the metric says along which of both the binary search goes: prefixes of the path, or states
        of the least predicted loss at the sizes of these prefixes.
-    3. After a prefix: the move that blocks it is left out and all others are tried, if it did much of the harm that all do.
+    3. After a prefix: the move that blocks it is left out and all others are tried, if it did much of the harm that all do; else prefixes a
+       little shorter than those that nearly were accepted.
     4. Plans that spend the predicted loss between the prefix and the blocking move better: a knapsack, by binary search on its capacity, if it
        promises to save something.
     5. The moves that are left, in order and in growing groups; each that blocks is left out.
@@ -84,6 +88,8 @@ class _Course:
         self._size = predictions.size
         self._grown = [0, 0]
         self._best: Levels | None = None
+        self._lengths: set[int] = set()
+        """Lengths of the prefixes that were last tried."""
 
     def run(self) -> None:
         """Go through the search."""
@@ -186,18 +192,19 @@ class _Course:
             levels = self._mildest_prefix(levels, moves)
             return self._grow(levels, self._path, ceilings, whole=False)
         count = self._prefix(levels, moves, whole=True, galloping=False)
-        levels = space.apply(levels, moves[:count])
-        block = moves[count]
+        if self._blame(levels, moves, count) < _BLAME:
+            count = self._before_near_miss(levels, moves, count)
+        found, block = space.apply(levels, moves[:count]), moves[count]
         ceilings[block.layer] = block.stop - 1
-        self._expect(1 + self._knapsack_trials + len(self._path(levels, ceilings)))
-        others = space.apply(levels, self._path(levels, ceilings))
-        blame = self._blame(levels, space.apply(levels, [block]), space.apply(levels, moves[count:]))
-        if others != levels and not blame < _BLAME and self._try(others, f"all others but {block.label}", 0.3):
-            levels = others
+        self._expect(1 + self._knapsack_trials + len(self._path(found, ceilings)))
+        others = space.apply(found, self._path(found, ceilings))
+        to_blame = not self._blame(levels, moves, count) < _BLAME
+        if others != found and to_blame and self._try(others, f"all others but {block.label}", 0.3):
+            found = others
         else:
-            levels = self._knapsack(levels, space.loss(space.apply(levels, [block])))
-        self._expect(len(self._path(levels, ceilings)))
-        return self._grow(levels, self._path, ceilings, whole=False)
+            found = self._knapsack(found, space.loss(space.apply(found, [block])))
+        self._expect(len(self._path(found, ceilings)))
+        return self._grow(found, self._path, ceilings, whole=False)
 
     def _milder_by_size(self, levels: Levels, moves: Sequence[Move]) -> bool:
         """Try half of the moves, and the state of the least predicted loss that is as small; return whether that does less harm.
@@ -237,12 +244,37 @@ class _Course:
     def _mildest_label(self, levels: Levels) -> str:
         return f"least predicted loss at {self._size(levels):,.0f} bytes"
 
-    def _blame(self, levels: Levels, one: Levels, every: Levels) -> float:
-        """Return which part of what all moves do to the metric one of them does alone; NaN if that cannot be said."""
-        before, after, last = (self._view.verdict(state) for state in (levels, one, every))
-        if before is None or after is None or last is None or last.metric == before.metric:
+    def _before_near_miss(self, levels: Levels, moves: Sequence[Move], count: int) -> int:
+        """Look for a longer accepted prefix a few moves before prefixes that nearly were accepted, the longest first; return its length.
+
+        Harm does not always grow with the prefix. Nearly means no farther from the least that was too much than that is from the most that was not.
+        """
+        harm = {length: self._harm(levels, moves, length) for length in {*self._lengths, count}}
+        limit = 2 * min(item for length, item in harm.items() if length > count) - harm[count]
+        most = (1 - _WORTH) * self._size(self._space.apply(levels, moves[:count]))
+        left = _NEAR_MISSES
+        for length in sorted((length for length in harm if length > count), reverse=True):
+            for back in (1, 2, 4) if harm[length] <= limit else ():
+                state = self._space.apply(levels, moves[: max(count, length - back)])
+                if not left or self._size(state) > most:
+                    break
+                left -= 1
+                if self._try(state, _prefix_label(moves, length - back), 0.3):
+                    return length - back
+        return count
+
+    def _blame(self, levels: Levels, moves: Sequence[Move], count: int) -> float:
+        """Return which part of the harm of all moves the one after a prefix does alone; NaN if that cannot be said."""
+        before, after, last = (self._harm(levels, moves, length) for length in (count, count + 1, len(moves)))
+        return math.nan if last == before else (after - before) / (last - before)
+
+    def _harm(self, levels: Levels, moves: Sequence[Move], length: int) -> float:
+        """Return how far a prefix has moved the metric, the way that all moves do; NaN if that is not known."""
+        asked = (levels, self._space.apply(levels, moves[:length]), self._space.apply(levels, moves))
+        start, found, end = (self._view.verdict(state) for state in asked)
+        if start is None or found is None or end is None:
             return math.nan
-        return abs(after.metric - before.metric) / abs(last.metric - before.metric)
+        return (found.metric - start.metric) * (1 if end.metric >= start.metric else -1)
 
     def _knapsack(self, levels: Levels, most: float, *, refloat: bool = False) -> Levels:
         """Look for smaller plans whose predicted loss is at most `most`.
@@ -313,7 +345,7 @@ class _Course:
         return levels
 
     def _prefix(self, levels: Levels, moves: Sequence[Move], *, whole: bool, galloping: bool) -> int:
-        """Return how many of the moves, from the first on, are accepted together, while one more is not.
+        """Return how many of the moves, from the first on, are accepted together, while one more is not; keeps the lengths tried.
 
         Args:
             levels: An accepted state.
@@ -322,9 +354,11 @@ class _Course:
             galloping: Whether to start with few and double, which is cheap where few will do; else the range is halved from the start.
         """
         low, high, stride = 0, len(moves) + 1, 1
+        self._lengths = set()
         while high - low > 1:
             part = min(low + stride, high - 1) if galloping else (low + high) // 2
             count = len(moves) if whole else part
+            self._lengths.add(count)
             step = _prefix_label(moves, count)
             if self._ask(self._space.apply(levels, moves[:count]), step, whole=whole, galloping=galloping):
                 low, stride = count, stride * 2
