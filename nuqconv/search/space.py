@@ -6,8 +6,9 @@ predicted here (losses, the order of the path) only decides what is tried first;
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -166,6 +167,15 @@ class SearchSpace:
         """Size of all layers in float."""
         return self.size(self.uniform(FLOAT_LEVEL))
 
+    @property
+    def state_count(self) -> int:
+        """How many states there are."""
+        return math.prod(len(layer.options) + 1 for layer in self.layers)
+
+    def states(self) -> Iterator[Levels]:
+        """Return all states, in the order of their levels."""
+        return itertools.product(*(range(FLOAT_LEVEL, len(layer.options)) for layer in self.layers))
+
     def uniform(self, level: int = _INT8_LEVEL) -> Levels:
         """Return the state in which all layers are at one level: `FLOAT_LEVEL`, or 0 for int8."""
         return (level,) * len(self.layers)
@@ -271,7 +281,7 @@ class SearchSpace:
         """
         picked = self._least(
             lambda layer, level: layer.loss(level) ** power,
-            lambda layer, level: layer.size(level),
+            LayerSpace.size,
             size,
             range(len(self)),
             FLOAT_LEVEL,
@@ -293,8 +303,8 @@ class SearchSpace:
         """
         free = [index for index, level in enumerate(levels) if refloat or level != FLOAT_LEVEL]
         picked = self._least(
-            lambda layer, level: layer.size(level),
-            lambda layer, level: layer.loss(level),
+            LayerSpace.size,
+            LayerSpace.loss,
             loss,
             free,
             FLOAT_LEVEL if refloat else _INT8_LEVEL,

@@ -1,17 +1,20 @@
-"""States near a state: one layer stronger, another milder; and all states of a small space."""
+"""States near a state: one layer stronger, another milder."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import math
 
 from nuqconv.search.space import FLOAT_LEVEL, Levels, SearchSpace
 
-__all__ = ["all_states", "exchanges"]
+__all__ = ["exchanges", "few_enough"]
 
 _MOST = 64
-_FEW_STATES = 4096
+
+
+def few_enough(levels: Levels, max_layers: int | None) -> bool:
+    """Return whether no more layers of a state have a codebook than may; None is any number."""
+    return max_layers is None or sum(level > 0 for level in levels) <= max_layers
 
 
 def exchanges(space: SearchSpace, levels: Levels, max_layers: int | None = None) -> tuple[Levels, ...]:
@@ -44,24 +47,5 @@ def exchanges(space: SearchSpace, levels: Levels, max_layers: int | None = None)
         state[one] = up
         if other >= 0:
             state[other] = down
-        if max_layers is None or sum(level > 0 for level in state) <= max_layers:
-            found.append(tuple(state))
-    return tuple(found[:_MOST])
-
-
-def all_states(space: SearchSpace, max_layers: int | None = None) -> tuple[Levels, ...]:
-    """Return all states of a space that has few, those of the least predicted loss first; nothing for a larger space.
-
-    Args:
-        space: What to choose from.
-        max_layers: How many layers may have a codebook; None for any number.
-    """
-    choices = [range(FLOAT_LEVEL, len(layer.options)) for layer in space.layers]
-    if math.prod(map(len, choices)) > _FEW_STATES:
-        return ()
-    states = (
-        state
-        for state in itertools.product(*choices)
-        if max_layers is None or sum(level > 0 for level in state) <= max_layers
-    )
-    return tuple(sorted(states, key=lambda state: (space.loss(state), state)))
+        found.append(tuple(state))
+    return tuple(itertools.islice((state for state in found if few_enough(state, max_layers)), _MOST))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-
 from nuqconv.errors import SearchError
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.space import FLOAT_LEVEL, SearchSpace
@@ -29,15 +26,13 @@ class ExhaustiveStrategy(Planner):
 
     def __init__(self, space: SearchSpace, objective: Objective | None = None) -> None:
         super().__init__()
-        count = math.prod(len(layer.options) + 1 for layer in space.layers)
-        if count > MAX_STATES:
+        if space.state_count > MAX_STATES:
             raise SearchError(
-                f"{len(space)} layers have {count:,} states, and an exhaustive search tries at most {MAX_STATES:,}; "
+                f"{len(space)} layers have {space.state_count:,} states, and an exhaustive search tries at most {MAX_STATES:,}; "
                 "choose another strategy, or let the configuration search fewer layers"
             )
-        levels = itertools.product(*(range(FLOAT_LEVEL, len(layer.options)) for layer in space.layers))
         aim = SmallestBytes() if objective is None else objective
-        states = [state for state in levels if aim.allows(space.plan(state), space.size(state))]
+        states = [state for state in space.states() if aim.allows(space.plan(state), space.size(state))]
         self._states = sorted(states, key=lambda state: (space.size(state), state.count(FLOAT_LEVEL), state))
         self._all = isinstance(objective, NearestMetric)
 

@@ -123,8 +123,7 @@ class _Course:
         while high - low > _NEAR * high:
             size = (low + high) / 2
             state = self._predictions.mildest(size, power)
-            named = f"least predicted loss at {size:,.0f} bytes"
-            if self._size(state) < high and self._try(state, named if power == 1 else f"{named}, ^{power:g}", 0.3):
+            if self._size(state) < high and self._try(state, _mildest_label(size, power), 0.3):
                 high = self._size(state)
             else:
                 low = size
@@ -207,22 +206,15 @@ class _Course:
         return self._grow(found, self._path, ceilings, whole=False)
 
     def _milder_by_size(self, levels: Levels, moves: Sequence[Move]) -> bool:
-        """Try half of the moves, and the state of the least predicted loss that is as small; return whether that does less harm.
-
-        Harm is how far the metric has gone the way that it goes when all moves are made.
-        """
+        """Try half of the moves, and the state of the least predicted loss that is as small; return whether that does less harm."""
         half = self._space.apply(levels, moves[: len(moves) // 2])
         other = self._mildest_as_small(half)
         if other == half or not len(moves) // 2:
             return False
         accepted = self._try(half, _prefix_label(moves, len(moves) // 2))
-        if self._try(other, self._mildest_label(half)) != accepted:
+        if self._try(other, _mildest_label(self._size(half))) != accepted:
             return not accepted
-        asked = (levels, self._space.apply(levels, moves), half, other)
-        start, end, one, two = (self._view.verdict(state) for state in asked)
-        if start is None or end is None or one is None or two is None:
-            return False
-        return (two.metric - one.metric) * (end.metric - start.metric) < 0
+        return self._harm(levels, moves, other) < self._harm(levels, moves, half)
 
     def _mildest_prefix(self, levels: Levels, moves: Sequence[Move]) -> Levels:
         """Return the smallest accepted state of those of the least predicted loss at the sizes along some moves, by binary search."""
@@ -232,7 +224,7 @@ class _Course:
             count = (low + high) // 2
             prefix = self._space.apply(levels, moves[:count])
             state = self._mildest_as_small(prefix)
-            if self._try(state, self._mildest_label(prefix)):
+            if self._try(state, _mildest_label(self._size(prefix))):
                 low, found = count, state
             else:
                 high = count
@@ -241,15 +233,15 @@ class _Course:
     def _mildest_as_small(self, levels: Levels) -> Levels:
         return self._predictions.mildest(self._size(levels))
 
-    def _mildest_label(self, levels: Levels) -> str:
-        return f"least predicted loss at {self._size(levels):,.0f} bytes"
-
     def _before_near_miss(self, levels: Levels, moves: Sequence[Move], count: int) -> int:
         """Look for a longer accepted prefix a few moves before prefixes that nearly were accepted, the longest first; return its length.
 
         Harm does not always grow with the prefix. Nearly means no farther from the least that was too much than that is from the most that was not.
         """
-        harm = {length: self._harm(levels, moves, length) for length in {*self._lengths, count}}
+        harm = {
+            length: self._harm(levels, moves, self._space.apply(levels, moves[:length]))
+            for length in {*self._lengths, count}
+        }
         limit = 2 * min(item for length, item in harm.items() if length > count) - harm[count]
         most = (1 - _WORTH) * self._size(self._space.apply(levels, moves[:count]))
         left = _NEAR_MISSES
@@ -265,16 +257,19 @@ class _Course:
 
     def _blame(self, levels: Levels, moves: Sequence[Move], count: int) -> float:
         """Return which part of the harm of all moves the one after a prefix does alone; NaN if that cannot be said."""
-        before, after, last = (self._harm(levels, moves, length) for length in (count, count + 1, len(moves)))
+        lengths = (count, count + 1, len(moves))
+        before, after, last = (
+            self._harm(levels, moves, self._space.apply(levels, moves[:length])) for length in lengths
+        )
         return math.nan if last == before else (after - before) / (last - before)
 
-    def _harm(self, levels: Levels, moves: Sequence[Move], length: int) -> float:
-        """Return how far a prefix has moved the metric, the way that all moves do; NaN if that is not known."""
-        asked = (levels, self._space.apply(levels, moves[:length]), self._space.apply(levels, moves))
-        start, found, end = (self._view.verdict(state) for state in asked)
-        if start is None or found is None or end is None:
+    def _harm(self, levels: Levels, moves: Sequence[Move], state: Levels) -> float:
+        """Return how far a state has taken the metric from that of `levels`, the way that all moves take it; NaN if that is not known."""
+        asked = (levels, state, self._space.apply(levels, moves))
+        start, found, end = (self._view.verdict(item) for item in asked)
+        if start is None or found is None or end is None or end.metric == start.metric:
             return math.nan
-        return (found.metric - start.metric) * (1 if end.metric >= start.metric else -1)
+        return math.copysign(1, end.metric - start.metric) * (found.metric - start.metric)
 
     def _knapsack(self, levels: Levels, most: float, *, refloat: bool = False) -> Levels:
         """Look for smaller plans whose predicted loss is at most `most`.
@@ -392,6 +387,10 @@ class _Course:
 def _prefix_label(moves: Sequence[Move], count: int) -> str:
     named = moves[0].label if count == 1 else f"{moves[0].label} to {moves[count - 1].label}"
     return f"{count} of {counted(len(moves), 'move')}: {named}"
+
+
+def _mildest_label(size: float, power: float = 1.0) -> str:
+    return f"least predicted loss at {size:,.0f} bytes" + (f", ^{power:g}" if power != 1 else "")
 
 
 def _bisections(length: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nuqconv.search.space import Levels, Move, SearchSpace
-from nuqconv.search.strategies.exchange import all_states, exchanges
+from nuqconv.search.strategies.exchange import exchanges, few_enough
+from nuqconv.search.strategies.exhaustive import MAX_STATES
 
 __all__ = ["Predictions"]
 
@@ -27,7 +28,11 @@ class Predictions:
         self.by_harm = space.by_harm()
         self._max_layers = max_layers
         self._limits = self._limited(space.uniform(), {})
-        self._states = all_states(space, max_layers)
+        self._states: list[Levels] = []
+        """All states of a space that has few, those of the least predicted loss first."""
+        if space.state_count <= MAX_STATES:
+            states = (state for state in space.states() if few_enough(state, max_layers))
+            self._states = sorted(states, key=lambda state: (space.loss(state), state))
         self._cheapest: dict[tuple[float, Levels, bool], Levels] = {}
         self._mildest: dict[tuple[float, float], Levels] = {}
         self._near: dict[Levels, tuple[Levels, ...]] = {}
