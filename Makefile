@@ -48,7 +48,7 @@ fuzz: $(VENV)/test.stamp
 
 # make test tries every 20th or 40th of these points.
 faults: $(VENV)/test.stamp
-	NUQCONV_ALL_FAULTS=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/staging tests/test_whole_runs.py
+	NUQCONV_ALL_FAULTS=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/files/staging tests/test_whole_runs.py
 
 # 10,000 forward passes through each child, and searches of 1,000 trials: memory and descriptors.
 soak: $(VENV)/test.stamp caffe

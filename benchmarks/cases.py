@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuqconv.datafile import read_data
+from nuqconv.data.datafile import read_data
 from nuqconv.evaluators import BatchEvaluator
 from photos import CALIBRATION, EVALUATION, photos
 from real_models import model_files

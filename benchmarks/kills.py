@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 
 import nuqconv
-from nuqconv.datafile import read_data
+from nuqconv.data.datafile import read_data
 from nuqconv.errors import JournalError
+from nuqconv.job.result import NuqResult
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
-from nuqconv.result import NuqResult
 from nuqconv.search import LayerSpace, Option, SearchOutcome, SearchSpace, Trial, TrialJournal, run_search
 from nuqconv.search.journal import Journal
 

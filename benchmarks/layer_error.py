@@ -21,11 +21,11 @@ from cases import CASES, Case
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.job.fitted_weights import gather_moments
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.moments import Moments, weight_matrix
 from nuqconv.quantize.weights import weight_scales
-from nuqconv.solutions import gather_moments
 
 STEPS = (16, 32)
 _LARGEST_SAMPLE = 200_000

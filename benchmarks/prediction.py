@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cases import CASES, Case
-from nuqconv.backends.onnx import OnnxSession
-from nuqconv.calibrate import measure_in_onnxruntime
-from nuqconv.candidates import STEPS, LayerRequest, activation_quants, find_candidates
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
+from nuqconv.job.calibration import measure_in_onnxruntime
+from nuqconv.job.candidates import STEPS, LayerRequest, activation_quants, find_candidates
+from nuqconv.job.sensitivity import measure_responses, network_losses
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.plan import LayerPlan, Plan
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from nuqconv.search import FLOAT_LEVEL, SearchSpace, run_search
 from nuqconv.search.metrics import output_error, top1
-from nuqconv.sensitivity import measure_responses, network_losses
 
 BUDGETS = (4, 12, 32)
 """Evaluations after which sizes are compared."""

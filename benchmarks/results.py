@@ -18,10 +18,10 @@ from search import HEADING
 
 import nuqconv
 from cases import CASES, Case
-from nuqconv.backends.caffe.runtime import find_caffe
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
+from nuqconv.job.result import NuqResult
 from nuqconv.quantize.plan import Precision
-from nuqconv.result import NuqResult
+from nuqconv.runtimes.caffe import find_caffe
 from nuqconv.search.metrics import output_error
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "results.md"

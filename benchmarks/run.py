@@ -18,9 +18,9 @@ import codebooks
 import convert
 import nuqconv
 import overhead
-from nuqconv.backends.caffe.runtime import find_caffe
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.capability import capabilities
+from nuqconv.runtimes.caffe import find_caffe
 from real_models import model_files
 
 TARGET = Path(__file__).resolve().parent.parent / "build" / "bench.json"

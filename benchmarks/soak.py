@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 import nuqconv
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession
-from nuqconv.backends.onnx.isolated import OnnxProcess
 from nuqconv.evaluators import CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
+from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess
 
 __all__ = ["SEARCHES", "Soak", "caffe_forwards", "onnx_forwards", "search"]
 

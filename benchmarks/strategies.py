@@ -26,14 +26,14 @@ from rich.table import Table
 
 from cases import CASES, Case
 from nuqconv.api import create_quant_config
-from nuqconv.calibrate import calibrate
 from nuqconv.errors import SearchError
 from nuqconv.ir import Array
-from nuqconv.job import Job, read_job
-from nuqconv.kept_session import LoadedModel, load
-from nuqconv.preparation import prepare
+from nuqconv.job.calibration import calibrate
+from nuqconv.job.job import Job, read_job
+from nuqconv.job.preparation import prepare
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.runtimes.onnxruntime.cache import LoadedModel, load
 from nuqconv.search import LayerSpace, Option, SearchOutcome, SearchSpace, run_search
 from nuqconv.search.metrics import output_error
 from nuqconv.search.strategies import STRATEGIES, strategy_named

@@ -20,10 +20,10 @@ from rich.table import Table
 
 from cases import CASES
 from nuqconv.backends.caffe import CaffeWriter, write_caffe
-from nuqconv.calibrate import measure_in_onnxruntime
 from nuqconv.evaluators import CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array
+from nuqconv.job.calibration import measure_in_onnxruntime
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.activation import ifmr
 from nuqconv.quantize.apply import Quantizer

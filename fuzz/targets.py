@@ -20,23 +20,23 @@ import onnx
 
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.backends.caffe.runtime.process import CAFFE
-from nuqconv.backends.onnx.isolated import ONNXRUNTIME
 from nuqconv.backends.onnx.lower import lower_graph
-from nuqconv.child import ChildKind, process
 from nuqconv.cli.inspect import inspect
-from nuqconv.comparison.onnx_file import OnnxSide
 from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
-from nuqconv.datafile import read_data
+from nuqconv.data.datafile import read_data
 from nuqconv.errors import NuqconvError, OnnxProcessError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import read_onnx, read_onnx_model
 from nuqconv.ir import dump
-from nuqconv.layer_facts import layer_facts
-from nuqconv.preparation import Preparation
+from nuqconv.job.layer_facts import layer_facts
+from nuqconv.job.preparation import Preparation
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.runtimes.caffe.process import CAFFE
+from nuqconv.runtimes.child import ChildKind, process
+from nuqconv.runtimes.onnxruntime.isolated import ONNXRUNTIME
+from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
 from nuqconv.search.journal import Journal
 from nuqconv.search.trial import Measured
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from nuqconv import auto_nuq, errors
 from nuqconv.api import create_quant_config, load, save
-from nuqconv.compare import CompareReport, compare
-from nuqconv.convert import Conversion, convert
+from nuqconv.comparison.compare import CompareReport, compare
 from nuqconv.custom import register_layer, register_python_layer, unregister_layer
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
-from nuqconv.result import NuqResult
+from nuqconv.formats.convert import Conversion, convert
+from nuqconv.job.result import NuqResult
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
 from nuqconv.search.objective import NearestMetric, SmallestBytes
 

@@ -11,11 +11,11 @@ from nuqconv.backends.caffe import save_caffe
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.config import make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
+from nuqconv.files.staging import check_targets
+from nuqconv.formats.source import StrPath, model_files, read_any
 from nuqconv.ir import Graph
-from nuqconv.layer_facts import layer_facts
-from nuqconv.models import StrPath, model_files, read_any
+from nuqconv.job.layer_facts import layer_facts
 from nuqconv.quantize.capability import quantized_parts
-from nuqconv.staging import check_targets
 
 __all__ = ["create_quant_config", "load", "save"]
 

@@ -15,27 +15,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from nuqconv.calibrate import Calibration, Source, calibrate
 from nuqconv.errors import ConfigError, SearchError
-from nuqconv.evaluation import Original, WorkerOptions, evaluation
-from nuqconv.identity import batches_digest
+from nuqconv.evaluators.identity import batches_digest
+from nuqconv.files.staging import check_targets, staging_folder
+from nuqconv.formats.source import model_files
 from nuqconv.ir import Array
-from nuqconv.job import Job, TimedEvaluator, read_job
-from nuqconv.models import model_files
-from nuqconv.notebook import OnMismatch, journal_path, open_journal, prepared, search_identity
-from nuqconv.outputs import without_caffe, without_deploy, write_outputs
+from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.checkpoint import OnMismatch, journal_path, open_journal, prepared, search_identity
+from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.job import Job, TimedEvaluator, read_job
+from nuqconv.job.outputs import without_caffe, without_deploy, write_outputs
+from nuqconv.job.preparation import Preparation, prepare
+from nuqconv.job.progress import job_progress
+from nuqconv.job.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.parallel import check_main_guard
-from nuqconv.preparation import Preparation, prepare
-from nuqconv.progress import job_progress
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
-from nuqconv.result import NuqResult, OutputFiles, layer_results, measure_sizes
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
+from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import check_strategy, strategy_named
-from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.staging import check_targets, staging_folder
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from nuqconv.backends.caffe.runtime import CaffeProcess, find_caffe
+from nuqconv.runtimes.caffe import CaffeProcess, find_caffe
 
 # A shell that starts the tests in the background has them ignore interrupts, and Python then leaves it at that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,10 +8,10 @@ import pytest
 
 import nuqconv
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.calibrate import Source
 from nuqconv.errors import CalibrationError, EvaluatorError, SearchError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
+from nuqconv.job.calibration import Source
 from nuqconv.quantize.plan import Precision
 from tests.support.auto import OUTPUTS, WEIGHT_ONLY_OUTPUTS, Job, Judge, batches, contents, error_evaluator
 from tests.support.nets import Files, write_net

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from nuqconv.errors import ConfigError
-from nuqconv.job import TimedEvaluator
+from nuqconv.job.job import TimedEvaluator
 from nuqconv.search.evaluator import CheckedEvaluator
 from tests.support.auto import Job, Judge, contents, error_evaluator
 

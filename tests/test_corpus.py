@@ -16,7 +16,7 @@ import pytest
 
 from fuzz.targets import CORPUS, TARGETS
 from nuqconv import errors
-from nuqconv.datafile import read_arrays
+from nuqconv.data.datafile import read_arrays
 from tests.corpus.build import CASES, EXPECTED, expected_json, found_files, path_of
 from tests.corpus.cases.case import Case
 from tests.corpus.cases.valid import FILES

@@ -10,14 +10,15 @@ import pytest
 
 import nuqconv
 from nuqconv.backends.caffe import Style, write_caffe
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ConfigError, ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.fields import parse_fields
 from nuqconv.frontends.caffe.layers import custom
 from nuqconv.frontends.caffe.layers.custom import plain
 from nuqconv.ir.ops import Custom, Opaque
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.nets import write_net
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 5 } } }\n'

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, model_files
 from tests.support.detections import assert_same_detections, in_caffes_order

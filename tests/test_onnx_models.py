@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import nuqconv
-from nuqconv.datafile import read_data
+from nuqconv.data.datafile import read_data
 from nuqconv.errors import ConfigError, EvaluatorError, ModelError, OutputError
 from nuqconv.frontends.onnx import read_onnx_model
 from nuqconv.ir.ops import Convolution, Opaque, Quantize

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 
 import nuqconv
-from nuqconv.backends.caffe.runtime import Net
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx import read_onnx_model
+from nuqconv.runtimes.caffe import Net
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, model_files
 from tests.support.nets import conv_net

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from nuqconv.backends.caffe import Style, write_caffe
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Precision
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, model_files
 from tests.support.detections import assert_same_detections, in_caffes_order

@@ -17,13 +17,13 @@ from hypothesis.extra import numpy as hnp
 
 import nuqconv
 from nuqconv.backends.caffe.writer import write_caffe
-from nuqconv.datafile import read_arrays
+from nuqconv.data.datafile import read_arrays
 from nuqconv.errors import ConfigError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.schema import BlobProto
 from nuqconv.frontends.caffe.varint import encode_varints
 from nuqconv.frontends.caffe.weights import blob_array
-from nuqconv.layer_facts import layer_facts
+from nuqconv.job.layer_facts import layer_facts
 from tests.support.nets import blob_into, conv_net, write_net
 
 # Whatever a name may hold: quotes, separators of files and records, brackets, other scripts; control characters are refused.

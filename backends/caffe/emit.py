@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS, LayerBuilder
-from nuqconv.backends.caffe.emitting.bound import Bound
+from nuqconv.backends.caffe.emitting.parts.bound import Bound
 from nuqconv.backends.caffe.emitting.quantization import write_dequantize, write_quantize
 from nuqconv.backends.caffe.ends import is_from_caffe, net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer

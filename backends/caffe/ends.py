@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nuqconv.backends.caffe.emitting.bound import bind_constants
+from nuqconv.backends.caffe.emitting.parts.bound import bind_constants
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.names import fresh_name

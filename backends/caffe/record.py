@@ -12,11 +12,11 @@ from typing import Any
 from google.protobuf import text_format
 
 from nuqconv.backends.caffe.emit import Style, emit
-from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import FormatError
+from nuqconv.files.bounded import MOST_TEXT, read_bounded
+from nuqconv.files.proto_text import ParseError, parse_text
 from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Graph
-from nuqconv.proto_text import ParseError, parse_text
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN

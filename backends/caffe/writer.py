@@ -12,9 +12,9 @@ from nuqconv.backends.caffe.emit import Style, emit_node, input_layers, refuse, 
 from nuqconv.backends.caffe.ends import net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer
 from nuqconv.errors import OutputError, UnsupportedError
+from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.staging import move_into_place, staging_folder
 
 __all__ = ["CaffeWriter", "save_caffe", "write_caffe"]
 

@@ -13,8 +13,8 @@ from onnx import ModelProto
 from nuqconv.backends.onnx import size
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.errors import ModelError, OutputError
+from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.ir import Graph
-from nuqconv.staging import move_into_place, staging_folder
 
 __all__ = ["serialize", "write_onnx"]
 

@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 
 import nuqconv
 from nuqconv.cli.report import new_console, print_result
-from nuqconv.datafile import read_data
+from nuqconv.data.datafile import read_data
 
 HERE = Path(__file__).parent
 MODEL, WEIGHTS = HERE / "deploy.prototxt", HERE / "lenet.caffemodel"

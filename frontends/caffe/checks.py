@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
-__all__ = ["LARGEST_BLOB", "MOST_AXES", "MOST_LAYERS", "layer_problems", "name_problem", "shape_problem"]
+from nuqconv.files.bounded import LARGEST_BLOB, MOST_AXES
 
-# Caffe's Blob: kMaxBlobAxes, and counts of numbers held in an int.
-MOST_AXES = 32
-LARGEST_BLOB = 2**31 - 1
+__all__ = ["MOST_LAYERS", "layer_problems", "name_problem", "shape_problem"]
+
 # The deepest nets have a few thousand; each one takes about a kilobyte of memory, even from two bytes of a file.
 MOST_LAYERS = 100_000
 

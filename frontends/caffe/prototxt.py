@@ -12,13 +12,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import FormatError, ModelError
+from nuqconv.files.bounded import MOST_TEXT, read_bounded
+from nuqconv.files.proto_text import ParseError, parse_text
 from nuqconv.frontends.caffe.checks import MOST_LAYERS
 from nuqconv.frontends.caffe.fields import Fields, Hints, UnknownField, parse_fields, unknown_fields
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.upgrade import fold_padding, upgrade_v0, upgrade_v1
-from nuqconv.proto_text import ParseError, parse_text
 
 __all__ = ["LayerText", "Prototxt", "read_prototxt"]
 

@@ -12,9 +12,9 @@ import numpy as np
 from google.protobuf import unknown_fields
 from google.protobuf.message import DecodeError
 
-from nuqconv.bounded import MOST_BINARY, read_bounded
 from nuqconv.errors import FormatError, ModelError
-from nuqconv.frontends.caffe.checks import LARGEST_BLOB, MOST_AXES, MOST_LAYERS, name_problem
+from nuqconv.files.bounded import LARGEST_BLOB, MOST_AXES, MOST_BINARY, read_bounded
+from nuqconv.frontends.caffe.checks import MOST_LAYERS, name_problem
 from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
 from nuqconv.frontends.caffe.upgrade import upgrade_v0, upgrade_v1
 from nuqconv.frontends.caffe.varint import decode_varints

@@ -8,8 +8,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, ValueInfoProto
 
-from nuqconv.bounded import MOST_BINARY, read_bounded
 from nuqconv.errors import FormatError
+from nuqconv.files.bounded import MOST_BINARY, read_bounded
 from nuqconv.frontends.onnx.external import load_tensors
 
 __all__ = ["fed_inputs", "read_onnx"]

@@ -13,17 +13,17 @@ import typer
 
 from nuqconv.api import create_quant_config
 from nuqconv.auto_nuq import auto_nuq
-from nuqconv.backends.onnx.isolated import LEAST_MEMORY
 from nuqconv.cli.options import parse_size
 from nuqconv.cli.report import new_console, print_result
-from nuqconv.datafile import read_data
+from nuqconv.data.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
+from nuqconv.files.staging import check_targets, write_atomically
+from nuqconv.formats.source import is_onnx, model_files, read_any
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
-from nuqconv.models import is_onnx, model_files, read_any
+from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS
-from nuqconv.staging import check_targets, write_atomically
+from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
 __all__ = ["auto"]
 

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from nuqconv.cli.options import parse_shapes
 from nuqconv.cli.report import new_console, new_table
-from nuqconv.compare import CompareReport, Model
-from nuqconv.compare import compare as compare_models
 from nuqconv.comparison import BlobComparison, Divergence
-from nuqconv.datafile import read_arrays
+from nuqconv.comparison.compare import CompareReport, Model
+from nuqconv.comparison.compare import compare as compare_models
+from nuqconv.data.datafile import read_arrays
 from nuqconv.errors import ConfigError
+from nuqconv.files.staging import check_targets, write_atomically
 from nuqconv.ir import Array
-from nuqconv.staging import check_targets, write_atomically
 
 __all__ = ["compare"]
 

@@ -12,7 +12,7 @@ from nuqconv.api import create_quant_config
 from nuqconv.cli.report import config_table, new_console
 from nuqconv.config import load_config
 from nuqconv.frontends.caffe import load_graph
-from nuqconv.layer_facts import layer_facts
+from nuqconv.job.layer_facts import layer_facts
 
 __all__ = ["config"]
 

@@ -11,9 +11,9 @@ from rich.markup import escape
 
 from nuqconv.cli.options import parse_shapes
 from nuqconv.cli.report import new_console
-from nuqconv.convert import Conversion
-from nuqconv.convert import convert as convert_model
-from nuqconv.staging import check_targets, write_atomically
+from nuqconv.files.staging import check_targets, write_atomically
+from nuqconv.formats.convert import Conversion
+from nuqconv.formats.convert import convert as convert_model
 
 __all__ = ["convert"]
 

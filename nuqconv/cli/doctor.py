@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from nuqconv.cli.report import new_console, new_table
-from nuqconv.doctor import checks
+from nuqconv.runtimes.doctor import checks
 
 __all__ = ["doctor"]
 

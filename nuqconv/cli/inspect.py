@@ -14,19 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from nuqconv.backends.caffe.record import read_record
-from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.cli.report import new_console, new_table, sizes_text
-from nuqconv.datafile import read_arrays
-from nuqconv.errors import FormatError
+from nuqconv.data.datafile import read_arrays
+from nuqconv.errors import FormatError, printable
+from nuqconv.files.bounded import MOST_TEXT, read_bounded
+from nuqconv.files.safe_json import parse
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
-from nuqconv.printable import printable
 from nuqconv.quantize.capability import capabilities, quantized_parts
-from nuqconv.safe_json import parse
 
 __all__ = ["inspect"]
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nuqconv.calibrate import Source
 from nuqconv.config import ArqParams, NuqParams, QuantConfig
 from nuqconv.ir import Graph
+from nuqconv.job.calibration import Source
+from nuqconv.job.result import LayerResult, NuqResult
 from nuqconv.quantize.plan import Precision
-from nuqconv.result import LayerResult, NuqResult
 
 __all__ = ["config_table", "new_console", "new_table", "print_result", "sizes_text"]
 

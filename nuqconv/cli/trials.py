@@ -18,8 +18,8 @@ from rich.table import Table
 
 from nuqconv.cli.report import new_console, new_table
 from nuqconv.errors import JournalError, NuqconvError
+from nuqconv.files.staging import check_targets, write_atomically
 from nuqconv.search.journal import Journal, JournalRecord
-from nuqconv.staging import check_targets, write_atomically
 
 __all__ = ["trials"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nuqconv.comparison.measure import Tolerance, compare_blob
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
-from nuqconv.comparison.sides import RUNTIMES, Side, make_side
+from nuqconv.runtimes.sides import RUNTIMES, Side, make_side
 
 __all__ = [
     "RUNTIMES",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from nuqconv.bounded import MOST_TEXT, read_bounded
 from nuqconv.errors import ConfigError
+from nuqconv.files.bounded import MOST_TEXT, read_bounded
 
 __all__ = ["read_text"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nuqconv.errors import ConfigError
-from nuqconv.safe_json import check_depth
+from nuqconv.files.safe_json import check_depth
 
 __all__ = ["JsonDocument", "KeyPath", "Problem", "key_path", "listed", "parse_json"]
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from nuqconv.staging import write_atomically
+from nuqconv.files.staging import write_atomically
 
 __all__ = [
     "FIXED_KEYS",

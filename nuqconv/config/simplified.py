@@ -26,7 +26,7 @@ from nuqconv.config.json_text import key_path
 from nuqconv.config.model import ActivationParams, ArqParams, HfmgParams, IfmrParams, NuqParams, WeightParams
 from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
-from nuqconv.proto_text import ParseError, parse_text
+from nuqconv.files.proto_text import ParseError, parse_text
 
 __all__ = ["Definition", "NuqRequest", "Settings", "read_definition"]
 

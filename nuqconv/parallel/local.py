@@ -207,7 +207,7 @@ class LocalWorkers:
 def _start(memory_limit: int | None) -> None:
     """Prepare a worker process: an interrupt is the main process's to handle, and nothing outlives that one."""
     if memory_limit is not None:
-        from nuqconv.child.serve import limit_memory  # noqa: PLC0415  (there are systems without such limits)
+        from nuqconv.runtimes.child.serve import limit_memory  # noqa: PLC0415  (there are systems without such limits)
 
         limit_memory(memory_limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

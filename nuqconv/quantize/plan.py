@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import Any
 
 from nuqconv.errors import ConfigError, NuqconvError, QuantizationError
+from nuqconv.files.safe_json import parse
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
-from nuqconv.safe_json import parse
 
 __all__ = ["LayerPlan", "Plan", "Precision"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.metrics import output_error, sqnr_db, top1, topk
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.outstanding import Submit
+from nuqconv.search.pending import Submit
+from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, run_search
 from nuqconv.search.space import FLOAT_LEVEL, LayerSpace, Levels, Move, Option, SearchSpace
 from nuqconv.search.strategies import PathStrategy, Proposal, Strategy, Verdict
 from nuqconv.search.trial import (
@@ -16,7 +17,6 @@ from nuqconv.search.trial import (
     Trial,
     TrialJournal,
 )
-from nuqconv.search.trials import DEFAULT_MAX_EVALUATIONS, run_search
 
 __all__ = [
     "DEFAULT_MAX_EVALUATIONS",

@@ -23,7 +23,7 @@ from nuqconv.cli.options import parse_size
 from nuqconv.config import load_config
 from nuqconv.errors import ConfigError
 from nuqconv.frontends.caffe import load_graph
-from nuqconv.layer_facts import layer_facts
+from nuqconv.job.layer_facts import layer_facts
 from nuqconv.search.strategies import STRATEGIES
 
 from .conftest import LENET, MODEL

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from nuqconv.errors import printable
 from nuqconv.frontends.caffe.schema import NetParameter
-from nuqconv.printable import printable
 from tests.support.nets import blob_into
 
 CLEAR = "\x1b[2J"

@@ -6,10 +6,10 @@ from math import prod
 
 import pytest
 
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.errors import CaffeProcessError, ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.runtimes.caffe import CaffeProcess, Net
 
 
 def net_text(kind, rest, *shapes):

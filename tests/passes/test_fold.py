@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import BatchNorm, Convolution, Scale
 from nuqconv.passes import fold_affine
+from nuqconv.runtimes.caffe import CaffeProcess, Net
 from tests.support.nets import conv_net, write_net
 
 pytestmark = pytest.mark.caffe

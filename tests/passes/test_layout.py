@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.onnx.build import graph_of
 from nuqconv.ir.ops import Bias, Concat, Permute, Reduce, Scale
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 RNG = np.random.default_rng(4)
 FIRST, LAST = [0, 3, 1, 2], [0, 2, 3, 1]

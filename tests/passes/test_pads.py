@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Pad, ReLU
 from nuqconv.passes.pads import absorb_pads
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 
 def padded(pad, op, shape, more=()):

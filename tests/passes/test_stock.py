@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.onnx.runtime import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Power, Quantize, ReLU
 from nuqconv.passes import collapse_quantize, fold_affine
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.runtimes.onnxruntime.session import OnnxSession
 from tests.support.nets import conv_net
 from tests.support.plans import strongest_plan
 

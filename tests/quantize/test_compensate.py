@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx.runtime import OnnxSession
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.job.fitted_weights import gather_moments
 from nuqconv.quantize.codebook import assign, histogram, optimal_codebooks
 from nuqconv.quantize.compensate import WeightMethod, solve_layer
 from nuqconv.quantize.moments import MomentSum, patches, weight_matrix
 from nuqconv.quantize.weights import quantize_weights, weight_importance, weight_scales
-from nuqconv.solutions import gather_moments
+from nuqconv.runtimes.onnxruntime.session import OnnxSession
 
 LAYERS = {
     "plain": (Convolution(6, (3, 3), (1, 1), (1, 1), (1, 1)), (6, 4, 3, 3)),

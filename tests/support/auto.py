@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nuqconv
-from nuqconv.datafile import DataFile, read_data
+from nuqconv.data.datafile import DataFile, read_data
 from tests.support.nets import Files, conv_net
 
 LENET = Path(__file__).parents[2] / "examples" / "lenet"

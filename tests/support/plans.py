@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.calibrate import measure_in_onnxruntime
 from nuqconv.ir import Graph
+from nuqconv.job.calibration import measure_in_onnxruntime
 from nuqconv.quantize.activation import ifmr
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities

@@ -20,7 +20,7 @@ from nuqconv.backends.caffe.emitting import (
     unary,
     windows,
 )
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.backends.caffe.emitting.refused import ELSEWHERE
 from nuqconv.backends.caffe.emitting.registry import EMITTERS, REFUSALS
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, at_least, at_most, clamp, eltwise
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, at_least, at_most, clamp, eltwise
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import (
     BNLL,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, permuted, reshaped
-from nuqconv.backends.caffe.emitting.numbers import chosen
-from nuqconv.backends.caffe.emitting.pairs import PAIRS, multiplied, together
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, permuted, reshaped
+from nuqconv.backends.caffe.emitting.parts.numbers import chosen
+from nuqconv.backends.caffe.emitting.parts.pairs import PAIRS, multiplied, together
+from nuqconv.backends.caffe.emitting.parts.stored import with_constant
+from nuqconv.backends.caffe.emitting.parts.totals import check_products, product, sum_over
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.backends.caffe.emitting.stored import with_constant
-from nuqconv.backends.caffe.emitting.totals import check_products, product, sum_over
 from nuqconv.ir.ops import Binary, Einsum, MatMul, Where
 
 __all__: list[str] = []

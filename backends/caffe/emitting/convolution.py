@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
 from nuqconv.ir.ops.base import canonical_axis

@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import constant, discard, eltwise, reshaped
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import constant, discard, eltwise, reshaped
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import (
     Axpy,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, eltwise
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, eltwise
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir import Array
 from nuqconv.ir.ops import BN, LRN, MVN, BatchNorm, BatchStatistics, Bias, L2Norm, Normalize, PReLU, Scale

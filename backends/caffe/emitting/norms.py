@@ -6,12 +6,12 @@ from math import prod
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, negated
 from nuqconv.backends.caffe.emitting.normalization import per_channel
-from nuqconv.backends.caffe.emitting.pairs import added, multiplied
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, negated
+from nuqconv.backends.caffe.emitting.parts.pairs import added, multiplied
+from nuqconv.backends.caffe.emitting.parts.totals import centred, mean_over, sum_over
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.backends.caffe.emitting.totals import centred, mean_over, sum_over
 from nuqconv.ir.ops import GroupNorm, InstanceNorm, LayerNorm, LpNorm, MeanVarianceNorm
 from nuqconv.ir.ops.base import canonical_axis
 

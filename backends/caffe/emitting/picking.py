@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, constant, cut, eltwise, negated, permuted, reshaped
-from nuqconv.backends.caffe.emitting.moves import broadcast, padded, picked, resized
-from nuqconv.backends.caffe.emitting.numbers import positive
-from nuqconv.backends.caffe.emitting.pairs import multiplied
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, constant, cut, eltwise, negated, permuted, reshaped
+from nuqconv.backends.caffe.emitting.parts.moves import broadcast, padded, picked, resized
+from nuqconv.backends.caffe.emitting.parts.numbers import positive
+from nuqconv.backends.caffe.emitting.parts.pairs import multiplied
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import DepthToSpace, Expand, Gather, Pad, SpaceToDepth, StridedSlice, Trilu
 from nuqconv.ir.ops.base import canonical_axis

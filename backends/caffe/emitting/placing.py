@@ -6,9 +6,9 @@ from math import prod
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import join, reshaped
-from nuqconv.backends.caffe.emitting.moves import picked
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import join, reshaped
+from nuqconv.backends.caffe.emitting.parts.moves import picked
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir import Array
 from nuqconv.ir.ops import GatherElements, GatherND, ScatterElements, ScatterND, Shape

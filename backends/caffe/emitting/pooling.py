@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import cut
 from nuqconv.backends.caffe.emitting.convolution import pair_fields
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import cut
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import SPP, Im2col, Pooling
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import constant, eltwise, join, permuted, reshaped
-from nuqconv.backends.caffe.emitting.moves import picked
-from nuqconv.backends.caffe.emitting.numbers import inverse_truth
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import constant, eltwise, join, permuted, reshaped
+from nuqconv.backends.caffe.emitting.parts.moves import picked
+from nuqconv.backends.caffe.emitting.parts.numbers import inverse_truth
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir import Array
 from nuqconv.ir.ops import LSTM, RNN, Recurrent

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, eltwise, negated, reshaped
-from nuqconv.backends.caffe.emitting.moves import picked, resized
-from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.backends.caffe.emitting.totals import (
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, eltwise, negated, reshaped
+from nuqconv.backends.caffe.emitting.parts.moves import picked, resized
+from nuqconv.backends.caffe.emitting.parts.totals import (
     least_over,
     mean_over,
     most_over,
@@ -17,6 +16,7 @@ from nuqconv.backends.caffe.emitting.totals import (
     softmax_logarithm,
     sum_over,
 )
+from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import ArgMax, ArgReduce, Reduce, Reduction, TopK
 from nuqconv.ir.ops.base import canonical_axis
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.ir.ops import Op
 
 __all__ = ["EMITTERS", "REFUSALS", "Emitter", "emits", "refuses"]

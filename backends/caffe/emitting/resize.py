@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import contract, cut
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import contract, cut
+from nuqconv.backends.caffe.emitting.parts.resampling import COORDINATES, Resampling, weights
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.backends.caffe.emitting.resampling import COORDINATES, Resampling, weights
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Interp, Resize, Upsample
 

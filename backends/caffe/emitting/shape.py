@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nuqconv.backends.caffe.emitting.build import LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import join, permuted, reshaped
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import join, permuted, reshaped
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import Flatten, Permute, Reorg, Reshape, Reverse, ShuffleChannel
 from nuqconv.ir.ops.base import canonical_axis

@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, clamp, contract, eltwise, negated
-from nuqconv.backends.caffe.emitting.functions import FUNCTIONS
-from nuqconv.backends.caffe.emitting.moves import broadcast
-from nuqconv.backends.caffe.emitting.numbers import difference, inverse_truth, positive, same
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, clamp, contract, eltwise, negated
+from nuqconv.backends.caffe.emitting.parts.functions import FUNCTIONS
+from nuqconv.backends.caffe.emitting.parts.moves import broadcast
+from nuqconv.backends.caffe.emitting.parts.numbers import difference, inverse_truth, positive, same
+from nuqconv.backends.caffe.emitting.parts.totals import most_over, softmax_logarithm
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.backends.caffe.emitting.totals import most_over, softmax_logarithm
 from nuqconv.ir.ops import Celu, CumSum, Hardmax, HardSigmoid, LogSoftmax, Selu, Shrink, ThresholdedReLU, Unary
 from nuqconv.ir.ops.base import canonical_axis
 

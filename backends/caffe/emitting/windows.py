@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.constructs import affine, cut, eltwise, reshaped
-from nuqconv.backends.caffe.emitting.moves import padded, resized, strided
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, cut, eltwise, reshaped
+from nuqconv.backends.caffe.emitting.parts.moves import padded, resized, strided
 from nuqconv.backends.caffe.emitting.pooling import pool
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir import Array

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nuqconv.errors import JournalError
-from nuqconv.lock_file import LockFile, LockHeldError, NoFileError, held_by, run_facts
+from nuqconv.files.lock import LockFile, LockHeldError, NoFileError, held_by, run_facts
 
 __all__ = ["JournalLock", "lock_holder"]
 

@@ -8,8 +8,6 @@ import pytest
 
 from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.backends.caffe.record import record_text
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import dump
 from nuqconv.passes import fold_affine
@@ -17,6 +15,8 @@ from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support import reference
 from tests.support.nets import conv_net, write_net
 from tests.support.plans import strongest_plan

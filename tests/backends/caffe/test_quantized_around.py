@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nuqconv.backends.caffe import Style, write_caffe
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.nets import write_net
 from tests.support.plans import strongest_plan
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .oracle import write_weights
 

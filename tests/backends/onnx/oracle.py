@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Array, Graph
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 
 def inputs_text(**shapes: tuple[int, ...]) -> str:

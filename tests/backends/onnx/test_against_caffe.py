@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems
+from nuqconv.backends.onnx import batch_problems
 from nuqconv.errors import UnsupportedError
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .oracle import inputs_text, layer_text
 

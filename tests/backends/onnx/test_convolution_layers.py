@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ModelError, QuantizationError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
@@ -18,6 +17,8 @@ from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import apply_plan
 from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .oracle import inputs_text, layer_text, write_weights
 

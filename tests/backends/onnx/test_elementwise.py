@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph, read_model
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .equivalents import against_opencv, against_stock, save
 from .oracle import inputs_text, layer_text

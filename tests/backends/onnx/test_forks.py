@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .opencv import graph_of, opencv_run, opsets
 from .oracle import inputs_text, layer_text

@@ -8,15 +8,7 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from nuqconv.backends.onnx import (
-    MAX_OPSET,
-    MIN_OPSET,
-    OnnxSession,
-    batch_problems,
-    newest_opset,
-    rebatch,
-    to_onnx,
-)
+from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, batch_problems, newest_opset, rebatch, to_onnx
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Graph, Input, Node, ops
@@ -33,6 +25,7 @@ from nuqconv.ir.ops import (
     Scale,
     Softmax,
 )
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .graphs import everything, single
 

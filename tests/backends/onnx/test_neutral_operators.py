@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nuqconv.backends.onnx import MIN_OPSET, OnnxSession, newest_opset, to_onnx
+from nuqconv.backends.onnx import MIN_OPSET, newest_opset, to_onnx
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import (
@@ -49,6 +49,7 @@ from nuqconv.ir.ops import (
 )
 from nuqconv.ir.ops.binary import BINARY_FUNCTIONS
 from nuqconv.ir.ops.functions import UNARY_FUNCTIONS
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 IMAGE = (2, 4, 6, 9)
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from nuqconv.backends.onnx import OnnxSession, write_onnx
+from nuqconv.backends.onnx import write_onnx
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.packing import pack, unpack_nodes
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, ReLU
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 RNG = np.random.default_rng(11)
 

@@ -9,13 +9,14 @@ import onnx
 import pytest
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession, to_onnx
+from nuqconv.backends.onnx import to_onnx
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.passes import fold_affine
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .equivalents import against_opencv, against_stock, floats, random_inputs, save
 from .oracle import inputs_text, layer_text

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession, to_onnx
+from nuqconv.backends.onnx import to_onnx
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.nets import write_net
 
 from .opencv import graph_of, opencv_run

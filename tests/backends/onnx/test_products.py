@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession, exchange
-from nuqconv.backends.onnx.exchange import ExchangeSession, exchangeable
-from nuqconv.backends.onnx.fast import fast_products
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.lowering.products import product_layers
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Dequantize, InnerProduct, Op, Quantize, ReLU
+from nuqconv.runtimes.onnxruntime import OnnxSession, exchange
+from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession, exchangeable
+from nuqconv.runtimes.onnxruntime.fast import fast_products
 from tests.support import reference
 
 RNG = np.random.default_rng(5)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession, to_onnx
+from nuqconv.backends.onnx import to_onnx
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, Eltwise, InnerProduct, Pooling, Quantize, ReLU
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .graphs import integer_convolution, integer_deconvolution, integer_input, quantized
 

@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.onnx import OnnxSession, batch_problems, newest_opset, to_onnx
+from nuqconv.backends.onnx import batch_problems, newest_opset, to_onnx
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph, read_model
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LSTM, RNN, Opaque, OpError
 from nuqconv.quantize.capability import capabilities
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .oracle import inputs_text, layer_text, write_weights
 

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import batch_problems, to_onnx
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .opencv import graph_of, opencv_run, opsets
 from .oracle import inputs_text, layer_text

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems
+from nuqconv.backends.onnx import batch_problems
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.passes import fold_affine
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .equivalents import floats, random_inputs, save
 from .oracle import inputs_text, layer_text

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems, to_onnx
+from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import BatchReindex, Embed, Filter, OpError, Slice, Tile
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .oracle import inputs_text, layer_text
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, OnnxSession, batch_problems, newest_opset, to_onnx
+from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, batch_problems, newest_opset, to_onnx
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LRN, SPP, Im2col, OpError, Pooling
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.nets import write_net
 
 from .graphs import single

@@ -6,11 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession, batch_problems, newest_opset, to_onnx
+from nuqconv.backends.onnx import batch_problems, newest_opset, to_onnx
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import BatchStatistics
 from nuqconv.passes import fold_affine
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .oracle import inputs_text, layer_text, write_weights
 

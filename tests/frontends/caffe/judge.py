@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import nuqconv
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Array, Graph
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 Params = Mapping[str, tuple[str, list[Array]]]
 """Layer -> type and blobs."""

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import nuqconv
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .judge import current_weights
 from .test_upgrade import V1_NET, v1_weights

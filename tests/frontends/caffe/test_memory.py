@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.nets import write_net
 
 HEAD = """

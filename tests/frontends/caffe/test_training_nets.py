@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import nuqconv
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import NetState, load_graph, read_model
 from nuqconv.frontends.caffe.prototxt import read_prototxt
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.auto import LENET, LENET_WEIGHTS
 from tests.support.nets import write_net
 

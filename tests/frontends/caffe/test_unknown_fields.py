@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import nuqconv
-from nuqconv.backends.caffe.runtime import Net
 from nuqconv.errors import CaffeProcessError, FormatError, ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.fields import parse_fields
 from nuqconv.passes import fold_affine
+from nuqconv.runtimes.caffe import Net
 from tests.support.nets import write_net
 
 TEXT = """name: "net"

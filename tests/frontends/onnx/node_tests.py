@@ -18,12 +18,12 @@ import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import NuqconvError
 from nuqconv.frontends.onnx.build import graph_of
 from nuqconv.frontends.onnx.functions import has_body
 from nuqconv.frontends.onnx.registry import claimed
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 FILE = Path(__file__).with_name("node_tests.json")
 FOLDED = frozenset({"Constant", "ConstantOfShape", "EyeLike", "Range", "Shape", "Size"})

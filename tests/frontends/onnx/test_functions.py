@@ -7,10 +7,10 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.onnx.build import graph_of
 from nuqconv.frontends.onnx.functions import has_body
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 
 def model_of(nodes, shapes, outputs, opset, **constants):

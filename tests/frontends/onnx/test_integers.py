@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import nuqconv
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx.build import graph_of
 from nuqconv.ir.ops import Dequantize, Quantize
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 RNG = np.random.default_rng(8)
 STEP, BETWEEN = np.float32(0.03), np.float32(0.011)

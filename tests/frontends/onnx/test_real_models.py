@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuqconv.backends.onnx import OnnxSession, write_onnx
+from nuqconv.backends.onnx import write_onnx
 from nuqconv.frontends.onnx import read_onnx_model
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.backends.caffe.emitting.test_real_onnx_models import IMAGES, fetched, published
 
 pytestmark = pytest.mark.package

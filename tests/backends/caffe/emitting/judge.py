@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 import nuqconv
-from nuqconv.backends.caffe.runtime import CaffeProcess, Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph, Input, Node
 from nuqconv.ir.ops import Op, Parameter, Silence
+from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 
 def one(op: Op, *shapes: tuple[int, ...], params: Sequence[Array] = ()) -> Graph:

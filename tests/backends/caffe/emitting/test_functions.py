@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from nuqconv.backends.caffe.emitting.functions import FUNCTIONS
-from nuqconv.backends.caffe.emitting.pairs import PAIRS, part_of
+from nuqconv.backends.caffe.emitting.parts.functions import FUNCTIONS
+from nuqconv.backends.caffe.emitting.parts.pairs import PAIRS, part_of
 from nuqconv.ir import Graph, Input, Node
 
 from .test_parts import Probe, floats, probe

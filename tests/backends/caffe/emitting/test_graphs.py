@@ -5,8 +5,6 @@ import pytest
 
 import nuqconv
 from nuqconv.backends.caffe import CaffeWriter, write_caffe
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
@@ -25,6 +23,8 @@ from nuqconv.ir.ops import (
     Slice,
     Upsample,
 )
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .judge import random_feeds
 

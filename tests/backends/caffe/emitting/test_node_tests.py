@@ -10,10 +10,10 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.backends.caffe.runtime import Net
 from nuqconv.errors import NuqconvError, UnsupportedError
 from nuqconv.frontends.onnx.build import graph_of
 from nuqconv.ir.ops import Opaque
+from nuqconv.runtimes.caffe import Net
 from tests.frontends.onnx.node_tests import NodeTest, node_tests
 
 pytestmark = pytest.mark.caffe

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from nuqconv.backends.caffe.emitting import moves, numbers, totals
-from nuqconv.backends.caffe.emitting.constructs import contract, cut
+from nuqconv.backends.caffe.emitting.parts import moves, numbers, totals
+from nuqconv.backends.caffe.emitting.parts.constructs import contract, cut
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph, Input, Node

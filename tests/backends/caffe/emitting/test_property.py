@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
@@ -54,6 +53,7 @@ from nuqconv.ir.ops import (
     Unary,
     Upsample,
 )
+from nuqconv.runtimes.onnxruntime import OnnxSession
 
 from .judge import random_feeds
 

@@ -12,12 +12,12 @@ import pytest
 
 import nuqconv
 from nuqconv.backends.caffe import Style, write_caffe
-from nuqconv.backends.caffe.runtime import Net
-from nuqconv.backends.onnx import OnnxSession
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx import read_onnx_model
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, onnx_file
 from tests.support.plans import strongest_plan

@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from nuqconv.backends.caffe.emitting.constructs import contract
-from nuqconv.backends.caffe.emitting.resampling import Resampling, weights
+from nuqconv.backends.caffe.emitting.parts.constructs import contract
+from nuqconv.backends.caffe.emitting.parts.resampling import Resampling, weights
 
 from .test_parts import floats, probe
 

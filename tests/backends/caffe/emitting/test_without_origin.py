@@ -11,13 +11,13 @@ import pytest
 
 import nuqconv
 from nuqconv.backends.caffe import Style, write_caffe
-from nuqconv.backends.caffe.runtime import Net
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Clip, Convolution, Identity
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.runtimes.caffe import Net
 from photos import EVALUATION, photos
 from real_models import PackageUnavailableError, model_files
 from tests.support.nets import conv_net

@@ -1,0 +1,375 @@
+"""The same inputs through two runtimes or models, every common blob compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+
+from nuqconv.comparison.causes import Evidence, likely_causes
+from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
+from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
+from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import DetectionOutput, Embed, Quantize, Shape
+from nuqconv.runtimes.caffe import CaffeProcess, find_caffe
+from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
+from nuqconv.runtimes.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
+
+__all__ = ["AUTO", "CompareReport", "Model", "compare", "random_inputs"]
+
+StrPath = str | os.PathLike[str]
+Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto
+"""A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, or an ONNX model."""
+
+AUTO = "auto"
+
+
+def compare(
+    a: Model,
+    b: Model | None = None,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+    runtimes: tuple[str, str] = (AUTO, AUTO),
+    blobs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    rtol: float = 1e-3,
+    atol: float = 1e-5,
+    process: CaffeProcess | None = None,
+) -> CompareReport:
+    """Runs two models, or one model in two runtimes, on the same inputs and compares every common blob.
+
+    Runtimes of a Caffe model are ``"caffe"`` (real Caffe in a child process), ``"onnxruntime"`` (through this package's ONNX), ``"opencv"`` and
+    ``"caffe2onnx"`` (that converter's ONNX in onnxruntime). ``"auto"`` takes real Caffe for the first side if it is there and has all layers,
+    else onnxruntime, and for the second side the first side's if that is another Caffe model. Everything else runs in onnxruntime.
+
+    Args:
+        a: The first model.
+        b: The second; without it the first one in the other runtime (real Caffe against onnxruntime).
+        inputs: An array for each input blob; by default random numbers.
+        runtimes: The runtime of each side.
+        blobs: The blobs to compare; by default all common ones, and all outputs of ``a`` have to be among them.
+        input_shapes: Shapes of random inputs, where others than the model's are wanted.
+        seed: Of the random inputs.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance; in a blob with numbers above 1 a multiple of its largest.
+        process: A living process of real Caffe to use; by default one is started where it is needed.
+
+    Returns:
+        The report; ``report.agrees`` says whether all is equal.
+
+    Raises:
+        ConfigError: Arguments do not go together.
+        RuntimeMissingError: A runtime is not installed.
+        FormatError, ModelError, UnsupportedError, CaffeProcessError: A model cannot be read or run, the inputs do not fit, or there is nothing
+            to compare.
+    """
+    if not (rtol >= 0 and atol >= 0):
+        raise ConfigError(f"rtol {rtol} and atol {atol} must not be negative")
+    if inputs is not None and input_shapes:
+        raise ConfigError("input_shapes are for random inputs; given inputs have their own")
+    given = None if inputs is None else {name: np.asarray(array) for name, array in inputs.items()}
+    if given is None:
+        shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
+    else:
+        shapes = {name: array.shape for name, array in given.items()}
+    with ExitStack() as stack:
+        one, two = _Sides(stack, process, shapes).make(a, b, runtimes)
+        source = "given" if given is not None else f"random numbers of seed {seed}"
+        feeds = random_inputs(one, shapes, seed) if given is None else given
+        return _Comparison(one, two, feeds, Tolerance(rtol, atol)).report(source, blobs)
+
+
+def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
+    """Returns normally distributed inputs; for what an Embed layer reads, whole numbers that it knows.
+
+    Args:
+        side: The side whose inputs they are for; an open size becomes 1.
+        shapes: Other shapes by input.
+        seed: The same seed gives the same numbers.
+
+    Raises:
+        ConfigError: A shape is given for what is no input.
+    """
+    wrong = [f"'{name}' is no input; there are {', '.join(side.inputs)}" for name in shapes if name not in side.inputs]
+    if wrong:
+        raise ConfigError(f"{side.label}: its inputs cannot have these shapes", wrong)
+    rng = np.random.default_rng(seed)
+    made: dict[str, Array] = {}
+    for name, own in side.inputs.items():
+        shape = shapes.get(name, tuple(1 if size is None else size for size in own))
+        readers = () if side.graph is None else side.graph.consumers.get(name, ())
+        limit = min((node.op.input_dim for node in readers if isinstance(node.op, Embed)), default=None)
+        numbers = rng.standard_normal(shape) if limit is None else rng.integers(0, limit, shape)
+        made[name] = numbers.astype(np.float32)
+    return made
+
+
+class _Sides:
+    """Makes both sides; what they start ends with the stack."""
+
+    def __init__(self, stack: ExitStack, process: CaffeProcess | None, shapes: Mapping[str, Shape]) -> None:
+        self.stack = stack
+        self.process = process
+        self.shapes = shapes
+
+    def make(self, a: Model, b: Model | None, runtimes: tuple[str, str]) -> tuple[Side, Side]:
+        unknown = [name for name in runtimes if name not in (AUTO, *RUNTIMES)]
+        if unknown:
+            raise ConfigError(f"runtime {', '.join(map(repr, unknown))} is not known; known are {', '.join(RUNTIMES)}")
+        first = self.files(a)
+        second = first if b is None else self.files(b)
+        if b is None and first is None:
+            raise ConfigError(
+                "a single model must be a Caffe model (.prototxt and .caffemodel), to run in two runtimes"
+            )
+        name, other, note = *runtimes, ""
+        if first is not None and name == AUTO:
+            name, note = self.best(first, needs_caffe=b is None and other in (AUTO, "onnxruntime"))
+        if second is not None and other == AUTO:
+            other = "onnxruntime" if b is None else name if first is not None else self.best(second)[0]
+        if b is None and name == other:
+            raise ConfigError(f"one model in one runtime ({name}) is compared with itself; choose another runtime")
+        one = self.side(a, first, name)
+        read = dict.fromkeys((*(first.notes if first else ()), *(second.notes if second else ())))
+        one.notes = (*read, *one.notes, *([note] if note else ()))
+        return one, self.side(a if b is None else b, second, other)
+
+    def files(self, model: Model) -> CaffeFiles | None:
+        """Reads a Caffe model; returns None for other models."""
+        if not isinstance(model, tuple | list):
+            return None
+        if len(model) != 2:
+            raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
+        return CaffeFiles.read(model[0], model[1], self.shapes, self.stack)
+
+    def side(self, model: Model, files: CaffeFiles | None, runtime: str) -> Side:
+        if files is not None:
+            return self.stack.enter_context(make_side(files, runtime, self.process))
+        if runtime not in (AUTO, "onnxruntime"):
+            raise ConfigError(f"runtime '{runtime}' needs a Caffe model; an ONNX model runs in onnxruntime")
+        if isinstance(model, Graph):
+            return GraphSide(model, f"network '{model.name}'")
+        if isinstance(model, tuple):
+            raise TypeError(model)
+        if not isinstance(model, ModelProto) and Path(model).suffix != ".onnx":
+            raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
+        return OnnxSide(model)
+
+    def best(self, files: CaffeFiles, *, needs_caffe: bool = False) -> tuple[str, str]:
+        """Returns the runtime of an unmarked Caffe model, and what to say about it."""
+        if self.process is None and find_caffe() is None:
+            missing = "is not installed"
+        else:
+            self.process = self.process or self.stack.enter_context(CaffeProcess())
+            known = set(self.process.versions.layer_types)
+            types = {node.origin.layer_type for node in files.graph.nodes if node.origin is not None}
+            if not known or types <= known:
+                return "caffe", ""
+            missing = f"lacks {', '.join(sorted(types - known))}"
+        if needs_caffe:
+            raise RuntimeMissingError(
+                f"real Caffe {missing}, so there is nothing to compare onnxruntime with; choose the runtimes opencv or caffe2onnx, "
+                "or get another Caffe (`nuqconv doctor` says how)"
+            )
+        return (
+            "onnxruntime",
+            f"real Caffe {missing}; the first model runs in onnxruntime through this package's own ONNX",
+        )
+
+
+class _Comparison:
+    def __init__(self, one: Side, two: Side, inputs: dict[str, Array], tolerance: Tolerance) -> None:
+        self.one, self.two = one, two
+        self.inputs = inputs
+        self.tolerance = tolerance
+        self.notes = [*one.notes, *two.notes]
+        # Names, places and order come from a Caffe model where there is one.
+        self.guide = one if one.graph is not None or two.graph is None else two
+
+    def report(self, source: str, blobs: Sequence[str] | None) -> CompareReport:
+        one, two = self.one, self.two
+        feeds = self._feeds_of_second()
+        check_inputs(one, self.inputs)
+        check_inputs(two, feeds)
+        names = self._common(blobs)
+        if not names:
+            raise ModelError(
+                "the two models have no blob in common, so there is nothing to compare",
+                [f"{side.label}: {', '.join(side.names[:8])}, ... ({len(side.names)})" for side in (one, two)],
+            )
+        self.feeds = feeds
+        values = one.run(self.inputs, names), two.run(feeds, names)
+        for own in values:
+            own.update({name: self._plain(name, array) for name, array in own.items()})
+        self.notes += [
+            f"'{name}' is empty on both sides with these inputs, which proves little; give inputs of the kind that the model is for"
+            for name in names
+            if not values[0][name].size and not values[1][name].size
+        ]
+        found = {name: self._compared(name, values[0][name], values[1][name]) for name in names}
+        first = None
+        for name in names:
+            if not found[name].agrees:
+                found[name] = self._rechecked(name, values, found[name])
+            if not found[name].agrees:
+                first = self._diverged(name, values, found)
+                break
+        missing = {
+            name: self._why_not(name)
+            for name in (one.outputs if blobs is None else blobs)
+            if name not in found and name not in self.inputs
+        }
+        order = [name for name in self._order() if name in found]
+        return CompareReport(
+            (one.label, two.label),
+            {name: tuple(array.shape) for name, array in self.inputs.items()},
+            source,
+            self.tolerance.rtol,
+            self.tolerance.atol,
+            tuple(found[name] for name in order),
+            first,
+            missing,
+            tuple(self.notes),
+        )
+
+    def _feeds_of_second(self) -> dict[str, Array]:
+        """Inputs by the second model's names; other names are matched by position where shapes allow only that."""
+        two = self.two
+        if set(self.inputs) == set(two.inputs) or len(self.inputs) != len(two.inputs):
+            return self.inputs
+        feeds = dict(zip(two.inputs, self.inputs.values(), strict=True))
+        pairs = ", ".join(f"'{ours}' is '{theirs}'" for ours, theirs in zip(self.inputs, two.inputs, strict=True))
+        self.notes.append(f"inputs are called otherwise on the second side and are matched by position: {pairs}")
+        return feeds
+
+    def _plain(self, name: str, array: Array) -> Array:
+        """Takes out what runtimes write in their own way without meaning anything else by it."""
+        node = None if self.guide.graph is None else self.guide.graph.producer.get(name)
+        if node is not None and isinstance(node.op, Quantize) and array.dtype == np.uint8:
+            return array.astype(np.float32) - (128 + node.op.offset)
+        if node is not None and isinstance(node.op, DetectionOutput) and array.shape[-1:] == (7,):
+            return detections(array)
+        return array
+
+    def _order(self) -> tuple[str, ...]:
+        graph = self.guide.graph
+        return self.guide.names if graph is None else tuple(name for node in graph.nodes for name in node.outputs)
+
+    def _common(self, blobs: Sequence[str] | None) -> list[str]:
+        wanted = None if blobs is None else set(blobs)
+        theirs = set(self.two.names) & set(self.one.names)
+        return [name for name in self._order() if name in theirs and (wanted is None or name in wanted)]
+
+    def _why_not(self, name: str) -> str:
+        for side in (self.one, self.two):
+            if not side.has(name):
+                return f"{side.label} does not give it"
+        return "it is made by no layer"
+
+    def _compared(self, name: str, a: Array, b: Array) -> BlobComparison:
+        layer, kind = self.guide.layer(name)
+        return compare_blob(name, layer, kind, a, b, self.tolerance)
+
+    def _rechecked(
+        self, name: str, values: tuple[dict[str, Array], dict[str, Array]], before: BlobComparison
+    ) -> BlobComparison:
+        """Takes the value from the moment at which its layer has run, where a runtime overwrites memory later."""
+        changed = False
+        for side, feeds, own in ((self.one, self.inputs, values[0]), (self.two, self.feeds, values[1])):
+            exact = side.exact(feeds, name)
+            if exact is not None and not np.array_equal(exact, own[name], equal_nan=True):
+                own[name], changed = exact, True
+        if changed:
+            self.notes.append(f"blob '{name}' is overwritten in memory that it shares; compared is what its layer made")
+            return self._compared(name, values[0][name], values[1][name])
+        return before
+
+    def _diverged(
+        self, name: str, values: tuple[dict[str, Array], dict[str, Array]], found: dict[str, BlobComparison]
+    ) -> Divergence:
+        """Narrows the difference down to one layer, among those that write the blob in place, and explains it."""
+        graph = self.guide.graph
+        states = [] if graph is None else [state for state, blob in graph.storage.items() if blob == name]
+        states = [state for state in states if state not in found and self.one.has(state) and self.two.has(state)]
+        if states:
+            values[0].update(self.one.run(self.inputs, states))
+            values[1].update(self.two.run(self.feeds, states))
+        for state in states:
+            found[state] = self._compared(state, values[0][state], values[1][state])
+        culprit = next((item for item in (*states, name) if not found[item].agrees), name)
+        item = found[culprit]
+        a, b = values[0][culprit], values[1][culprit]
+        at = worst(a, b)
+        evidence = self._evidence(culprit, values)
+        node = evidence.node
+        return Divergence(
+            item.layer,
+            item.layer_type,
+            culprit,
+            str(node.origin) if node is not None and node.origin is not None else f"{self.guide.label}: '{item.layer}'",
+            node.op.describe() if node is not None else "",
+            None if at is None else at[0],
+            None if at is None else at[1],
+            likely_causes(evidence),
+            self._suspects(culprit, found),
+        )
+
+    def _evidence(self, name: str, values: tuple[dict[str, Array], dict[str, Array]]) -> Evidence:
+        graph = self.guide.graph
+        node = None if graph is None else graph.producer.get(name)
+        layer, kind = self.guide.layer(name)
+        other = self.two.graph if self.guide is self.one else self.one.graph
+        inputs: tuple[list[Array | None], list[Array | None]] = ([], [])
+        states: dict[str, Array] = {}
+        if graph is not None and node is not None:
+            for number, (side, feeds) in enumerate(((self.one, self.inputs), (self.two, self.feeds))):
+                inputs[number].extend(self._value(side, feeds, item, values[number]) for item in node.inputs)
+            blob = graph.storage_name(name)
+            for state in (state for state, stored in graph.storage.items() if stored == blob and state != name):
+                for side, feeds, own in ((self.one, self.inputs, values[0]), (self.two, self.feeds, values[1])):
+                    value = self._value(side, feeds, state, own)
+                    if value is not None:
+                        states.setdefault(graph.producer[state].name if state in graph.producer else "input", value)
+        return Evidence(
+            node,
+            kind,
+            values[0][name],
+            values[1][name],
+            None if other is None or other is graph else other.node.get(layer),
+            *inputs,
+            self.one.parameters(layer),
+            self.two.parameters(layer),
+            states,
+            self.tolerance,
+        )
+
+    @staticmethod
+    def _value(side: Side, feeds: Mapping[str, Array], name: str, known: Mapping[str, Array]) -> Array | None:
+        if name in known:
+            return known[name]
+        graph = side.graph
+        fed = name if graph is None else graph.storage_name(name)
+        if name not in side.names and fed in feeds and (graph is None or name not in graph.producer):
+            return feeds[fed]
+        return side.run(feeds, [name])[name] if side.has(name) else None
+
+    def _suspects(self, name: str, found: Mapping[str, BlobComparison]) -> tuple[str, ...]:
+        """Layers before a value that no comparison stands between."""
+        graph = self.guide.graph
+        if graph is None or name not in graph.producer:
+            return ()
+        waiting, seen = list(graph.producer[name].inputs), set[str]()
+        while waiting:
+            value = waiting.pop()
+            maker = graph.producer.get(value)
+            if maker is None or value in found or maker.name in seen:
+                continue
+            seen.add(maker.name)
+            waiting.extend(maker.inputs)
+        return tuple(node.name for node in graph.nodes if node.name in seen)

@@ -1,0 +1,1 @@
+"""Data that models are fed."""

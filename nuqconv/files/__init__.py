@@ -1,0 +1,1 @@
+"""Files of strangers read within bounds, and ours written whole or not at all (``staging``)."""

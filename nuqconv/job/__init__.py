@@ -1,0 +1,1 @@
+"""What `nuqconv.auto_nuq` does, step by step: read, calibrate, prepare, search, write."""

@@ -1,0 +1,205 @@
+"""Where activation ranges come from: the evaluator's batches, its own Caffe, or nowhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from nuqconv.backends.caffe.sinks import write_calibration_model
+from nuqconv.errors import CalibrationError, ModelError
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Opaque
+from nuqconv.quantize.histogram import Histogram
+from nuqconv.runtimes.onnxruntime.cache import load
+
+__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
+
+_LOG = logging.getLogger(__name__)
+
+Batches = Iterable[Mapping[str, Array]]
+
+KEPT_BYTES = 256 << 20
+"""Inputs are kept in memory up to this size, in bytes."""
+
+
+class Source(str, Enum):
+    """Where the ranges came from."""
+
+    ONNXRUNTIME = "onnxruntime"
+    CAFFE = "caffe"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The measured activations.
+
+    Attributes:
+        source: Where they were measured.
+        histograms: A histogram for each value measured.
+        notes: What the user should know about it.
+        batches: The first batches of inputs, at most `KEPT_BYTES`, for what else has to be measured; none where they could not be had.
+    """
+
+    source: Source
+    histograms: Mapping[str, Histogram]
+    notes: tuple[str, ...] = ()
+    batches: tuple[Mapping[str, Array], ...] = ()
+
+
+def calibrate(
+    graph: Graph,
+    values: Sequence[str],
+    *,
+    batches: Batches | None,
+    run_model: Callable[[str, str], object] | None,
+    folder: Path,
+) -> Calibration:
+    """Measures activations from the best source there is.
+
+    Args:
+        graph: The float graph.
+        values: The values to measure.
+        batches: Batches of inputs to run in onnxruntime, or None if there are none.
+        run_model: Runs the user's evaluator on a model file and a weights file of Caffe; None if it runs none.
+        folder: An existing, empty folder for the calibration model.
+
+    Returns:
+        The histograms, or none with a note that says why.
+
+    Raises:
+        CalibrationError: Batches or sinks gave values that are not finite, or no data at all.
+    """
+    blocked = _blocked(graph, values)
+    reasons = []
+    if batches is not None and not blocked:
+        kept: list[Mapping[str, Array]] = []
+        measured = measure_in_onnxruntime(graph, values, _keeping(batches, kept))
+        return Calibration(Source.ONNXRUNTIME, _checked(graph, measured, values), batches=tuple(kept))
+    if batches is not None:
+        more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
+        reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
+    if run_model is None:
+        reasons.append("the evaluator offers no batches, and an ONNX model has no layers that could measure")
+        return _weights_only(reasons)
+    _LOG.info("calibration: running the evaluator on a model with sink layers")
+    model = write_calibration_model(graph, values, folder, record_bytes=KEPT_BYTES)
+    try:
+        with model.importable():
+            run_model(str(model.model_file), str(model.weights_file))
+    except Exception as error:  # noqa: BLE001
+        # Whatever the user's code raises here, the same code has already run the original model: the sinks are to blame.
+        reasons.append(f"the evaluator could not run a model with Python layers ({error})")
+    else:
+        found = model.histograms()
+        if found:
+            return Calibration(Source.CAFFE, _checked(graph, found, values), batches=model.batches())
+        reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
+    return _weights_only(reasons)
+
+
+def _weights_only(reasons: Sequence[str]) -> Calibration:
+    note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
+    _LOG.warning("calibration: %s", note)
+    return Calibration(Source.NONE, {}, (note,))
+
+
+def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:
+    """Runs batches through the float graph in onnxruntime and counts values.
+
+    Args:
+        graph: The float graph.
+        values: The values to measure; nothing that leads to them may be Opaque.
+        batches: For each batch the inputs by name, float32.
+
+    Returns:
+        A histogram for each value.
+
+    Raises:
+        CalibrationError: A batch does not fit the net; its number is named.
+    """
+    histograms = {value: Histogram() for value in values}
+    inputs = {item.name for item in graph.inputs}
+    inner = [value for value in values if value not in inputs]
+    model = load(graph, inner)
+    for number, batch in enumerate(batches):
+        arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
+        found = dict(arrays)
+        if inner:
+            try:
+                found.update(model.run(arrays))
+            except ModelError as error:
+                raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
+        for value, histogram in histograms.items():
+            histogram.update(found[value])
+    return histograms
+
+
+def _keeping(batches: Batches, kept: list[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:
+    """Yields batches and keeps copies of the first ones, as many as fit."""
+    left = KEPT_BYTES
+    for batch in batches:
+        yield batch
+        # Only now is it known to be sound.
+        left -= sum(4 * np.size(array) for array in batch.values())
+        if left >= 0:
+            kept.append({name: np.array(array, np.float32) for name, array in batch.items()})
+
+
+def _checked_batch(graph: Graph, batch: object, number: int, needed: Sequence[str]) -> dict[str, Array]:
+    """Returns a batch as float32 after a check of its form; what else the net needs, its session checks."""
+    place = f"calibration batch {number}"
+    if not isinstance(batch, Mapping) or not batch:
+        raise CalibrationError(
+            f"{place}: found {type(batch).__name__} {batch!r:.60}; expected a mapping from input blobs to arrays"
+        )
+    shapes = {item.name: item.shape for item in graph.inputs}
+    arrays: dict[str, Array] = {}
+    given = graph.feeds(batch)
+    problems = [f"input '{name}' is missing" for name in needed if name not in given]
+    for name, value in given.items():
+        try:
+            arrays[name] = np.asarray(value, np.float32)
+        except (TypeError, ValueError) as error:
+            problems.append(f"'{name}' is no array of numbers: {error}")
+            continue
+        if name not in shapes:
+            problems.append(f"'{name}' is no input; the net has {', '.join(shapes)}")
+        elif not arrays[name].size or arrays[name].shape[1:] != shapes[name][1:]:
+            found, wanted = (
+                "x".join(map(str, shape)) or "a number" for shape in (arrays[name].shape, ("N", *shapes[name][1:]))
+            )
+            problems.append(f"input '{name}' has shape {found}, expected {wanted}")
+    if problems:
+        raise CalibrationError(f"{place} does not fit the net", problems)
+    return arrays
+
+
+def _blocked(graph: Graph, values: Sequence[str]) -> list[str]:
+    """Returns the values that depend on an Opaque node."""
+    tainted: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Opaque) or tainted.intersection(node.inputs):
+            tainted.update(node.outputs)
+    return [value for value in values if value in tainted]
+
+
+def _checked(graph: Graph, histograms: Mapping[str, Histogram], values: Sequence[str]) -> Mapping[str, Histogram]:
+    problems = []
+    for value in values:
+        readers = ", ".join(f"'{node.name}'" for node in graph.consumers[value])
+        histogram = histograms.get(value)
+        if histogram is None or histogram.count + histogram.nonfinite == 0:
+            problems.append(f"blob '{graph.storage_name(value)}', input of {readers}: no data was seen")
+        elif histogram.nonfinite:
+            problems.append(
+                f"blob '{graph.storage_name(value)}', input of {readers}: {histogram.nonfinite} values are NaN or infinite"
+            )
+    if problems:
+        raise CalibrationError("calibration failed; check the batches and the model's inputs (scale, layout)", problems)
+    return histograms

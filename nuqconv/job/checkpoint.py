@@ -1,0 +1,114 @@
+"""How the main job keeps its journal: what it is of, the original's metric, the preparation with its integers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from nuqconv.errors import FormatError, JournalError, QuantizationError
+from nuqconv.evaluators.identity import batches_digest, evaluator_identity, file_digest
+from nuqconv.ir import Array
+from nuqconv.job.job import Job
+from nuqconv.job.preparation import Preparation
+from nuqconv.quantize.integers import QuantizedWeights
+from nuqconv.search.journal import Journal
+
+__all__ = ["JOURNAL_SUFFIX", "OnMismatch", "journal_path", "open_journal", "prepared", "search_identity"]
+
+_LOG = logging.getLogger(__name__)
+
+JOURNAL_SUFFIX = "_trials.sqlite"
+"""What the name of a journal ends in, behind the prefix of the outputs."""
+
+OnMismatch = Literal["refuse", "restart"]
+
+_FORMAT = "1"
+
+
+def journal_path(journal: str | os.PathLike[str] | bool, prefix: Path) -> Path | None:
+    """Returns where the journal of a run is kept: beside the outputs unless told otherwise, or nowhere.
+
+    Args:
+        journal: A path, True for the usual place, or False for none.
+        prefix: DIR/PREFIX of the outputs.
+    """
+    if isinstance(journal, bool):
+        return prefix.absolute().with_name(prefix.name + JOURNAL_SUFFIX) if journal else None
+    return Path(journal)
+
+
+def search_identity(
+    files: Mapping[str, Path],
+    evaluator: object,
+    batches: Mapping[str, int],
+    calibration_data: Sequence[Mapping[str, Array]] | None,
+    choices: Mapping[str, str],
+) -> dict[str, str]:
+    """Returns what the metrics of a search depend on.
+
+    Args:
+        files: The model's and the configuration's files by name.
+        evaluator: The user's evaluator.
+        batches: Numbers of batches by name.
+        calibration_data: Batches to calibrate on, if they are not the evaluator's.
+        choices: How integers are chosen, as texts by name.
+    """
+    found = {name: file_digest(path) for name, path in files.items()}
+    found |= evaluator_identity(evaluator)
+    found |= {name: str(number) for name, number in batches.items()}
+    if calibration_data is not None:
+        found["calibration data"] = batches_digest(calibration_data)
+    return {**found, **choices, "format": _FORMAT}
+
+
+@contextmanager
+def open_journal(
+    path: Path | None, identity: Callable[[], Mapping[str, str]], on_mismatch: OnMismatch
+) -> Iterator[Journal | None]:
+    """Opens the journal of a run, or none where ``path`` is None.
+
+    Raises:
+        JournalError: It cannot be used; see `Journal.open`.
+    """
+    if path is None:
+        yield None
+        return
+    with Journal.open(path, identity(), on_mismatch=on_mismatch) as journal:
+        known = len(journal.trials())
+        if known:
+            _LOG.info("%s: going on with a search of %d trials", path, known)
+        yield journal
+
+
+def prepared(job: Job, journal: Journal | None, prepare: Callable[[], Preparation]) -> Preparation:
+    """Returns the preparation of a search: that of its journal, or a new one, which the journal then keeps.
+
+    Args:
+        job: Its quantizer gets the integers.
+        journal: The journal, if there is one.
+        prepare: Makes a new one.
+
+    Raises:
+        JournalError: What the journal holds is damaged.
+    """
+    text = None if journal is None else journal.space_text
+    if journal is None or text is None:
+        made = prepare()
+        if journal is not None:
+            assets = {digest: job.quantizer.stored(digest).to_bytes() for digest in made.digests()}
+            journal.set_space(made.to_json(), assets, float_bytes=made.space.float_bytes)
+        return made
+    try:
+        found = Preparation.from_json(text)
+        for digest in found.digests():
+            job.quantizer.store(QuantizedWeights.from_bytes(journal.asset(digest)))
+        # A damaged or foreign plan must not be found out in the middle of the search.
+        job.quantizer.apply(found.space.plan(found.space.uniform()))
+    except (FormatError, QuantizationError) as error:
+        raise JournalError(f"{journal.path}: its search space cannot be used: {error}") from error
+    _LOG.info("%s: the search space of %d layers is taken from the journal", journal.path, len(found.space))
+    return found

@@ -1,0 +1,137 @@
+"""What is to be quantized: a checked model with its configuration, and the evaluator with an account of its time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nuqconv.config import QuantConfig, load_config
+from nuqconv.errors import ConfigError, UnsupportedError
+from nuqconv.formats.source import is_onnx, read_any
+from nuqconv.ir import Graph
+from nuqconv.job.candidates import LayerRequest
+from nuqconv.job.layer_facts import layer_facts, layer_requests
+from nuqconv.passes import FoldResult, fold_affine
+from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.capability import quantized_parts
+from nuqconv.search.evaluator import CheckedEvaluator
+
+__all__ = ["Job", "TimedEvaluator", "read_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked model with its configuration.
+
+    Attributes:
+        config: The configuration.
+        fold: The float graph after folding.
+        quantizer: Quantizes that graph.
+        requests: What the configuration allows for each layer.
+        onnx: Whether the model is an ONNX model; so are then the models that its evaluator is given.
+    """
+
+    config: QuantConfig
+    fold: FoldResult
+    quantizer: Quantizer
+    requests: tuple[LayerRequest, ...]
+    onnx: bool = False
+
+    @property
+    def graph(self) -> Graph:
+        """The float graph after folding."""
+        return self.fold.graph
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values that the layers to quantize read, each once."""
+        return tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in self.requests))
+
+
+def read_job(
+    model_file: Path,
+    weights_file: Path,
+    config_file: Path,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Job:
+    """Reads a model and its configuration, and folds what can be folded.
+
+    Args:
+        model_file: .prototxt or .onnx.
+        weights_file: .caffemodel, or the same .onnx.
+        config_file: The configuration.
+        input_shapes: Shapes for inputs by name, instead of the file's.
+
+    Raises:
+        FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
+        ConfigError: The configuration is wrong or lets nothing be searched.
+    """
+    graph = read_any(model_file, weights_file, input_shapes=input_shapes).graph
+    parts = quantized_parts(graph)
+    if parts:
+        raise UnsupportedError(f"{model_file} is quantized already; give the float model", parts)
+    config = load_config(config_file, layer_facts(graph))
+    unsupported = config.unsupported()
+    if unsupported:
+        raise UnsupportedError(f"{config_file} asks for what is not supported", unsupported)
+    requests = layer_requests(config, graph)
+    if not any(request.steps for request in requests):
+        raise ConfigError(
+            f"{config_file}: no layer has wts_algo nuq_quantize, so there is nothing to search; "
+            "set it for the layers that may be compressed, or write a configuration with create_quant_config"
+        )
+    fold = FoldResult(graph, {})
+    if config.do_fusion:
+        fold = fold_affine(graph, skip=config.skip_fusion_layers)
+    return Job(config, fold, Quantizer(fold.graph), requests, is_onnx(model_file))
+
+
+class TimedEvaluator:
+    """Keeps account of the time that is the evaluator's own.
+
+    Attributes:
+        checked: The evaluator.
+    """
+
+    def __init__(self, checked: CheckedEvaluator) -> None:
+        self.checked = checked
+        self._seconds = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the evaluator so far, by this process and its workers."""
+        return self._seconds
+
+    def add_seconds(self, seconds: float) -> None:
+        """Adds time that was spent in a worker; may be called from several threads."""
+        with self._lock:
+            self._seconds += seconds
+
+    def baseline(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> float:
+        """Returns the metric of the original model; see `CheckedEvaluator.baseline`."""
+        with self._timed():
+            return self.checked.baseline(model_file, weights_file, batch_num)
+
+    def measure(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> float:
+        """Returns the metric of a model; see `CheckedEvaluator.measure`."""
+        with self._timed():
+            return self.checked.measure(model_file, weights_file, batch_num)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add_seconds(time.monotonic() - start)

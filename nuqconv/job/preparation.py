@@ -1,0 +1,190 @@
+"""What has to be known before the search begins: the options of each layer with their integers, sizes and predicted losses.
+
+It is worked out once for a search and kept in its journal, so that a search that goes on later needs no data for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nuqconv.errors import CalibrationError, FormatError, ModelError, NuqconvError, UnsupportedError
+from nuqconv.files.safe_json import parse
+from nuqconv.ir import Array
+from nuqconv.job.calibration import Calibration, Source
+from nuqconv.job.candidates import Candidates, Solutions, activation_quants, find_candidates
+from nuqconv.job.fitted_weights import solve_layers
+from nuqconv.job.job import Job
+from nuqconv.job.sensitivity import measure_responses, network_losses
+from nuqconv.quantize.compensate import WeightMethod
+from nuqconv.quantize.plan import LayerPlan
+from nuqconv.search.space import SearchSpace
+from nuqconv.search.space_json import space_from_object, space_to_object
+
+__all__ = ["OnStep", "Preparation", "prepare"]
+
+_LOG = logging.getLogger(__name__)
+_VERSION = 1
+
+OnStep = Callable[[str, int, int], None]
+"""Told what is being done, how many layers are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the search is given.
+
+    Attributes:
+        candidates: The search space, and which layers lose nothing in it.
+        source: Where activation ranges came from.
+        notes: What the user should know about it.
+    """
+
+    candidates: Candidates
+    source: Source
+    notes: tuple[str, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self.candidates.space
+
+    def digests(self) -> tuple[str, ...]:
+        """Returns the names of the integers that the options refer to, each once."""
+        plans = (option.layer_plan for layer in self.space.layers for option in layer.options)
+        return tuple(dict.fromkeys(plan.weights for plan in plans if plan.weights is not None))
+
+    def to_json(self) -> str:
+        """Returns everything but the integers as JSON; equal preparations give equal text."""
+        content = {
+            "version": _VERSION,
+            "layers": space_to_object(self.space),
+            "lossless": dict(self.candidates.lossless),
+            "calibration": self.source.value,
+            "notes": list(self.notes),
+        }
+        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Preparation:
+        """Reads what `to_json` returned.
+
+        Raises:
+            FormatError: The text is damaged.
+        """
+        try:
+            content: Any = parse(text)
+            if content["version"] != _VERSION:
+                raise FormatError(f"the stored preparation has version {content['version']!r:.20}, expected {_VERSION}")
+            lossless, notes = content["lossless"], content["notes"]
+            if not all(type(levels) is int for levels in lossless.values()) or not all(
+                isinstance(note, str) for note in notes
+            ):
+                raise FormatError("the stored preparation is damaged: its notes are no texts or its levels no numbers")
+            space = space_from_object(content["layers"])
+            return cls(Candidates(space, dict(lossless)), Source(content["calibration"]), tuple(notes))
+        except NuqconvError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FormatError(f"the stored preparation is damaged: {type(error).__name__}: {error}") from error
+
+
+def prepare(
+    job: Job,
+    calibration: Calibration,
+    *,
+    method: WeightMethod | None = None,
+    importance: Mapping[str, Array] | None = None,
+    measured_loss: bool = True,
+    on_step: OnStep | None = None,
+) -> Preparation:
+    """Works out the options of every layer.
+
+    Args:
+        job: The model and its configuration.
+        calibration: What was measured on the calibration batches, and the first of them.
+        method: How the integers of NUQ layers are chosen; None takes the nearest ones.
+        importance: For some layers a weight >= 0 for each of their weights, such as `nuqconv.fisher` gives.
+        measured_loss: Whether predicted losses are those at the network's outputs, measured on the calibration batches (decision D25); else, and
+            without batches, they are those at each layer's own output.
+        on_step: Called as the work goes on.
+
+    Returns:
+        The preparation.
+
+    Raises:
+        ConfigError: Not one layer can be quantized.
+    """
+    activations = {}
+    if calibration.source is not Source.NONE:
+        activations = activation_quants(
+            job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
+        )
+    notes = list(calibration.notes)
+    solutions: Solutions = {}
+    if method is not None and activations and calibration.batches:
+        try:
+            solutions = solve_layers(
+                job.quantizer,
+                job.requests,
+                activations,
+                calibration.batches,
+                method=method,
+                importance=importance,
+                on_layer=_step("choosing integers", on_step),
+            )
+        except (ModelError, UnsupportedError) as error:
+            notes.append(f"weights are on the nearest levels, since onnxruntime cannot run the layers: {error}")
+    elif method is not None and activations:
+        notes.append("weights are on the nearest levels, since there are no batches of inputs to do better with")
+    candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms, solutions)
+    if measured_loss and calibration.batches:
+        candidates = _at_the_outputs(job, candidates, calibration, on_step)
+    return Preparation(candidates, calibration.source, tuple(notes))
+
+
+def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, on_step: OnStep | None) -> Candidates:
+    """Measures what each layer's strongest option does to the outputs, and scales the losses of the layers by it."""
+    strongest = {
+        layer.name: layer.options[-1].layer_plan
+        for layer in candidates.space.layers
+        if layer.name in candidates.distortions
+    }
+
+    on_layer = _step("predicting losses", on_step)
+    try:
+        found = measure_responses(job.graph, _Perturbed(job, strongest), calibration.batches, on_layer=on_layer)
+    except (CalibrationError, UnsupportedError) as error:
+        _LOG.warning("predicted losses are those at each layer's own output, which may cost evaluations: %s", error)
+        return candidates
+    for name, reason in found.unmeasured.items():
+        _LOG.info("layer %r: its effect on the outputs was not measured: %s", name, reason)
+    return replace(candidates, space=network_losses(candidates.space, found, candidates.distortions))
+
+
+def _step(name: str, on_step: OnStep | None) -> Callable[[int, int], None]:
+    def on_layer(done: int, total: int) -> None:
+        if on_step is not None:
+            on_step(name, done, total)
+
+    return on_layer
+
+
+class _Perturbed(Mapping[str, Array]):
+    """The weights that layers have in their plans, as floats, made when they are asked for: all at once would be as large as the model."""
+
+    def __init__(self, job: Job, plans: Mapping[str, LayerPlan]) -> None:
+        self._job, self._plans = job, plans
+
+    def __getitem__(self, name: str) -> Array:
+        integers = self._job.quantizer.layer_integers(name, self._plans[name])
+        return integers.as_floats(getattr(self._job.graph.node[name].op, "weight_output_axis", 0))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plans)
+
+    def __len__(self) -> int:
+        return len(self._plans)

@@ -1,0 +1,76 @@
+"""A progress bar on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from nuqconv.search.run import Progress, Trial
+
+__all__ = ["JobProgress", "job_progress"]
+
+
+class JobProgress:
+    """Shows the steps before a search and then its trials, each with the time that is left.
+
+    Args:
+        bar: Where to show them; None shows nothing.
+    """
+
+    def __init__(self, bar: Bar | None) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def on_step(self, name: str, done: int, total: int) -> None:
+        """Shows how many of a step's parts are done."""
+        if self._bar is not None:
+            self._bar.update(self._task(self._bar, name), total=total, completed=done)
+
+    def on_trial(self, trial: Trial, progress: Progress) -> None:
+        """Shows a trial of the search."""
+        if self._bar is None:
+            return
+        verdict = "[green]accepted" if trial.accepted else "[red]rejected"
+        best = "" if progress.best is None else f"[default]  best {progress.best.bytes / 1024:,.0f} KiB"
+        self._bar.update(
+            self._task(self._bar, "search"),
+            total=progress.expected,
+            completed=progress.done,
+            state=f"{verdict} {trial.metric:.5g}{best}",
+        )
+
+    def _task(self, bar: Bar, name: str) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = bar.add_task(name, total=None, state="")
+        return self._tasks[name]
+
+
+@contextmanager
+def job_progress(*, show: bool | None = None) -> Iterator[JobProgress]:
+    """Shows how the main job goes on.
+
+    Args:
+        show: Whether to show bars; None shows them where standard error is a terminal.
+
+    Yields:
+        What is told of steps and trials.
+    """
+    if not (sys.stderr.isatty() if show is None else show):
+        yield JobProgress(None)
+        return
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        yield JobProgress(bar)

@@ -1,0 +1,234 @@
+"""What a search gives back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nuqconv.ir import Graph
+from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.job.calibration import Source
+from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.plan import Plan, Precision
+from nuqconv.quantize.rate import bits_per_weight, layer_bytes
+from nuqconv.search.run import Trial
+
+__all__ = ["LayerResult", "NuqResult", "OutputFiles", "Sizes", "layer_results", "measure_sizes"]
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Paths of the files written.
+
+    A file is None where a result has none: a weight-only one has no deploy model, an ONNX model that Caffe cannot express no Caffe models, and a
+    Caffe model no ONNX models unless they are asked for.
+    """
+
+    fake_quant_model: Path | None
+    fake_quant_weights: Path | None
+    deploy_model: Path | None
+    deploy_weights: Path | None
+    nuq_layer_record: Path
+    quant_info: Path
+    scale_offset_record: Path | None
+    fake_quant_onnx: Path | None = None
+    qdq_onnx: Path | None = None
+    nuq_onnx: Path | None = None
+
+    @classmethod
+    def for_prefix(cls, save_dir: str | Path, record_file: str | Path, *, onnx: bool = False) -> OutputFiles:
+        """Returns the files of ``save_dir`` = DIR/PREFIX, with or without the ONNX models."""
+        home, prefix = Path(save_dir).absolute().parent, Path(save_dir).name
+        return cls(
+            home / f"{prefix}_fake_quant_model.prototxt",
+            home / f"{prefix}_fake_quant_weights.caffemodel",
+            home / f"{prefix}_deploy_model.prototxt",
+            home / f"{prefix}_deploy_weights.caffemodel",
+            home / f"{prefix}_nuq_layer_record.txt",
+            home / f"{prefix}_quant.json",
+            Path(record_file).absolute(),
+            *(
+                home / f"{prefix}_{name}.onnx" if onnx else None
+                for name in ("fake_quant_model", "qdq_model", "nuq_model")
+            ),
+        )
+
+    def present(self) -> Mapping[str, Path]:
+        """Returns the files there are, by field name."""
+        return {field.name: path for field in fields(self) if (path := getattr(self, field.name)) is not None}
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One layer of the result.
+
+    Attributes:
+        name: The layer.
+        kind: Its type.
+        precision: Float, int8 or NUQ.
+        num_steps: The codebook size asked for, of a NUQ layer.
+        levels: The number of levels that its weights really have, of a NUQ layer.
+        weights: Number of weights.
+        bits: Bits for each weight.
+        bytes: Size with step sizes, biases and codebook.
+        lossless: Whether the codebook holds all levels of the int8 weights, so that NUQ costs nothing.
+    """
+
+    name: str
+    kind: str
+    precision: Precision
+    num_steps: int | None
+    levels: int | None
+    weights: int
+    bits: int
+    bytes: int
+    lossless: bool
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of all parameters.
+
+    Attributes:
+        float_bytes: With every parameter a float32, after folding.
+        int8_bytes: With every layer of the search space at uniform int8.
+        bytes: Of the result.
+        bits_per_weight: Bits for each weight of a Convolution, Deconvolution or InnerProduct, on average.
+    """
+
+    float_bytes: int
+    int8_bytes: int
+    bytes: int
+    bits_per_weight: float
+
+
+@dataclass(frozen=True)
+class NuqResult:
+    """The best plan, and how it was found.
+
+    Attributes:
+        plan: The plan.
+        original_metric: The evaluator's number for the original model.
+        metric: Its number for the plan.
+        trials: Every plan evaluated, in order.
+        best: The trial of the plan.
+        pareto: The trials, by size, that no other one beats in size or nearness of the metric to the original's without losing in the other.
+        layers: What became of each layer with weights.
+        sizes: Sizes before and after.
+        files: The files written.
+        calibration: Where activation ranges came from.
+        reverted: Layers that had to go back to float because int8 was too coarse for them.
+        folded: For each layer, the layers that were folded into it.
+        stopped_by: Why the search ended: ``"complete"``, ``"max_evaluations"`` or ``"timeout"``.
+        notes: What the user should know.
+        seconds: Duration of the whole call, and of the evaluator in it.
+        journal: Where the journal of the search is, if one is kept.
+    """
+
+    plan: Plan
+    original_metric: float
+    metric: float
+    trials: tuple[Trial, ...]
+    best: Trial
+    pareto: tuple[Trial, ...]
+    layers: tuple[LayerResult, ...]
+    sizes: Sizes
+    files: OutputFiles
+    calibration: Source
+    reverted: tuple[str, ...]
+    folded: Mapping[str, tuple[str, ...]]
+    stopped_by: str
+    notes: tuple[str, ...]
+    seconds: tuple[float, float]
+    journal: Path | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """Number of quantized models that the evaluator was asked about; the original is not counted."""
+        return len(self.trials)
+
+    def to_json(self) -> str:
+        """Returns the result as JSON for other programs, with the plan in its own form."""
+        files = {name: str(path) for name, path in self.files.present().items()}
+        front = {trial.number for trial in self.pareto}
+        content: dict[str, Any] = {
+            "original_metric": self.original_metric,
+            "metric": self.metric,
+            "accepted": self.best.accepted,
+            "best_trial": self.best.number,
+            "sizes": vars(self.sizes),
+            "layers": [{**vars(layer), "precision": layer.precision.value} for layer in self.layers],
+            "trials": [
+                {
+                    "number": trial.number,
+                    "step": trial.step,
+                    "metric": trial.metric,
+                    "accepted": trial.accepted,
+                    "bytes": trial.bytes,
+                    "seconds": trial.seconds,
+                    "pareto": trial.number in front,
+                    "plan": trial.plan.digest(),
+                }
+                for trial in self.trials
+            ],
+            "calibration": self.calibration.value,
+            "reverted": list(self.reverted),
+            "folded": {name: list(names) for name, names in self.folded.items()},
+            "stopped_by": self.stopped_by,
+            "notes": list(self.notes),
+            "seconds": {"total": self.seconds[0], "evaluator": self.seconds[1]},
+            "files": files,
+            "journal": None if self.journal is None else str(self.journal),
+            "plan": json.loads(self.plan.to_json()),
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def layer_results(quantizer: Quantizer, plan: Plan, lossless: Mapping[str, int]) -> tuple[LayerResult, ...]:
+    """Returns what a plan makes of each layer with weights."""
+    results = []
+    for node in quantizer.graph.nodes:
+        if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+            continue
+        layer = plan.get(node.name)
+        precision = Precision.FLOAT if layer is None else layer.precision
+        weights = quantizer.graph.params[node.params[0]].size
+        biases = sum(quantizer.graph.params[name].size for name in node.params[1:])
+        levels = None if layer is None or layer.codebook is None else len(layer.codebook)
+        scales = 0
+        if layer is not None and precision is not Precision.FLOAT:
+            scales = quantizer.layer_integers(node.name, layer).scales.size
+        size = layer_bytes(weights, precision, levels=levels, n_scales=scales, n_bias=biases)
+        bits = {Precision.FLOAT: 32, Precision.INT8: 8}.get(precision) or bits_per_weight(levels or 1)
+        whole = levels is not None and lossless.get(node.name, 257) <= levels
+        steps = None if layer is None else layer.num_steps
+        results.append(LayerResult(node.name, node.op.kind, precision, steps, levels, weights, bits, size, whole))
+    return tuple(results)
+
+
+def measure_sizes(graph: Graph, layers: tuple[LayerResult, ...], int8: tuple[LayerResult, ...]) -> Sizes:
+    """Returns the sizes before and after.
+
+    Args:
+        graph: The float graph after folding.
+        layers: What became of each layer.
+        int8: The same with every layer of the search space at int8.
+    """
+    total = 4 * sum(array.size for array in graph.params.values())
+    weighted = {
+        name
+        for node in graph.nodes
+        if isinstance(node.op, Convolution | Deconvolution | InnerProduct)
+        for name in node.params
+    }
+    others = 4 * sum(array.size for name, array in graph.params.items() if name not in weighted)
+    weights = sum(layer.weights for layer in layers)
+    return Sizes(
+        float_bytes=total,
+        int8_bytes=others + sum(layer.bytes for layer in int8),
+        bytes=others + sum(layer.bytes for layer in layers),
+        bits_per_weight=sum(layer.weights * layer.bits for layer in layers) / weights if weights else 0.0,
+    )

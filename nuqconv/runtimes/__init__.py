@@ -1,0 +1,1 @@
+"""Where models run: onnxruntime, real Caffe, OpenCV, and the ONNX of caffe2onnx."""
