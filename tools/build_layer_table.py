@@ -15,9 +15,9 @@ from google.protobuf import text_format
 from tables import main, section
 
 from nuqconv.backends.onnx.lowering import lowering_for
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, known_types, reader_for
+from nuqconv.frontends.caffe.layer_types import is_for_training
+from nuqconv.frontends.caffe.layers.registry import LAYER_TYPES, CannotReadError, reader_for
 from nuqconv.frontends.caffe.schema import LayerParameter
-from nuqconv.frontends.caffe.training import is_for_training
 from nuqconv.ir.ops import Op
 from nuqconv.quantize.capability import limits
 
@@ -120,7 +120,7 @@ def table() -> str:
     """Returns the text of the file."""
     columns = ("layer type", "read as", "ONNX", "Caffe", "int8", "NUQ", "conditions of int8 and NUQ")
     stock = [row(layer_type) for layer_type in sorted(STOCK, key=str.lower)]
-    others = [row(name) for name in sorted(set(known_types()) - set(STOCK), key=lambda text: (text.lower(), text))]
+    others = [row(name) for name in sorted(set(LAYER_TYPES) - set(STOCK), key=lambda text: (text.lower(), text))]
     tables = (("BVLC Caffe", stock), ("Forks, and this package's own", others))
     return (HEAD + "".join(section(title, columns, rows) for title, rows in tables)).rstrip() + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nuqconv.backends.caffe.emitting import EMITTERS
 from nuqconv.backends.caffe.emitting.parts.bound import bind_constants
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
@@ -21,7 +22,8 @@ def is_from_caffe(node: Node) -> bool:
 
 def prepared(graph: Graph) -> Graph:
     """Returns a graph that computes the same and can be written node by node."""
-    return _with_outputs_unread(bind_constants(absorb_pads(_without_places(graph))))
+    binding = {kind for kind, emitter in EMITTERS.items() if emitter.binds}
+    return _with_outputs_unread(bind_constants(absorb_pads(_without_places(graph)), binding))
 
 
 def _without_places(graph: Graph) -> Graph:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
 from nuqconv.frontends.caffe.fields import UnknownField
+from nuqconv.frontends.caffe.layer_types import is_for_training, trait_of, traits_of
 from nuqconv.frontends.caffe.layers import (
     CannotReadError,
     Reading,
@@ -24,10 +26,11 @@ from nuqconv.frontends.caffe.memory import overwritten_reads
 from nuqconv.frontends.caffe.parameters import Parameters
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
-from nuqconv.frontends.caffe.training import Cut, cut_training, is_for_training
+from nuqconv.frontends.caffe.training import Cut, cut_training
 from nuqconv.frontends.caffe.weights import Weights, read_weights
 from nuqconv.ir import Graph, Input, Node, Origin
 from nuqconv.ir.ops import Opaque, OpError, Shape
+from nuqconv.ir.traits import Cuts, Stateful
 
 __all__ = ["CaffeModel", "load_graph", "read_model"]
 
@@ -262,7 +265,7 @@ class _Builder:
 
     def _add(self, layer: LayerText) -> None:
         message = layer.message
-        wrong = layer_problems(message)
+        wrong = layer_problems(message, infinite=trait_of(message.type, Cuts) is not None)
         self.problems += [f"{self._place(layer)}: {problem}" for problem in wrong]
         if message.type == "Input":
             self._input_layer(layer)
@@ -288,7 +291,7 @@ class _Builder:
             self.current[blob] = value
             outputs.append(value)
             self.unread[value] = None
-        reading = Reading(Opaque(message.type, wrong[0])) if wrong else self._read(layer, inputs)
+        reading = _opaque(message, wrong[0]) if wrong else self._read(layer, inputs)
         names = self._blobs(layer, reading)
         origin = Origin(
             self.definition.path,
@@ -345,10 +348,10 @@ class _Builder:
             return self._read_custom(layer, custom)
         reader = reader_for(message.type)
         if reader is None:
-            return Reading(Opaque(message.type, "the layer type is not known"))
+            return _opaque(message, "the layer type is not known")
         unknown = [item for item in layer.unknown if item.name not in ignored_fields(message.type)]
         if unknown and has_dialects(message.type):
-            return Reading(Opaque(message.type, f"it has fields of another fork: {'; '.join(map(str, unknown))}"))
+            return _opaque(message, f"it has fields of another fork: {'; '.join(map(str, unknown))}")
         self._unknown(unknown, "is kept without being understood")
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
@@ -356,10 +359,10 @@ class _Builder:
             if reading.by_blobs:
                 reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
         except CannotReadError as error:
-            return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
+            return _opaque(message, f"its parameters are not supported: {error}")
         except WrongLayerError as error:
             self.problems.append(f"{self._place(layer)}: {error}")
-            return Reading(Opaque(message.type, str(error)))
+            return _opaque(message, str(error))
         if reading.note:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
@@ -370,7 +373,7 @@ class _Builder:
         try:
             return reader.read(layer, len(stored.blobs) if stored is not None else 0)
         except CannotReadError as error:
-            return Reading(Opaque(layer.message.type, f"it is not as registered: {error}"))
+            return _opaque(layer.message, f"it is not as registered: {error}")
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
         if self.allow_unknown:
@@ -388,3 +391,10 @@ class _Builder:
         names = self.params.take(layer.message, reading, problems)
         self.problems += [f"{self._place(layer)}: {problem}" for problem in problems]
         return names
+
+
+def _opaque(message: Any, reason: str) -> Reading:
+    """A layer that is kept without being understood."""
+    return Reading(
+        Opaque(message.type, reason, tuple(item for item in traits_of(message.type) if not isinstance(item, Stateful)))
+    )

@@ -15,7 +15,7 @@ from nuqconv.comparison.measure import Tolerance, compare_blob, detections, wors
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import DetectionOutput, Embed, Quantize, Shape
+from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
 from nuqconv.runtimes.caffe import CaffeProcess, find_caffe
 from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
 from nuqconv.runtimes.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
@@ -104,7 +104,8 @@ def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[st
     for name, own in side.inputs.items():
         shape = shapes.get(name, tuple(1 if size is None else size for size in own))
         readers = () if side.graph is None else side.graph.consumers.get(name, ())
-        limit = min((node.op.input_dim for node in readers if isinstance(node.op, Embed)), default=None)
+        limits = [node.op.index_limit for node in readers if node.op.index_limit is not None]
+        limit = min(limits, default=None)
         numbers = rng.standard_normal(shape) if limit is None else rng.integers(0, limit, shape)
         made[name] = numbers.astype(np.float32)
     return made

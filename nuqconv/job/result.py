@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nuqconv.ir import Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Weighted
 from nuqconv.job.calibration import Source
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
@@ -191,7 +191,7 @@ def layer_results(quantizer: Quantizer, plan: Plan, lossless: Mapping[str, int])
     """Returns what a plan makes of each layer with weights."""
     results = []
     for node in quantizer.graph.nodes:
-        if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+        if not isinstance(node.op, Weighted):
             continue
         layer = plan.get(node.name)
         precision = Precision.FLOAT if layer is None else layer.precision
@@ -218,12 +218,7 @@ def measure_sizes(graph: Graph, layers: tuple[LayerResult, ...], int8: tuple[Lay
         int8: The same with every layer of the search space at int8.
     """
     total = 4 * sum(array.size for array in graph.params.values())
-    weighted = {
-        name
-        for node in graph.nodes
-        if isinstance(node.op, Convolution | Deconvolution | InnerProduct)
-        for name in node.params
-    }
+    weighted = {name for node in graph.nodes if isinstance(node.op, Weighted) for name in node.params}
     others = 4 * sum(array.size for name, array in graph.params.items() if name not in weighted)
     weights = sum(layer.weights for layer in layers)
     return Sizes(

@@ -16,8 +16,8 @@ import numpy as np
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ConfigError, ModelError
 from nuqconv.frontends.caffe.build import CaffeModel, read_model
+from nuqconv.frontends.caffe.layer_types import is_for_training
 from nuqconv.frontends.caffe.prototxt import read_prototxt
-from nuqconv.frontends.caffe.training import is_for_training
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Opaque, Shape
 from nuqconv.runtimes.caffe import CaffeProcess, Net

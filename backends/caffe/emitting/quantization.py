@@ -7,7 +7,7 @@ import numpy as np
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
 from nuqconv.backends.caffe.style import Style
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Quantize
+from nuqconv.ir.ops import Quantize, Weighted
 
 __all__ = ["write_dequantize", "write_quantize"]
 
@@ -58,7 +58,7 @@ def write_dequantize(graph: Graph, node: Node, style: Style) -> list[OutputLayer
         return [OutputLayer(message, (blob(steps),))]
     served = graph.producer[node.inputs[0]]
     message = new_layer(node.name, "DeQuant", bottoms, tops)
-    message.dequant_param.channel_wise = isinstance(served.op, Convolution | Deconvolution)
+    message.dequant_param.channel_wise = isinstance(served.op, Weighted) and served.op.scales_by_channel
     message.dequant_param.object_layer = served.name
     message.dequant_param.layer_type = served.op.kind
     return [OutputLayer(message, (blob(_packed(steps)),))]

@@ -19,7 +19,7 @@ _STATE = (
 )
 
 
-@reads(*_TYPES)
+@reads((LSTM, RNN), *_TYPES)
 def read_recurrent(layer: Any) -> Reading:
     """Reads ``recurrent_param``; the bottoms tell whether there is a static input, and ``debug_info`` only makes Caffe talk.
 

@@ -8,6 +8,7 @@ from math import prod
 from typing import ClassVar, Literal, TypeAlias
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.traits import Stateful
 
 __all__ = ["LSTM", "RNN", "Recurrent", "RecurrentCell", "StreamRecurrent"]
 
@@ -78,7 +79,7 @@ class StreamRecurrent(Op, abstract=True):
 
 
 @dataclass(frozen=True)
-class LSTM(StreamRecurrent):
+class LSTM(StreamRecurrent, traits=(Stateful("it takes its state over from the pass before"),)):
     """Long short-term memory; states h and c::
 
         i, f, o, g = W_xc x + b_c [+ W_xc_static s] + W_hc (cont h)
@@ -93,7 +94,7 @@ class LSTM(StreamRecurrent):
 
 
 @dataclass(frozen=True)
-class RNN(StreamRecurrent):
+class RNN(StreamRecurrent, traits=(Stateful("it takes its state over from the pass before"),)):
     """Plain recurrence; state h::
 
         h' = tanh(W_xh x + b_h [+ W_xh_static s] + W_hh (cont h))
@@ -117,7 +118,7 @@ _GATES: dict[str, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 @dataclass(frozen=True)
-class Recurrent(Op):
+class Recurrent(Op, traits=()):
     """ONNX's LSTM, GRU or RNN over T steps of N streams.
 
     Inputs: x (T, N, I), then the initial states if ``states``: h (D, N, H) and, for LSTM, c (D, N, H); without they are 0. Outputs: h of all

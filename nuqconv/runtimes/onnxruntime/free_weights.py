@@ -13,7 +13,7 @@ from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.opset import ORT_ERRORS
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Weighted
 from nuqconv.runtimes.onnxruntime.session import OnnxSession
 
 __all__ = ["FreeWeightsSession"]
@@ -110,7 +110,7 @@ class FreeWeightsSession(OnnxSession):
             problems += [
                 f"'{name}': {node.place} does not take its weights as an input"
                 for node in graph.users(name)
-                if not isinstance(node.op, Convolution | Deconvolution | InnerProduct)
+                if not isinstance(node.op, Weighted)
             ]
             if graph.params[name].dtype != np.float32:
                 problems.append(f"'{name}' is {graph.params[name].dtype}, expected float32")

@@ -14,11 +14,9 @@ from onnx import TensorProto
 from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize
+from nuqconv.ir.ops import Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, Weighted
 
 __all__ = ["centred", "convolution", "deconvolution", "matrix_product", "problems"]
-
-_WEIGHTED = (Convolution, Deconvolution, InnerProduct)
 
 
 def problems(graph: Graph) -> list[str]:
@@ -50,7 +48,7 @@ _NAMES = "Convolution, Deconvolution, InnerProduct and average Pooling"
 
 
 def _can_be_integer(node: Node) -> bool:
-    return isinstance(node.op, _WEIGHTED) or (isinstance(node.op, Pooling) and node.op.method == "AVE")
+    return isinstance(node.op, Weighted) or (isinstance(node.op, Pooling) and node.op.method == "AVE")
 
 
 def _is_quantized_layer(graph: Graph, node: Node | None) -> bool:

@@ -14,11 +14,9 @@ import numpy as np
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize
+from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, Weighted
 
 __all__ = ["add_layer", "dequantized_input", "dequantized_operands", "qdq_layers", "quantize_pair"]
-
-_Layer = Convolution | Deconvolution | InnerProduct
 
 
 def qdq_layers(graph: Graph) -> dict[str, Node]:
@@ -30,7 +28,7 @@ def qdq_layers(graph: Graph) -> dict[str, Node]:
     for node in graph.nodes:
         maker = graph.producer.get(node.inputs[0]) if node.inputs else None
         readers = graph.consumers[node.outputs[0]] if node.outputs else ()
-        if not isinstance(node.op, _Layer | Pooling) or len(node.inputs) != 1 or maker is None:
+        if not isinstance(node.op, Weighted | Pooling) or len(node.inputs) != 1 or maker is None:
             continue
         grouped = isinstance(node.op, Deconvolution) and node.op.group > 1
         grouped = grouped or (isinstance(node.op, Convolution | Deconvolution) and not node.op.kernel)
@@ -58,7 +56,7 @@ def dequantized_input(build: Builder, node: Node) -> str:
     return build.real[node.inputs[0]]
 
 
-def dequantized_operands(build: Builder, node: Node, op: _Layer) -> list[str]:
+def dequantized_operands(build: Builder, node: Node, op: Weighted) -> list[str]:
     """Adds the real weight and bias of a layer of this form, stored as integers."""
     graph, behind = build.graph, build.qdq[node.name]
     maker = graph.producer[node.inputs[0]].op
@@ -82,7 +80,7 @@ def _dequantized(build: Builder, node: Node, name: str, integers: Array, scales:
 def add_layer(
     build: Builder,
     node: Node,
-    op: Convolution | Deconvolution | InnerProduct,
+    op: Weighted,
     op_type: str,
     attributes: dict[str, Attribute],
 ) -> None:
