@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nuqconv.frontends.onnx.converters import convolution
+from nuqconv.frontends.onnx.converters import convolution, matrix
 from nuqconv.frontends.onnx.integers import Stored
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
@@ -115,7 +115,7 @@ def integer_product(reading: Reading, node: NodeView) -> None:
             name = reading.add(node, Binary("sub"), (reading.value(node, index), zero), (name,), purpose=f"sub{index}")
         centred[index] = name
     inner = NodeView(_with_inputs(node, centred), node.name, node.version)
-    (convolution.conv if node.op_type == "ConvInteger" else convolution.matmul)(reading, inner)
+    (convolution.conv if node.op_type == "ConvInteger" else matrix.matmul)(reading, inner)
 
 
 def _with_inputs(node: NodeView, inputs: Sequence[str]):  # type: ignore[no-untyped-def]
@@ -160,6 +160,6 @@ def quantized_product(reading: Reading, node: NodeView) -> None:
     del proto.output[:]
     proto.output.append(product)
     inner = NodeView(proto, f"{node.name}/real", node.version)
-    (convolution.conv if conv else convolution.matmul)(reading, inner)
+    (convolution.conv if conv else matrix.matmul)(reading, inner)
     steps, points = reading.needed(node, 6, "step size"), reading.needed(node, 7, "zero point")
     quantize(reading, node, product, steps.reshape(()), points.reshape(()), node.outputs)

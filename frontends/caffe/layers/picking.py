@@ -1,25 +1,13 @@
-"""Layers that pick, cut or repeat parts of their input."""
+"""Layers that pick, place, repeat, pad or mask elements."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
-from nuqconv.ir.ops import BatchReindex, Embed, Filter, Slice, Tile
+from nuqconv.frontends.caffe.layers.registry import Reading, WrongLayerError, reads
+from nuqconv.ir.ops import BatchReindex, Embed, Filter, Tile
 
 __all__: list[str] = []
-
-
-@reads("Slice")
-def read_slice(layer: Any) -> Reading:
-    """Reads ``slice_param``; ``slice_dim`` is the older name of ``axis``."""
-    param = layer.slice_param
-    if param.HasField("slice_dim") and param.HasField("axis"):
-        raise CannotReadError("slice_dim stands beside axis")
-    if not layer.top:
-        raise CannotReadError("no top")
-    axis = param.slice_dim if param.HasField("slice_dim") else param.axis
-    return Reading(Slice(len(layer.top), axis, tuple(param.slice_point)))
 
 
 @reads("Tile")

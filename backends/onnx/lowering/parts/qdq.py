@@ -16,7 +16,7 @@ from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize
 
-__all__ = ["dequantized_input", "dequantized_operands", "qdq_layers", "quantize_pair"]
+__all__ = ["add_layer", "dequantized_input", "dequantized_operands", "qdq_layers", "quantize_pair"]
 
 _Layer = Convolution | Deconvolution | InnerProduct
 
@@ -77,3 +77,18 @@ def _dequantized(build: Builder, node: Node, name: str, integers: Array, scales:
     steps = build.constant(scales, node, "steps")
     attributes: dict[str, Attribute] = {"axis": axis}
     return build.node("DequantizeLinear", [build.integers(name, integers), steps], node, attributes=attributes)
+
+
+def add_layer(
+    build: Builder,
+    node: Node,
+    op: Convolution | Deconvolution | InnerProduct,
+    op_type: str,
+    attributes: dict[str, Attribute],
+) -> None:
+    """Adds the layer on real numbers; the Dequantize behind it is in its operands."""
+    value = dequantized_input(build, node)
+    if isinstance(op, InnerProduct) and len(build.shape(node.inputs[0])) != 2:
+        value = build.node("Flatten", [value], node, attributes={"axis": 1})
+    operands = [value, *dequantized_operands(build, node, op)]
+    build.node(op_type, operands, node, output=build.qdq[node.name].outputs[0], attributes=attributes)

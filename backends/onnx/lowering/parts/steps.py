@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering.shape import reshape_to
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.ir import Array, Node
 
 __all__ = ["Steps"]
