@@ -1,15 +1,15 @@
-"""Measures of a network's outputs, for evaluators: pure functions of arrays."""
+"""Metrics as functions of all outputs at once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nuqconv.errors import EvaluatorError
+from nuqconv.search.metrics.base import Answers
+from nuqconv.search.metrics.classification import TopK, classified, hits
+from nuqconv.search.metrics.difference import OutputError, decibels
 
 __all__ = ["output_error", "sqnr_db", "top1", "topk"]
 
@@ -36,16 +36,10 @@ def topk(k: int) -> Callable[[ArrayLike, ArrayLike], float]:
     Raises:
         EvaluatorError: `k` is no positive integer; the metric itself also raises it if there are less than `k` classes.
     """
-    if type(k) is not int or k < 1:
-        raise EvaluatorError(f"k of a top-k metric must be a positive integer, found {k!r}")
+    TopK(k)
 
     def metric(outputs: ArrayLike, labels: ArrayLike) -> float:
-        scores, classes = _classified(outputs, labels)
-        if k > scores.shape[1]:
-            raise EvaluatorError(f"top-{k} needs {k} classes, found {scores.shape[1]}; choose a smaller k")
-        own = scores[np.arange(len(classes)), classes]
-        rivals = (scores >= own[:, np.newaxis]).sum(axis=1) - 1
-        return float((rivals < k).mean())
+        return float(hits(*classified(outputs, labels), k).mean())
 
     return metric
 
@@ -62,12 +56,8 @@ def output_error(outputs: ArrayLike, reference: ArrayLike) -> float:
     Raises:
         EvaluatorError: The shapes differ or are empty, a value is not finite, or the reference is all zeros and the outputs are not.
     """
-    noise, signal = _energies(outputs, reference)
-    if not noise:
-        return 0.0
-    if not signal:
-        raise EvaluatorError("the reference outputs are all zeros, so no relative error exists; use other inputs")
-    return math.sqrt(noise / signal)
+    metric = OutputError()
+    return metric.value(metric.terms(Answers({"": np.asarray(outputs)}, 1, reference={"": np.asarray(reference)})))
 
 
 def sqnr_db(outputs: ArrayLike, reference: ArrayLike) -> float:
@@ -83,42 +73,4 @@ def sqnr_db(outputs: ArrayLike, reference: ArrayLike) -> float:
     Raises:
         EvaluatorError: As in `output_error`.
     """
-    error = output_error(outputs, reference)
-    return math.inf if error == 0 else -20 * math.log10(error)
-
-
-def _classified(outputs: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    scores, classes = np.asarray(outputs), np.asarray(labels)
-    if scores.ndim < 2 or not scores.size or any(length != 1 for length in scores.shape[2:]):
-        raise EvaluatorError(f"expected scores of shape (samples, classes), found {scores.shape}")
-    samples, count = scores.shape[0], scores.shape[1]
-    scores = scores.reshape(samples, count)
-    if classes.shape[:1] != (samples,) or classes.size != samples:
-        raise EvaluatorError(f"expected {samples} labels, one for each sample, found the shape {classes.shape}")
-    if scores.dtype.kind not in "fiu" or classes.dtype.kind not in "fiu":
-        raise EvaluatorError(f"expected scores and labels that are numbers, found {scores.dtype} and {classes.dtype}")
-    classes = classes.reshape(-1)
-    wrong = ~((classes >= 0) & (classes < count) & (classes == np.floor(classes)))
-    if wrong.any():
-        raise EvaluatorError(
-            f"expected labels that are whole numbers from 0 to {count - 1}, found {classes[wrong][0]} "
-            f"at sample {int(np.flatnonzero(wrong)[0])}"
-        )
-    if np.isnan(scores).any():
-        raise EvaluatorError(f"the scores of sample {int(np.flatnonzero(np.isnan(scores).any(axis=1))[0])} hold NaN")
-    return scores, classes.astype(np.intp)
-
-
-def _energies(outputs: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
-    """Return the energies of the difference and of the reference, both relative to the largest value, which cannot overflow."""
-    found, wanted = np.asarray(outputs), np.asarray(reference)
-    if found.shape != wanted.shape or not found.size:
-        raise EvaluatorError(f"expected outputs of the reference's shape {wanted.shape}, found {found.shape}")
-    if found.dtype.kind not in "fiu" or wanted.dtype.kind not in "fiu":
-        raise EvaluatorError(f"expected arrays of numbers, found {found.dtype} and {wanted.dtype}")
-    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-    if not (np.isfinite(found).all() and np.isfinite(wanted).all()):
-        raise EvaluatorError("the outputs or their reference hold NaN or infinity")
-    largest = max(float(np.abs(found).max()), float(np.abs(wanted).max())) or 1.0
-    found, wanted = found / largest, wanted / largest
-    return float(np.square(found - wanted).sum()), float(np.square(wanted).sum())
+    return decibels(output_error(outputs, reference))
