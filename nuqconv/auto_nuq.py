@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from nuqconv.errors import ConfigError, SearchError
+from nuqconv.errors import ConfigError
 from nuqconv.evaluators.identity import batches_digest
 from nuqconv.files.staging import check_targets, staging_folder
 from nuqconv.formats.source import model_files
@@ -34,7 +34,6 @@ from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import check_strategy, strategy_named
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
@@ -177,8 +176,7 @@ def auto_nuq(
                 on_step=shown.on_step,
             ),
         )
-        aim = _for_space(objective, job, preparation.space)
-        chooser = strategy_named(strategy, preparation.space, aim, original.metric)
+        chooser = strategy_named(strategy, preparation.space, objective, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
                 preparation.space,
@@ -188,7 +186,7 @@ def auto_nuq(
                 satisfied=lambda metric: evaluator.checked.satisfied(original.metric, metric),
                 original=original.metric,
                 journal=log,
-                objective=aim,
+                objective=objective,
                 strategy=chooser,
                 max_evaluations=max_evaluations,
                 timeout=timeout,
@@ -203,19 +201,6 @@ def auto_nuq(
         write_outputs(job, outcome.plan, files, staging)
     seconds = (time.monotonic() - start, evaluator.seconds)
     return _result(job, preparation, outcome, files, notes, seconds, place, objective)
-
-
-def _for_space(objective: Objective, job: Job, space: SearchSpace) -> Objective:
-    """The size of all parameters, less those that the search does not touch, is left for the layers of the space."""
-    if not isinstance(objective, NearestMetric):
-        return objective
-    total = 4 * sum(array.size for array in job.graph.params.values())
-    left = objective.max_bytes - (total - space.float_bytes)
-    if left <= 0:
-        raise SearchError(
-            f"max_bytes {objective.max_bytes:,.0f} cannot be reached: parameters of {total - space.float_bytes:,.0f} bytes are not quantized"
-        )
-    return NearestMetric(left)
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:

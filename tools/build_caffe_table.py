@@ -11,8 +11,7 @@ from pathlib import Path
 from tables import main, section
 
 from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS
-from nuqconv.ir import ops
-from nuqconv.ir.ops import Op
+from nuqconv.ir.families import operators
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "onnx-to-caffe.md"
 
@@ -42,12 +41,6 @@ refused by name, all of it at once, with the fork that has a layer for it.
   infinity, two in which onnxruntime differs, too.
 
 """
-
-
-def operators() -> dict[str, type[Op]]:
-    """Returns the operators of the graph by name."""
-    found = {name: getattr(ops, name) for name in ops.__all__}
-    return {name: kind for name, kind in sorted(found.items()) if isinstance(kind, type) and issubclass(kind, Op)}
 
 
 def table() -> str:

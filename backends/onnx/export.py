@@ -41,7 +41,7 @@ def write_onnx(
         integer: See `to_onnx`.
         dynamic_batch: See `to_onnx`.
         compressed: Whether int8 weights of few levels are stored as packed indices and a codebook, see `packing`.
-        qdq: Whether quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
+        qdq: Whether quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.parts.qdq`.
         metadata: Properties to note in the model.
 
     Raises:

@@ -8,10 +8,10 @@ from onnx import ModelProto, helper
 
 from nuqconv.backends.onnx.batch import open_sizes
 from nuqconv.backends.onnx.builder import Builder, FastProducts
-from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
 from nuqconv.backends.onnx.lowering import lowering_for
-from nuqconv.backends.onnx.lowering.products import product_layers
-from nuqconv.backends.onnx.lowering.qdq import qdq_layers
+from nuqconv.backends.onnx.lowering.parts import integer as integer_arithmetic
+from nuqconv.backends.onnx.lowering.parts.products import product_layers
+from nuqconv.backends.onnx.lowering.parts.qdq import qdq_layers
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.backends.onnx.size import check_size
 from nuqconv.backends.onnx.stream import LoweredModel
@@ -59,9 +59,9 @@ def lower_graph(
 ) -> LoweredModel:
     """Does what `to_onnx` does, without copying the weights; see there.
 
-    With ``fast`` quantized layers are products of integers by onnxruntime's own operators, see `lowering.products`; not with ``integer``. With
+    With ``fast`` quantized layers are products of integers by onnxruntime's own operators, see `lowering.parts.products`; not with ``integer``. With
     ``compressed`` int8 weights of few levels are stored as packed indices and a codebook, see `packing`.
-    With ``qdq`` quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
+    With ``qdq`` quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.parts.qdq`.
     """
     opset = _checked(opset)
     if integer and (compressed or qdq):

@@ -12,24 +12,40 @@ from nuqconv.frontends.caffe.build import read_model
 from nuqconv.frontends.onnx import read_onnx_model
 from nuqconv.ir import Graph
 
-__all__ = ["ReadModel", "StrPath", "is_onnx", "model_files", "read_any"]
+__all__ = ["CAFFE", "ONNX", "Format", "SourceModel", "StrPath", "is_onnx", "model_files", "read_any"]
 
 StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class ReadModel:
+class Format:
+    """A format of model files.
+
+    Attributes:
+        name: What users call it.
+    """
+
+    name: str
+
+
+CAFFE, ONNX = Format("caffe"), Format("onnx")
+
+
+@dataclass(frozen=True)
+class SourceModel:
     """A network that was read.
 
     Attributes:
         graph: The verified graph.
         notes: What the reader chose or changed, in words.
         files: The files read: .prototxt and .caffemodel, or .onnx.
+        format: Their format.
     """
 
     graph: Graph
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    format: Format
 
 
 def is_onnx(model_file: StrPath) -> bool:
@@ -63,7 +79,7 @@ def read_any(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     allow_unknown_fields: bool = False,
     cut_for_inference: bool = False,
-) -> ReadModel:
+) -> SourceModel:
     """Reads a Caffe or an ONNX model; the ending of ``model_file`` tells which.
 
     Args:
@@ -80,11 +96,11 @@ def read_any(
     files = model_files(model_file, weights_file)
     if len(files) == 1:
         onnx_model = read_onnx_model(files[0], input_shapes=input_shapes)
-        return ReadModel(onnx_model.graph, onnx_model.notes, files)
+        return SourceModel(onnx_model.graph, onnx_model.notes, files, ONNX)
     model = read_model(
         *files,
         input_shapes=input_shapes,
         allow_unknown_fields=allow_unknown_fields,
         cut_for_inference=cut_for_inference,
     )
-    return ReadModel(model.graph, model.notes, files)
+    return SourceModel(model.graph, model.notes, files, CAFFE)

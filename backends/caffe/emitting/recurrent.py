@@ -1,4 +1,4 @@
-"""Recurrent layers: Caffe's own, and ONNX's."""
+"""Recurrent layers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nuqconv.ir.ops import LSTM, RNN, Recurrent
 __all__: list[str] = []
 
 _MOST_STEPS = 512
+
 _USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.ir.ops import Op
 
-__all__ = ["EMITTERS", "REFUSALS", "Emitter", "emits", "refuses"]
+__all__ = ["ELSEWHERE", "EMITTERS", "REFUSALS", "Emitter", "emits", "refuses"]
 
 _Write = TypeVar("_Write", bound=Callable[[LayerBuilder, Any], None])
 
@@ -39,6 +39,18 @@ EMITTERS: Mapping[type[Op], Emitter] = MappingProxyType(_EMITTERS)
 _REFUSALS: dict[type[Op], str] = {}
 REFUSALS: Mapping[type[Op], str] = MappingProxyType(_REFUSALS)
 """The operators that no stock layer computes, with the reason and the layers of forks that do."""
+
+
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        "DeformConv": "the fork of Deformable ConvNets has a DeformableConvolution layer",
+        "MaxRoiPool": "the Fast R-CNN fork has an ROIPooling layer",
+        "MaxUnpool": "SegNet's fork has an Upsample layer that takes the mask of a pooling",
+        "NonMaxSuppression": "SSD's fork has a DetectionOutput layer, which decodes and suppresses; or cut the net before it and do that outside",
+        "RoiAlign": "forks for Mask R-CNN have an ROIAlign layer",
+    }
+)
+"""Layers of forks for types that the graph has no operator for."""
 
 
 def emits(

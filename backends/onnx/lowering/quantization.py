@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
-from nuqconv.backends.onnx.lowering import products, qdq
+from nuqconv.backends.onnx.lowering.parts import products, qdq
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
 from nuqconv.ir.ops import Dequantize, Quantize

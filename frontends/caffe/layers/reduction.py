@@ -1,11 +1,11 @@
-"""Layers that sum up or rank along axes."""
+"""Layers that sum up, rank or count along axes."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 from nuqconv.frontends.caffe.layers.registry import Reading, WrongLayerError, reads
-from nuqconv.ir.ops import MVN, ArgMax, Reduction
+from nuqconv.ir.ops import ArgMax, Reduction
 
 __all__: list[str] = []
 
@@ -26,10 +26,3 @@ def read_arg_max(layer: Any) -> Reading:
     if param.top_k == 0:
         raise WrongLayerError("top_k must be positive")
     return Reading(ArgMax(param.axis if param.HasField("axis") else None, param.top_k, param.out_max_val))
-
-
-@reads("MVN")
-def read_mvn(layer: Any) -> Reading:
-    """Reads ``mvn_param``."""
-    param = layer.mvn_param
-    return Reading(MVN(param.normalize_variance, param.across_channels, param.eps))

@@ -20,6 +20,7 @@ __all__ = [
     "known_types",
     "reader_for",
     "reads",
+    "reads_as",
     "reads_with_shapes",
 ]
 
@@ -82,6 +83,18 @@ def reads(
         return reader
 
     return register
+
+
+def reads_as(make: Callable[[], Op], *layer_types: str, dialects: bool = False, note: str = "") -> None:
+    """Registers layer types without parameters that change their result.
+
+    Args:
+        make: Makes the operator.
+        layer_types: The types.
+        dialects: As for `reads`.
+        note: What was chosen where forks differ, in words for the user.
+    """
+    reads(*layer_types, dialects=dialects)(lambda _: Reading(make(), note=note))
 
 
 def reads_with_shapes(*layer_types: str, dialects: bool = False) -> Callable[[ShapedReader], ShapedReader]:

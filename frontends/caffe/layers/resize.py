@@ -1,4 +1,4 @@
-"""Layers of forks that change the size of images."""
+"""Layers that change the size of images or look between pixels."""
 
 from __future__ import annotations
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import prod
 from typing import ClassVar
 
 from nuqconv.errors import ModelError
 
-__all__ = ["Op", "OpError", "Shape", "UnaryOp", "canonical_axis", "expect_params"]
+__all__ = [
+    "AlongAxisOp",
+    "Op",
+    "OpError",
+    "Shape",
+    "UnaryOp",
+    "canonical_axis",
+    "expect_image",
+    "expect_params",
+    "expect_sizes",
+]
 
 Shape = tuple[int, ...]
 
@@ -24,6 +35,12 @@ class Op:
     min_inputs: ClassVar[int] = 1
     max_inputs: ClassVar[int | None] = 1
     num_outputs: ClassVar[int | None] = 1
+    abstract: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        """An operator, or with ``abstract`` what some operators have in common."""
+        super().__init_subclass__()
+        cls.abstract = abstract
 
     @property
     def kind(self) -> str:
@@ -67,7 +84,7 @@ class Op:
 
 
 @dataclass(frozen=True)
-class UnaryOp(Op):
+class UnaryOp(Op, abstract=True):
     """An operator on each element of one input, without parameters."""
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -76,10 +93,36 @@ class UnaryOp(Op):
         return (inputs[0],)
 
 
+@dataclass(frozen=True)
+class AlongAxisOp(Op, abstract=True):
+    """A function whose output has the input's shape, along an axis."""
+
+    axis: int = -1
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the input's shape."""
+        expect_params(params, [])
+        canonical_axis(self.axis, len(inputs[0]))
+        return (inputs[0],)
+
+
 def expect_params(found: Sequence[Shape], expected: Sequence[Shape]) -> None:
     """Raises OpError unless the parameter shapes are the expected ones."""
     if list(found) != list(expected):
         raise OpError(f"parameters have shapes {_shapes(found)}, expected {_shapes(expected)}")
+
+
+def expect_sizes(params: Sequence[Shape], sizes: Sequence[int]) -> None:
+    """Raises OpError unless the parameters have so many elements: files hold the same numbers as (C,), (1, C) or (1, C, 1, 1)."""
+    found = [prod(shape) for shape in params]
+    if found != list(sizes):
+        raise OpError(f"parameters have {found} elements, expected {list(sizes)}")
+
+
+def expect_image(shape: Shape, what: str = "input") -> None:
+    """Raises OpError unless the shape has four dimensions."""
+    if len(shape) != 4:
+        raise OpError(f"{what} has {len(shape)} dimensions, expected 4")
 
 
 def canonical_axis(axis: int, rank: int, *, end: bool = False) -> int:

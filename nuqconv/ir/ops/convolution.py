@@ -1,18 +1,19 @@
-"""Convolution, Deconvolution and InnerProduct: the layers that carry the weights."""
+"""Convolutions, and the windows they look at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
 
-__all__ = ["Convolution", "Deconvolution", "InnerProduct"]
+__all__ = ["Convolution", "Deconvolution", "Im2col"]
 
 
 @dataclass(frozen=True)
-class _Windowed(Op):
+class _Windowed(Op, abstract=True):
     """What the two convolutions share. Spatial attributes have one entry for each spatial dimension.
 
     All axes before the channels at ``axis`` are batch axes, all after it are spatial. Several inputs of one shape give as many outputs,
@@ -119,29 +120,45 @@ class Deconvolution(_Windowed):
 
 
 @dataclass(frozen=True)
-class InnerProduct(Op):
-    """Matrix product over all dimensions from ``axis`` on; weight (num_output, K), or (K, num_output) if ``transpose``.
+class Im2col(Op):
+    """The windows of a convolution laid out as channels: channel ``(c, k...)`` at a position is what the kernel's element ``k`` meets there.
 
-    Parameters: weight, then bias (num_output,) if ``bias_term``.
+    ``kernel``, ``stride``, ``pad`` and ``dilation`` have one entry for each axis behind ``axis``, or one for all of them.
     """
 
-    num_output: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = (1,)
+    pad: tuple[int, ...] = (0,)
+    dilation: tuple[int, ...] = (1,)
     axis: int = 1
-    transpose: bool = False
-    bias_term: bool = True
 
-    @property
-    def weight_output_axis(self) -> int:
-        """The axis of the weight that runs over outputs."""
-        return 1 if self.transpose else 0
+    def windows(self, shape: Shape) -> tuple[tuple[int, int, int, int], ...]:
+        """Returns (kernel, stride, pad, dilation) of each spatial axis.
+
+        Raises:
+            OpError: The lists do not fit the number of axes.
+        """
+        count = len(shape) - canonical_axis(self.axis, len(shape)) - 1
+        if count < 1:
+            raise OpError(f"no axis is left behind axis {self.axis}")
+        columns = []
+        for name in ("kernel", "stride", "pad", "dilation"):
+            values: tuple[int, ...] = getattr(self, name)
+            if len(values) not in (1, count):
+                raise OpError(f"{name} has {len(values)} entries for {count} spatial axes")
+            columns.append(values * count if len(values) == 1 else values)
+        return tuple(zip(*columns, strict=True))
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """Input (leading..., rest...), output (leading..., num_output)."""
+        """Input (leading..., C, sizes...), output (leading..., C * kernel elements, positions...)."""
+        expect_params(params, [])
         shape = inputs[0]
         axis = canonical_axis(self.axis, len(shape))
-        size = 1
-        for dim in shape[axis:]:
-            size *= dim
-        weight = (size, self.num_output) if self.transpose else (self.num_output, size)
-        expect_params(params, [weight, (self.num_output,)] if self.bias_term else [weight])
-        return ((*shape[:axis], self.num_output),)
+        windows = self.windows(shape)
+        positions = [
+            (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+            for size, (kernel, stride, pad, dilation) in zip(shape[axis + 1 :], windows, strict=True)
+        ]
+        if min(positions) < 1:
+            raise OpError("the kernel exceeds the padded input")
+        return ((*shape[:axis], shape[axis] * prod(window[0] for window in windows), *positions),)

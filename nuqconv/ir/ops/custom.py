@@ -1,4 +1,4 @@
-"""Layers that the user has registered."""
+"""Layers that the user has registered, and layers that are kept, not understood."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from nuqconv.ir.ops.base import Op, OpError, Shape
 
-__all__ = ["Custom", "CustomDefinition", "CustomLayer"]
+__all__ = ["Custom", "CustomDefinition", "CustomLayer", "Opaque"]
 
 # What code that only computes shapes or adds nodes raises when its input does not fit.
 USER_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -102,3 +102,20 @@ class Custom(Op):
     def describe(self) -> str:
         """Returns the parameter block."""
         return self.fields.strip("{}")
+
+
+@dataclass(frozen=True)
+class Opaque(Op):
+    """Any layer whose type or parameters nobody here knows; it is written back untouched and its output shapes are unknown."""
+
+    layer_type: str
+    reason: str
+
+    min_inputs: ClassVar[int] = 0
+    max_inputs: ClassVar[int | None] = None
+    num_outputs: ClassVar[int | None] = None
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Returns nothing: the graph marks the outputs as unknown."""
+        del inputs, params
+        return ()

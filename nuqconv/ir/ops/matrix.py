@@ -1,4 +1,4 @@
-"""Products of matrices that are both computed."""
+"""Products of matrices."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
 from nuqconv.ir.ops.binary import broadcast_shapes
 
-__all__ = ["Einsum", "MatMul"]
+__all__ = ["Einsum", "InnerProduct", "MatMul"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,32 @@ class Einsum(Op):
                 if sizes.setdefault(label, size) != size:
                     raise OpError(f"equation '{self.equation}': label {label} has {sizes[label]} and {size} elements")
         return (tuple(sizes[label] for label in wanted),)
+
+
+@dataclass(frozen=True)
+class InnerProduct(Op):
+    """Matrix product over all dimensions from ``axis`` on; weight (num_output, K), or (K, num_output) if ``transpose``.
+
+    Parameters: weight, then bias (num_output,) if ``bias_term``.
+    """
+
+    num_output: int
+    axis: int = 1
+    transpose: bool = False
+    bias_term: bool = True
+
+    @property
+    def weight_output_axis(self) -> int:
+        """The axis of the weight that runs over outputs."""
+        return 1 if self.transpose else 0
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Input (leading..., rest...), output (leading..., num_output)."""
+        shape = inputs[0]
+        axis = canonical_axis(self.axis, len(shape))
+        size = 1
+        for dim in shape[axis:]:
+            size *= dim
+        weight = (size, self.num_output) if self.transpose else (self.num_output, size)
+        expect_params(params, [weight, (self.num_output,)] if self.bias_term else [weight])
+        return ((*shape[:axis], self.num_output),)

@@ -1,4 +1,4 @@
-"""Operators that pick, place, repeat or mask elements as ONNX has them."""
+"""Operators that pick, place, repeat, pad or mask elements."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_param
 from nuqconv.ir.ops.binary import broadcast_shapes
 
 __all__ = [
+    "BatchReindex",
+    "Embed",
     "Expand",
+    "Filter",
     "Gather",
     "GatherElements",
     "GatherND",
+    "Pad",
+    "PadMode",
     "ScatterElements",
     "ScatterND",
     "ScatterReduction",
     "StridedSlice",
+    "Tile",
     "Trilu",
 ]
 
@@ -174,3 +180,121 @@ def _expect_within(data: Shape, indices: Shape, axis: int) -> None:
     same = len(indices) == len(data)
     if not same or any(few > many for at, (few, many) in enumerate(zip(indices, data, strict=True)) if at != place):
         raise OpError(f"indices of shape {indices} do not fit data of shape {data}")
+
+
+PadMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap"]
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """Puts elements before and behind those of every axis.
+
+    Attributes:
+        begins: How many before the first, for each axis; a negative number cuts elements off, which happens before anything is put.
+        ends: How many behind the last.
+        mode: ``constant`` puts ``value``; ``reflect`` mirrors without repeating the outermost element, ``edge`` repeats it, ``wrap`` goes on
+            at the other end.
+        value: What ``constant`` puts.
+    """
+
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+    mode: PadMode = "constant"
+    value: float = 0.0
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the sum of sizes and pads."""
+        expect_params(params, [])
+        shape = inputs[0]
+        if not len(self.begins) == len(self.ends) == len(shape):
+            raise OpError(f"has pads for {len(self.begins)} and {len(self.ends)} axes, the input has {len(shape)}")
+        for axis, (size, begin, end) in enumerate(zip(shape, self.begins, self.ends, strict=True)):
+            left = size + min(begin, 0) + min(end, 0)
+            if left < 1:
+                raise OpError(f"nothing is left of axis {axis} with {size} elements and pads {begin} and {end}")
+            if self.mode == "reflect" and max(begin, end) > 0 and left == 1:
+                raise OpError(f"axis {axis} has one element, which nothing can be mirrored at")
+        return (tuple(size + begin + end for size, begin, end in zip(shape, self.begins, self.ends, strict=True)),)
+
+
+@dataclass(frozen=True)
+class Tile(Op):
+    """The input ``tiles`` times one behind the other along ``axis``."""
+
+    tiles: int
+    axis: int = 1
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The size of ``axis`` is multiplied."""
+        expect_params(params, [])
+        shape = inputs[0]
+        axis = canonical_axis(self.axis, len(shape))
+        return ((*shape[:axis], shape[axis] * self.tiles, *shape[axis + 1 :]),)
+
+
+@dataclass(frozen=True)
+class Filter(Op):
+    """Of each input but the last the items along axis 0 at which the last input, the selector, is not 0.
+
+    Attributes:
+        selected: How many items shapes are inferred for. The number is known only when the network runs; None stands for the most there
+            can be: all of them.
+    """
+
+    selected: int | None = None
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = None
+    num_outputs: ClassVar[int | None] = None
+
+    def output_count(self, inputs: int) -> int | None:
+        """One output for each input but the selector."""
+        return inputs - 1
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Inputs (N, rest...) and selector (N, 1...), outputs (selected, rest...)."""
+        expect_params(params, [])
+        *data, selector = inputs
+        if not selector or any(size != 1 for size in selector[1:]):
+            raise OpError(f"the selector has shape {selector}; all its sizes but the first must be 1")
+        for number, shape in enumerate(data):
+            if not shape or shape[0] != selector[0]:
+                raise OpError(f"input {number} has shape {shape}, and the selector chooses among {selector[0]} items")
+        count = selector[0] if self.selected is None else self.selected
+        return tuple((count, *shape[1:]) for shape in data)
+
+
+@dataclass(frozen=True)
+class BatchReindex(Op):
+    """The items of the first input along axis 0 in the order in which the second input names them; fractions of indices are cut off."""
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Inputs (N, rest...) and (M,), output (M, rest...)."""
+        expect_params(params, [])
+        data, indices = inputs
+        if not data:
+            raise OpError("the first input is a scalar")
+        if len(indices) != 1:
+            raise OpError(f"the indices have {len(indices)} dimensions, expected 1")
+        return ((*indices, *data[1:]),)
+
+
+@dataclass(frozen=True)
+class Embed(Op):
+    """The row of the weight that each element of the input names, plus a bias; fractions of indices are cut off.
+
+    Parameters: weight (input_dim, num_output), then bias (num_output,) if ``bias_term``.
+    """
+
+    num_output: int
+    input_dim: int
+    bias_term: bool = True
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Input (any...), output (any..., num_output)."""
+        weight = (self.input_dim, self.num_output)
+        expect_params(params, [weight, (self.num_output,)] if self.bias_term else [weight])
+        return ((*inputs[0], self.num_output),)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nuqconv.backends.onnx.batch import rebatch
-from nuqconv.backends.onnx.lowering.products import product_layers
+from nuqconv.backends.onnx.lowering.parts.products import product_layers
 from nuqconv.ir import Array, Graph
 from nuqconv.passes import collapse_quantize
 from nuqconv.runtimes.base import Loaded

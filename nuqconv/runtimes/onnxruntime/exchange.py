@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.lower import lower_graph
-from nuqconv.backends.onnx.lowering.products import product_layers
+from nuqconv.backends.onnx.lowering.parts.products import product_layers
 from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Array, Graph, Node

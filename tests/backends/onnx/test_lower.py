@@ -11,7 +11,8 @@ from onnx.reference import ReferenceEvaluator
 from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, batch_problems, newest_opset, rebatch, to_onnx
 from nuqconv.backends.onnx.lowering import lowering_for
 from nuqconv.errors import ModelError, UnsupportedError
-from nuqconv.ir import Graph, Input, Node, ops
+from nuqconv.ir import Graph, Input, Node
+from nuqconv.ir.families import operators
 from nuqconv.ir.ops import (
     BatchNorm,
     Concat,
@@ -33,14 +34,11 @@ OPSETS = [13, 14, 15, 16, 17, 18, 19, 20, 21, *range(22, MAX_OPSET + 1)]
 
 
 def test_every_operator_is_registered():
-    known = [getattr(ops, name) for name in ops.__all__]
-    concrete = [
-        kind for kind in known if isinstance(kind, type) and issubclass(kind, ops.Op) and not kind.__subclasses__()
-    ]
-    missing = [kind.__name__ for kind in concrete if lowering_for(kind.__new__(kind)) is None]
+    known = operators()
+    missing = [name for name, kind in known.items() if lowering_for(kind.__new__(kind)) is None]
     assert missing == ["Opaque"]
     # The families that came later have graphs of their own in their tests.
-    assert {type(node.op) for node in everything().nodes} < set(concrete)
+    assert {type(node.op) for node in everything().nodes} < set(known.values())
 
 
 @pytest.mark.parametrize("integer", [False, True], ids=["fake", "integer"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nuqconv.backends.onnx.lower import lower_graph
-from nuqconv.backends.onnx.lowering.products import product_layers
+from nuqconv.backends.onnx.lowering.parts.products import product_layers
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Dequantize, InnerProduct, Op, Quantize, ReLU
 from nuqconv.runtimes.onnxruntime import OnnxSession, exchange

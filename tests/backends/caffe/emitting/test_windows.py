@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nuqconv.backends.caffe.emitting.windows import Windows, pool_windows
+from nuqconv.backends.caffe.emitting.pooling import Windows, pool_windows
 
 from .test_parts import floats, probe
 
