@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from onnx import ModelProto
 
+from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.lowering.parts.products import product_layers
@@ -117,9 +118,10 @@ class ExchangeSession(OnnxSession):
         return self._run(wanted, {**{name: inputs[name] for name in self.inputs}, **tensors})
 
     def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
+        del integer
         part = self._cut(graph, outputs)
         self._fixed = batch_problems(part)
-        model = lower_graph(part, integer=integer, dynamic_batch=not self._fixed, fast=fast_products())
+        model = lower_graph(part, style=styles.fast(fast_products()), dynamic_batch=not self._fixed)
         free = exchangeable(part)
         self._sources = {tensor: source for tensor, source in model.sources.items() if source.param in free}
         return model.with_inputs(self._sources).whole()

@@ -90,10 +90,11 @@ class FreeWeightsSession(OnnxSession):
 
     def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
         """Cuts the graph as its base does, and makes the free parameters inputs."""
+        del integer
         part = self._cut(graph, outputs)
         self._check(part)
         self._fixed = batch_problems(part)
-        model = lower_graph(part, integer=integer, dynamic_batch=not self._fixed)
+        model = lower_graph(part, dynamic_batch=not self._fixed)
         for tensor, source in model.sources.items():
             if source.param in self._inputs_of:
                 self._inputs_of[source.param].append(tensor)
