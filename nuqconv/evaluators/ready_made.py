@@ -11,7 +11,7 @@ import numpy as np
 
 from nuqconv.errors import EvaluatorError
 from nuqconv.evaluators.identity import contents_digest
-from nuqconv.formats.source import is_onnx
+from nuqconv.formats import ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.runtimes.base import Runtime
 from nuqconv.runtimes.model import Runnable
@@ -176,12 +176,12 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             EvaluatorError: The runtime does not run models of this format.
             NuqconvError: It cannot run this one.
         """
-        # Sizes that an ONNX model leaves open are those of the data.
-        size = min(self.batch_size, self.samples)
-        shapes = (
-            {name: (size, *array.shape[1:]) for name, array in self.inputs.items()} if is_onnx(model_file) else None
-        )
-        model = Runnable.of_files(model_file, weights_file, shapes)
+        files, options = open_model(model_file, weights_file), ReadOptions()
+        if files.format.open_sizes:
+            # They are those of the data.
+            size = min(self.batch_size, self.samples)
+            options = ReadOptions({name: (size, *array.shape[1:]) for name, array in self.inputs.items()})
+        model = Runnable.of(files, options)
         refusal = self.runtime.refusal(model)
         if refusal:
             raise EvaluatorError(refusal)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from nuqconv.errors import ModelError
-from nuqconv.formats.source import is_onnx, model_files, read_any
+from nuqconv.formats import ModelFiles, ReadOptions
+from nuqconv.frontends.options import AS_THEY_ARE
 from nuqconv.ir import Graph
 
 __all__ = ["Runnable"]
@@ -24,9 +24,10 @@ class Runnable:
         format: ``"caffe"``, ``"onnx"``, or ``"graph"`` for one that has no files.
         label: What it is, for people.
         files: .prototxt and .caffemodel, or .onnx; none for a graph.
-        input_shapes: Shapes of inputs by name, where they are not the file's.
+        options: How the graph is read.
         notes: What the reader chose or changed.
         known: The graph, where it has been read already.
+        opened: The files, where the graph is read from them.
     """
 
     words: ClassVar[Mapping[str, str]] = {"caffe": "Caffe model", "onnx": "ONNX model", "graph": "graph"}
@@ -34,29 +35,21 @@ class Runnable:
     format: str
     label: str
     files: tuple[Path, ...] = ()
-    input_shapes: Mapping[str, Sequence[int]] | None = None
+    options: ReadOptions = AS_THEY_ARE
     notes: tuple[str, ...] = ()
     known: Graph | None = field(default=None, repr=False)
+    opened: ModelFiles | None = field(default=None, repr=False)
 
     @classmethod
-    def of_files(
-        cls,
-        model_file: str | os.PathLike[str],
-        weights_file: str | os.PathLike[str] | None = None,
-        input_shapes: Mapping[str, Sequence[int]] | None = None,
-    ) -> Runnable:
-        """Returns the model of files that are not read yet.
+    def of(cls, model: ModelFiles, options: ReadOptions | None = None) -> Runnable:
+        """Returns the model of files that need not be read yet.
 
         Args:
-            model_file: .prototxt or .onnx.
-            weights_file: .caffemodel; None, or the same file, for an ONNX model.
-            input_shapes: Shapes of inputs by name, instead of the file's.
-
-        Raises:
-            ConfigError: The files are not those of one model.
+            model: The model.
+            options: How its graph is read.
         """
-        found = model_files(model_file, weights_file)
-        return cls("onnx" if is_onnx(model_file) else "caffe", os.fspath(model_file), found, input_shapes)
+        chosen = options or ReadOptions()
+        return cls(model.format.name, str(model.model), model.paths, chosen, opened=model)
 
     @classmethod
     def of_graph(cls, graph: Graph, label: str | None = None) -> Runnable:
@@ -72,9 +65,9 @@ class Runnable:
         """
         if self.known is not None:
             return self.known
-        if not self.files:
-            raise ModelError(f"{self.label}: it has neither files nor a graph")
-        return read_any(*self.files, input_shapes=self.input_shapes).graph
+        if self.opened is None:
+            raise ModelError(f"{self.label}: it has neither files to read nor a graph")
+        return self.opened.read(self.options).graph
 
     @property
     def text(self) -> bytes:

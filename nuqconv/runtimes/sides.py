@@ -15,9 +15,10 @@ import numpy as np
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ConfigError, ModelError
-from nuqconv.frontends.caffe.build import CaffeModel, read_model
+from nuqconv.frontends.caffe.build import read_model
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.training import is_for_training
+from nuqconv.frontends.options import ReadGraph, ReadOptions
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Opaque, Shape
 from nuqconv.runtimes.base import Loaded
@@ -83,19 +84,19 @@ class CaffeFiles:
         return CaffeFiles(definition, stored, found.graph, str(definition), found.notes)
 
 
-def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> CaffeModel:
+def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> ReadGraph:
     try:
-        found = read_model(model, weights, cut_for_inference=True)
+        found = read_model(model, weights, ReadOptions(cut_for_inference=True))
     except ModelError:
         # The shape of a data layer's blob can be one that only the caller knows.
         if not shapes:
             raise
-        return read_model(model, weights, input_shapes=shapes, cut_for_inference=True)
+        return read_model(model, weights, ReadOptions(shapes, cut_for_inference=True))
     own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
     wanted = {**own, **shapes}
     if len(wanted) > len(own):
         wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
-    return found if wanted == own else read_model(model, weights, input_shapes=wanted, cut_for_inference=True)
+    return found if wanted == own else read_model(model, weights, ReadOptions(wanted, cut_for_inference=True))
 
 
 class Side(ABC):

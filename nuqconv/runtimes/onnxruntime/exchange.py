@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from onnx import ModelProto
 
+from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.lowering.parts.products import product_layers
@@ -155,11 +156,12 @@ class ExchangeSession(OnnxSession):
 
     def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
         """Cuts the graph as its base does, and makes the parameters that are exchanged inputs."""
+        del integer
         part = self._cut(graph, outputs)
         if self._free is not None:
             self._check_free(part, self._free)
         self._fixed = batch_problems(part)
-        model = lower_graph(part, integer=integer, dynamic_batch=not self._fixed, fast=fast_products())
+        model = lower_graph(part, style=styles.fast(fast_products()), dynamic_batch=not self._fixed)
         free = exchangeable(part) if self._free is None else self._free
         self._sources = {tensor: source for tensor, source in model.sources.items() if source.param in free}
         return model.with_inputs(self._sources).whole()
