@@ -93,7 +93,11 @@ def decode(data: bytes, channels: Channels, name: str) -> NDArray[np.uint8]:
         MemoryError,
         image.DecompressionBombError,
     ) as error:
-        what = "is empty" if not data else f"is no picture that can be read: {str(error).replace(repr(error), '') or type(error).__name__}"
+        what = (
+            "is empty"
+            if not data
+            else f"is no picture that can be read: {str(error).replace(repr(error), '') or type(error).__name__}"
+        )
         raise FormatError(f"{name}: {what}") from error
 
 
@@ -136,7 +140,8 @@ def _pixels(opened: Any, channels: Channels) -> NDArray[np.uint8]:
 
 def _is_deep(opened: Any) -> bool:
     """Says whether Pillow drops the lower half of 16 bits on its own."""
-    return any("16" in str(tile[3]) for tile in opened.tile)
+    modes = (tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in opened.tile)
+    return any(";16" in str(mode) for mode in modes)
 
 
 def _is_gray(opened: Any) -> bool:
