@@ -176,7 +176,7 @@ def test_one_evaluation_is_uniform_int8(job):
     result = job.run(error_evaluator(), max_evaluations=1)
     assert (result.evaluations, result.stopped_by) == (1, "max_evaluations")
     assert {layer.precision for layer in result.layers} == {Precision.INT8}
-    assert result.sizes.bytes == result.sizes.int8_bytes
+    assert result.sizes.bytes == result.sizes.int8_bytes == result.best.bytes
     assert result.notes == ("no layer is compressed further than int8 at what was demanded",)
     assert result.files.nuq_layer_record.read_text() == "\n"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,47 +27,23 @@ from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
 from nuqconv.frontends.caffe.training import Cut, cut_training
 from nuqconv.frontends.caffe.weights import Weights, read_weights
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph, Input, Node, Origin
 from nuqconv.ir.ops import Opaque, OpError, Shape
 from nuqconv.ir.traits import Cuts, Stateful
 
-__all__ = ["CaffeModel", "load_graph", "read_model"]
+__all__ = ["load_graph", "read_model"]
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CaffeModel:
-    """A network that was read.
-
-    Attributes:
-        graph: The verified graph.
-        notes: What the reader chose or changed, in words; empty for a current deploy model that fits its weights.
-    """
-
-    graph: Graph
-    notes: tuple[str, ...]
-
-
-def read_model(
-    model_file: str | Path,
-    weights_file: str | Path,
-    *,
-    state: NetState | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    allow_unknown_fields: bool = False,
-    cut_for_inference: bool = False,
-) -> CaffeModel:
+def read_model(model_file: str | Path, weights_file: str | Path, options: ReadOptions = AS_THEY_ARE) -> ReadGraph:
     """Reads a Caffe network and its weights, of any generation.
 
     Args:
         model_file: The .prototxt.
         weights_file: The .caffemodel.
-        state: Phase, level and stages that select layers; TEST by default. Stages that the file itself sets are added.
-        input_shapes: Shapes for inputs by blob name, instead of the file's.
-        allow_unknown_fields: Whether a field that its message does not have (a misspelt parameter?) is only noted. It is kept for writing
-            back; outside of layers it is lost.
-        cut_for_inference: Whether a net for training or testing is cut down to what a user runs, see `training`, instead of being refused.
+        options: Shapes, the net's state, and what is allowed.
 
     Returns:
         The graph and what was noted. A layer whose type or parameters are not known is an Opaque node. Of a blob that in-place layers write
@@ -81,37 +56,21 @@ def read_model(
         ModelError: The net is wrong in itself, or weights or input shapes do not fit it; all faults are listed.
     """
     definition, weights = read_prototxt(model_file), read_weights(weights_file)
-    state = state or NetState()
-    state = NetState(state.phase, state.level, state.stages.union(definition.header.state.stage))
-    shapes = {name: tuple(int(size) for size in shape) for name, shape in (input_shapes or {}).items()}
-    builder = _Builder(definition, weights, state, shapes, allow_unknown=allow_unknown_fields)
-    builder.prepare(cut=cut_for_inference)
+    state = NetState(options.phase, options.level, options.stages.union(definition.header.state.stage))
+    shapes = {name: tuple(int(size) for size in shape) for name, shape in options.input_shapes.items()}
+    builder = _Builder(definition, weights, state, shapes, allow_unknown=options.allow_unknown_fields)
+    builder.prepare(cut=options.cut_for_inference)
     graph = builder.build()
     try:
         graph.verify()
     except ModelError as error:
         raise ModelError(f"{definition.path} with {weights.path}: the model is not valid", error.problems) from error
-    return CaffeModel(graph, (*definition.notes, *weights.notes, *builder.notes))
+    return ReadGraph(graph, (*definition.notes, *weights.notes, *builder.notes))
 
 
-def load_graph(
-    model_file: str | Path,
-    weights_file: str | Path,
-    *,
-    state: NetState | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    allow_unknown_fields: bool = False,
-    cut_for_inference: bool = False,
-) -> Graph:
+def load_graph(model_file: str | Path, weights_file: str | Path, options: ReadOptions = AS_THEY_ARE) -> Graph:
     """Reads a Caffe network and its weights; see `read_model`, whose notes go to the log here."""
-    model = read_model(
-        model_file,
-        weights_file,
-        state=state,
-        input_shapes=input_shapes,
-        allow_unknown_fields=allow_unknown_fields,
-        cut_for_inference=cut_for_inference,
-    )
+    model = read_model(model_file, weights_file, options)
     for note in model.notes:
         _LOG.info("%s", note)
     return model.graph

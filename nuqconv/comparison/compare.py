@@ -14,6 +14,8 @@ from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
+from nuqconv.formats import ONNX
+from nuqconv.formats.table import format_of
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
 from nuqconv.runtimes.caffe import CaffeProcess, find_caffe
@@ -158,7 +160,7 @@ class _Sides:
             return GraphSide(model, f"network '{model.name}'")
         if isinstance(model, tuple):
             raise TypeError(model)
-        if not isinstance(model, ModelProto) and Path(model).suffix != ".onnx":
+        if not isinstance(model, ModelProto) and format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
         return OnnxSide(model)
 

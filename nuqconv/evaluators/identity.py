@@ -93,7 +93,7 @@ def evaluator_identity(evaluator: object) -> dict[str, str]:
         ConfigError: Its ``data_version`` is neither a text nor None.
     """
     kind = type(evaluator)
-    name = _name_in_journals(kind)
+    name = getattr(evaluator, "known_as", None) or _name_in_journals(kind)
     if states_data_version(evaluator):
         return {"evaluator": name, "data version": str(getattr(evaluator, "data_version"))}  # noqa: B009
     found = hashlib.sha256()

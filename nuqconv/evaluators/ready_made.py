@@ -1,25 +1,22 @@
-"""Ready-made evaluators: batches of data and a metric, run in onnxruntime or in real Caffe."""
+"""Ready-made evaluators: batches of data and a metric, run in one of the runtimes."""
 
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from nuqconv.errors import EvaluatorError
 from nuqconv.evaluators.identity import contents_digest
-from nuqconv.formats.source import is_onnx
+from nuqconv.formats import ReadOptions, open_model
 from nuqconv.ir import Array
-from nuqconv.runtimes.caffe.cache import KeptNet
-from nuqconv.runtimes.child import DEFAULT_TIMEOUT
-from nuqconv.runtimes.onnxruntime.cache import SessionCache
-from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess, check_limits
-from nuqconv.runtimes.pool import ChildPool, KeptSessions
+from nuqconv.runtimes.base import Runtime
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.onnxruntime.runtime import OnnxRuntime
+from nuqconv.runtimes.table import DEFAULT, runtime_named
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
 from nuqconv.search.metrics import output_error, topk
 
@@ -47,8 +44,10 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             onnxruntime up to a layer that onnxruntime does not have.
         batch_size: Samples for each run.
         calibration: Data to calibrate on instead of ``inputs``.
+        runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as ``OnnxRuntime(threads=2)``.
 
     Attributes:
+        runtime: The runtime.
         evaluate_batch_num: Number of batches that one evaluation runs: all.
 
     ``"output_error"`` is the relative L2 error of the outputs against those of the first model evaluated, the original; of several outputs
@@ -69,8 +68,10 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         outputs: tuple[str, ...] | None = None,
         batch_size: int = 32,
         calibration: Mapping[str, Array] | None = None,
+        runtime: str | Runtime = DEFAULT,
     ) -> None:
         super().__init__()
+        self.runtime = runtime_named(runtime) if isinstance(runtime, str) else runtime
         sizes = {name: len(array) for name, array in inputs.items()}
         if not sizes or len(set(sizes.values())) != 1 or 0 in sizes.values():
             raise EvaluatorError(f"the inputs must have one number of samples, at least 1; found {sizes}")
@@ -108,7 +109,19 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         Of a function its code, defaults and what it encloses count, not what it calls.
         """
         outputs = None if self.outputs is None else list(self.outputs)
-        return contents_digest([self.inputs, self.labels, self.metric, outputs, self.batch_size])
+        # The name of a ready-made evaluator says where it runs, and so does that of a class derived from it, unless another runtime was asked for.
+        place = [] if self.known_as or self.runtime.name == self._usual else [self.runtime.name]
+        return contents_digest([self.inputs, self.labels, self.metric, outputs, self.batch_size, *place])
+
+    @property
+    def known_as(self) -> str | None:
+        """What journals call a ready-made evaluator; None for a class of the user's own."""
+        return self.runtime.evaluator if type(self) in _READY_MADE else None
+
+    @property
+    def isolate(self) -> bool:
+        """Whether a trial whose child process is lost is tried again in a new one."""
+        return getattr(self.runtime, "isolate", False) is True
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in self._running}
@@ -117,11 +130,15 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         self.__dict__.update(state)
         self._start()
 
-    _running: frozenset[str] = frozenset({"_lock"})
+    _usual: ClassVar[str] = DEFAULT
+    """The runtime that the name of the class stands for."""
+
+    _running: frozenset[str] = frozenset({"_lock", "_models"})
     """Names of the attributes that `_start` makes and that are not pickled."""
 
     def _start(self) -> None:
         self._lock = threading.Lock()
+        self._models = self.runtime.pool()
 
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
         """Runs the first ``batch_num`` batches and returns the metric."""
@@ -152,12 +169,28 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         """Yields the first ``batch_num`` batches of the calibration data."""
         return self._batches(self.calibration, batch_num)
 
-    @abstractmethod
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
-        """Yields the outputs of a model for each batch."""
+        """Yields the outputs of a model for each batch.
+
+        Raises:
+            EvaluatorError: The runtime does not run models of this format.
+            NuqconvError: It cannot run this one.
+        """
+        files, options = open_model(model_file, weights_file), ReadOptions()
+        if files.format.open_sizes:
+            # They are those of the data.
+            size = min(self.batch_size, self.samples)
+            options = ReadOptions({name: (size, *array.shape[1:]) for name, array in self.inputs.items()})
+        model = Runnable.of(files, options)
+        refusal = self.runtime.refusal(model)
+        if refusal:
+            raise EvaluatorError(refusal)
+        with self._models.take(model, self.outputs) as loaded:
+            yield from map(loaded.run, batches)
 
     def close(self) -> None:
-        """Ends what the evaluator has running."""
+        """Ends what the evaluator has running; it can be used again."""
+        self._models.close()
 
     def __enter__(self) -> Self:
         return self
@@ -214,16 +247,12 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
 
     Args:
         inputs: See `BatchEvaluator`.
-        threads: Number of threads for each model that runs, or None for onnxruntime's choice. Where a search evaluates several models at
-            once, a share of the cores for each is faster.
-        isolate: Whether to run models in child processes, so that a model that crashes onnxruntime, hangs it or fills the memory is an
-            ordinary error. A search does such a trial again in a new child.
-        memory_limit: With ``isolate``: bytes of memory that a child may have, Python and onnxruntime included; None for any number.
+        threads: See `OnnxRuntime`, as for the following.
+        isolate: Whether to run models in child processes.
+        memory_limit: With ``isolate``: bytes of memory that a child may have; None for any number.
         timeout: With ``isolate``: seconds that a child may take to load a model, or to run a batch; by default 600.
         **options: See `BatchEvaluator`.
     """
-
-    _running = BatchEvaluator._running | {"_cache", "_children"}  # noqa: SLF001
 
     def __init__(
         self,
@@ -235,44 +264,11 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
         timeout: float | None = None,
         **options: Any,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise EvaluatorError(f"threads must be at least 1 or None, found {threads}")
-        if not isolate and (memory_limit is not None or timeout is not None):
-            raise EvaluatorError("memory_limit and timeout are limits of a child process; they need isolate=True")
+        runtime = OnnxRuntime(threads, isolate, memory_limit, timeout)
         self.threads = threads
-        self.isolate = isolate
         self.memory_limit = memory_limit
-        self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
-        check_limits(self.timeout, memory_limit)
-        super().__init__(inputs, **options)
-
-    def _start(self) -> None:
-        super()._start()
-        self._cache = SessionCache()
-        self._children = ChildPool(
-            lambda: KeptSessions(OnnxProcess(timeout=self.timeout, memory_limit=self.memory_limit))
-        )
-
-    def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
-        """Yields the outputs of a model for each batch."""
-        # Sizes that an ONNX model leaves open are those of the data.
-        size = min(self.batch_size, self.samples)
-        shapes = (
-            {name: (size, *array.shape[1:]) for name, array in self.inputs.items()} if is_onnx(model_file) else None
-        )
-        if not self.isolate:
-            model = self._cache.load(model_file, weights_file, self.outputs, self.threads, shapes)
-            yield from map(model.run, batches)
-            return
-        text = _text_of(model_file)
-        with self._children.take(text) as child:
-            model = child.load(text, model_file, weights_file, self.outputs, self.threads, shapes)
-            yield from map(model.run, batches)
-
-    def close(self) -> None:
-        """Frees the last model, and ends the children, also those that evaluate."""
-        self._cache.clear()
-        self._children.close(busy=True)
+        self.timeout = runtime.seconds
+        super().__init__(inputs, runtime=runtime, **options)
 
 
 class CaffeEvaluator(BatchEvaluator):
@@ -282,27 +278,10 @@ class CaffeEvaluator(BatchEvaluator):
     arguments.
     """
 
-    _running = BatchEvaluator._running | {"_children"}  # noqa: SLF001
+    _usual = "caffe"
 
-    def _start(self) -> None:
-        super()._start()
-        self._children = ChildPool(KeptNet)
-
-    def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
-        """Yields the outputs of a model for each batch."""
-        if is_onnx(model_file):
-            raise EvaluatorError(
-                f"{model_file}: real Caffe runs no ONNX model; evaluate it in onnxruntime (OnnxRuntimeEvaluator)"
-            )
-        with self._children.take(_text_of(model_file)) as child:
-            net = child.load(model_file, weights_file)
-            for batch in batches:
-                yield net.run(batch, self.outputs)
-
-    def close(self) -> None:
-        """Ends the child processes; one that still evaluates ends after that."""
-        self._children.close()
+    def __init__(self, inputs: Mapping[str, Array], **options: Any) -> None:
+        super().__init__(inputs, runtime=self._usual, **options)
 
 
-def _text_of(model_file: str) -> bytes:
-    return Path(model_file).read_bytes() if Path(model_file).is_file() else b""
+_READY_MADE = (BatchEvaluator, OnnxRuntimeEvaluator, CaffeEvaluator)

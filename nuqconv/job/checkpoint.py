@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -87,6 +88,8 @@ def open_journal(
 def prepared(job: Job, journal: Journal | None, prepare: Callable[[], Preparation]) -> Preparation:
     """Returns the preparation of a search: that of its journal, or a new one, which the journal then keeps.
 
+    Sizes of its space are those of all parameters of the model.
+
     Args:
         job: Its quantizer gets the integers.
         journal: The journal, if there is one.
@@ -97,18 +100,28 @@ def prepared(job: Job, journal: Journal | None, prepare: Callable[[], Preparatio
     """
     text = None if journal is None else journal.space_text
     if journal is None or text is None:
-        made = prepare()
+        made = _with_all_parameters(job, prepare())
         if journal is not None:
             assets = {digest: job.quantizer.stored(digest).to_bytes() for digest in made.digests()}
-            journal.set_space(made.to_json(), assets, float_bytes=made.space.float_bytes)
+            space = made.space
+            journal.set_space(made.to_json(), assets, float_bytes=space.float_bytes, untouched=space.untouched_bytes)
         return made
     try:
-        found = Preparation.from_json(text)
+        found = _with_all_parameters(job, Preparation.from_json(text))
         for digest in found.digests():
             job.quantizer.store(QuantizedWeights.from_bytes(journal.asset(digest)))
         # A damaged or foreign plan must not be found out in the middle of the search.
         job.quantizer.apply(found.space.plan(found.space.uniform()))
     except (FormatError, QuantizationError) as error:
         raise JournalError(f"{journal.path}: its search space cannot be used: {error}") from error
+    journal.count_untouched(found.space.untouched_bytes)
     _LOG.info("%s: the search space of %d layers is taken from the journal", journal.path, len(found.space))
     return found
+
+
+def _with_all_parameters(job: Job, preparation: Preparation) -> Preparation:
+    """Counts the parameters that the search does not touch."""
+    candidates, space = preparation.candidates, preparation.space
+    total = 4 * sum(array.size for array in job.graph.params.values())
+    whole = replace(space, untouched_bytes=total - sum(layer.float_bytes for layer in space.layers))
+    return replace(preparation, candidates=replace(candidates, space=whole))

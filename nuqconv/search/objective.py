@@ -62,7 +62,7 @@ class NearestMetric:
     """Plans of at most a size, that whose metric is nearest to the original's first; those that the evaluator accepts go before all others.
 
     Attributes:
-        max_bytes: The size of all layers of the search space together.
+        max_bytes: The size of all parameters of the model.
 
     Raises:
         SearchError: `max_bytes` is not positive.

@@ -144,12 +144,14 @@ class SearchSpace:
 
     Attributes:
         layers: The layers in the model's order.
+        untouched_bytes: Size of the model's other parameters, which no state changes; every size counts them.
 
     Raises:
         QuantizationError: There is no layer, or a name comes twice.
     """
 
     layers: tuple[LayerSpace, ...]
+    untouched_bytes: float = 0.0
 
     def __post_init__(self) -> None:
         names = [layer.name for layer in self.layers]
@@ -164,7 +166,7 @@ class SearchSpace:
 
     @property
     def float_bytes(self) -> float:
-        """Size of all layers in float."""
+        """Size of all parameters in float."""
         return self.size(self.uniform(FLOAT_LEVEL))
 
     @property
@@ -185,8 +187,10 @@ class SearchSpace:
         return Plan(tuple(layer.named_plans[level] for layer, level in zip(self.layers, levels, strict=True)))
 
     def size(self, levels: Levels) -> float:
-        """Return the size of a state in bytes."""
-        return math.fsum(layer.size(level) for layer, level in zip(self.layers, levels, strict=True))
+        """Return the size of all parameters of the model in a state, in bytes."""
+        return self.untouched_bytes + math.fsum(
+            layer.size(level) for layer, level in zip(self.layers, levels, strict=True)
+        )
 
     def loss(self, levels: Levels) -> float:
         """Return the predicted loss of a state: the sum of its layers' losses."""
@@ -282,7 +286,7 @@ class SearchSpace:
         picked = self._least(
             lambda layer, level: layer.loss(level) ** power,
             LayerSpace.size,
-            size,
+            size - self.untouched_bytes,
             range(len(self)),
             FLOAT_LEVEL,
             ceilings or {},

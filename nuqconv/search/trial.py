@@ -38,7 +38,7 @@ class Trial:
         plan: What was evaluated.
         metric: What the evaluator returned.
         accepted: Whether it satisfies the evaluator.
-        bytes: Size of all layers of the plan.
+        bytes: Size of all parameters of the model in the plan.
         seconds: Time that the evaluation took.
         step: What was tried, in words.
         float_layers: Layers that the plan leaves in float.
@@ -83,7 +83,7 @@ class SearchOutcome:
         original: Metric of the original model.
         stopped_by: Why the search ended.
         seconds: How long it took.
-        float_bytes: Size of all layers in float.
+        float_bytes: Size of all parameters in float.
         pareto: The trials, by size, for which there is no other that is no larger and has a metric no farther from the original's, and
             is better in one of both. Of equal ones the first; whether they are accepted does not matter.
     """

@@ -359,9 +359,11 @@ def test_the_format_is_what_the_documentation_says(path):
         journal.set_original(0.5)
         journal.set_space("[]", {digest(asset): asset}, float_bytes=9.0)
         journal.record(OTHER, Measured(0.25, 2.0, "w"), 1, "s", 10.0, True, ("fc",))
+        journal.set_facts({"note": "text"})
     assert path.read_bytes()[68:72] == b"nuqc"
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert dict(connection.execute("SELECT name, value FROM facts")) == {"untouched bytes": "0.0", "note": "text"}
     assert dict(connection.execute("SELECT name, value FROM identity")) == IDENTITY
     assert connection.execute("SELECT original, float_bytes, space FROM search").fetchall() == [(0.5, 9.0, "[]")]
     ((size, data),) = connection.execute("SELECT size, data FROM assets WHERE digest = ?", (digest(asset),))

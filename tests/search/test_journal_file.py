@@ -102,10 +102,52 @@ def test_no_file(path):
         Journal.open(path.with_name("x" * 300), IDENTITY)
 
 
-@pytest.mark.parametrize("version", [0, 2, 2**31 - 1])
+@pytest.mark.parametrize("version", [0, 3, 2**31 - 1])
 def test_other_formats(path, version):
     change(written(path), f"PRAGMA user_version = {version}")
-    refused(path, f"is a journal of format {version}, and this version reads format 1")
+    refused(path, f"is a journal of format {version}, and this version reads formats 1 and 2")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_schema_of_another_format(path, version):
+    written(path)
+    change(path, *(["PRAGMA user_version = 1"] if version == 1 else ["DROP TABLE facts"]))
+    refused(path, "another schema than a journal of nuqconv .*facts")
+
+
+def as_format_1(path):
+    """Turns a journal into what the first version wrote."""
+    change(path, "DROP TABLE facts", "PRAGMA user_version = 1")
+    return path
+
+
+def test_format_1_is_read_as_it_is_and_gets_facts_when_it_is_written_to(path):
+    before = as_format_1(written(path)).read_bytes()
+    with Journal.read(path) as journal:
+        assert (journal.fact("run"), journal.counts_all, len(journal.trials())) == (None, False, 2)
+    assert path.read_bytes() == before
+    with Journal.open(path, IDENTITY) as journal:
+        assert [trial.bytes for trial in journal.trials()] == [10.0, 5.0]
+        journal.count_untouched(3.0)
+        journal.count_untouched(3.0)
+        journal.set_facts({"run": "what was asked"})
+    with Journal.read(path) as journal:
+        assert (journal.fact("run"), journal.counts_all, journal.float_bytes) == ("what was asked", True, 12.0)
+        assert [trial.bytes for trial in journal.trials()] == [13.0, 8.0]
+        assert (journal.original, journal.asset(digest(ASSET))) == (0.5, ASSET)
+
+
+def test_facts(path):
+    with Journal.open(path, IDENTITY) as journal:
+        journal.set_facts({"a": "1", "b": "2"}, {digest(ASSET): ASSET})
+        journal.set_facts({"a": None, "b": "3"})
+        assert (journal.fact("a"), journal.fact("b"), journal.asset(digest(ASSET))) == (None, "3", ASSET)
+        with pytest.raises(JournalError, match="is not the SHA-256"):
+            journal.set_facts({"b": "4"}, {digest(b"x"): b"y"})
+        assert journal.fact("b") == "3"
+    change(path, "UPDATE facts SET value = x'00'")
+    with Journal.read(path) as journal, pytest.raises(JournalError, match="the fact 'b' is no text"):
+        journal.fact("b")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +255,7 @@ def test_a_bomb_is_not_unpacked(path):
 
 
 def test_too_large_assets_are_refused_before_anything_is_written(path, monkeypatch):
-    monkeypatch.setattr("nuqconv.search.journal.journal.MAX_ASSET_BYTES", 100)
+    monkeypatch.setattr("nuqconv.search.journal.assets.MAX_ASSET_BYTES", 100)
     with Journal.open(path, IDENTITY) as journal:
         with pytest.raises(JournalError, match="8,000 bytes for one layer are more than a journal takes"):
             journal.set_space("[]", {digest(ASSET): ASSET})

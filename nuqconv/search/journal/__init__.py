@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nuqconv.search.journal.journal import MAX_ASSET_BYTES, Journal
+from nuqconv.search.journal.assets import MAX_ASSET_BYTES
+from nuqconv.search.journal.journal import Journal
 from nuqconv.search.journal.record import JournalRecord
 
 __all__ = ["MAX_ASSET_BYTES", "Journal", "JournalRecord"]

@@ -11,29 +11,28 @@ import json
 import math
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from os import PathLike, fspath
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Literal
 
 from nuqconv.errors import JournalError
 from nuqconv.quantize.plan import Plan
+from nuqconv.search.journal.assets import packed, unpacked
 from nuqconv.search.journal.identity import admit, checked_identity, read_identity, shortened
 from nuqconv.search.journal.lock import JournalLock, lock_holder
 from nuqconv.search.journal.record import COLUMNS, JournalRecord, parse_row
-from nuqconv.search.journal.store import connect, create, guarded, remove_unfinished, transaction
+from nuqconv.search.journal.store import connect, create, guarded, has_facts, remove_unfinished, transaction
 from nuqconv.search.trial import Measured
 
-__all__ = ["MAX_ASSET_BYTES", "Journal"]
+__all__ = ["Journal"]
 
-MAX_ASSET_BYTES = 1 << 28
-"""Largest asset; a compressed one that says it is larger is not opened."""
-
-_LEVEL = 1
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
+_UNTOUCHED = "untouched bytes"
+_INSERT_ASSETS = "INSERT OR REPLACE INTO assets VALUES (?, ?, ?)"
 
 
 class Journal:
@@ -147,7 +146,7 @@ class Journal:
 
     @property
     def float_bytes(self) -> float | None:
-        """Size of all layers of the space in float, or None if it was not told."""
+        """Size of all parameters in float, or None if it was not told."""
         return self._number("float_bytes")
 
     @property
@@ -175,27 +174,85 @@ class Journal:
             if before is None:
                 self._connection.execute("UPDATE search SET original = ?", (value,))
 
-    def set_space(self, text: str, assets: Mapping[str, bytes], *, float_bytes: float | None = None) -> None:
+    def set_space(
+        self, text: str, assets: Mapping[str, bytes], *, float_bytes: float | None = None, untouched: float = 0.0
+    ) -> None:
         """Record the search space and the bytes that its plans refer to, all or nothing.
 
         Args:
             text: The space, JSON.
             assets: Contents by their SHA-256 in hexadecimal.
-            float_bytes: Size of all layers in float, for those who look at the journal.
+            float_bytes: Size of all parameters in float, for those who look at the journal.
+            untouched: Size of those among them that no plan changes.
 
         Raises:
             JournalError: Another space is there already, a name is not the hash of its content, or a content is too large.
         """
-        packed = [(digest, len(data), zlib.compress(_named(digest, data), _LEVEL)) for digest, data in assets.items()]
+        rows = packed(assets)
         size = None if float_bytes is None else _finite(float_bytes, "the size in float")
+        rest = _finite(untouched, _UNTOUCHED)
         with self._writing():
             before = self.space_text
             if before is not None:
                 if before != text:
                     raise JournalError(f"{self._path}: holds another search space already; begin another journal")
                 return
-            self._connection.executemany("INSERT OR REPLACE INTO assets VALUES (?, ?, ?)", packed)
+            self._connection.executemany(_INSERT_ASSETS, rows)
             self._connection.execute("UPDATE search SET space = ?, float_bytes = ?", (text, size))
+            self._put(_UNTOUCHED, repr(rest))
+
+    def count_untouched(self, untouched: float) -> None:
+        """Add the parameters that no plan changes to all sizes, if this is a journal of format 1: there they were left out.
+
+        Args:
+            untouched: Their size in bytes.
+
+        Raises:
+            JournalError: The size is not finite.
+        """
+        rest = _finite(untouched, _UNTOUCHED)
+        with self._writing():
+            if self.fact(_UNTOUCHED) is None:
+                self._connection.execute("UPDATE trials SET bytes = bytes + ?", (rest,))
+                self._connection.execute("UPDATE search SET float_bytes = float_bytes + ?", (rest,))
+                self._put(_UNTOUCHED, repr(rest))
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether sizes are those of all parameters; in a journal of format 1 they are those of the layers of the space."""
+        return self.fact(_UNTOUCHED) is not None
+
+    def fact(self, name: str) -> str | None:
+        """Return a text that was kept under a name for those who look at the journal, or None."""
+        with self._reading():
+            if not has_facts(self._connection):
+                return None
+            row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        value: object = None if row is None else row[0]
+        if value is not None and not isinstance(value, str):
+            raise self._damaged(f"the fact {shortened(name)!r} is no text")
+        return value
+
+    def set_facts(self, facts: Mapping[str, str | None], assets: Mapping[str, bytes] = _NOTHING) -> None:
+        """Keep texts under names, instead of those that were there, all or nothing; None takes one away.
+
+        Args:
+            facts: Texts by name. Nothing that the search does depends on them.
+            assets: Contents that they refer to, by their SHA-256 in hexadecimal.
+
+        Raises:
+            JournalError: The name of a content is not its hash, or it is too large.
+        """
+        with self._writing():
+            self._connection.executemany(_INSERT_ASSETS, packed(assets))
+            for name, value in facts.items():
+                self._put(name, value)
+
+    def _put(self, name: str, value: str | None) -> None:
+        if value is None:
+            self._connection.execute("DELETE FROM facts WHERE name = ?", (name,))
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def asset(self, digest: str) -> bytes:
         """Return the content of a name.
@@ -207,17 +264,10 @@ class Journal:
             row = self._connection.execute("SELECT size, data FROM assets WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             raise JournalError(f"{self._path}: holds no asset {shortened(digest)}; it is of another search, or damaged")
-        size, packed = row
-        if type(size) is not int or not 0 <= size <= MAX_ASSET_BYTES or type(packed) is not bytes:
-            raise self._damaged(f"the size of asset {shortened(digest)} is {size!r:.40}")
         try:
-            # One byte more than there should be tells whether there is more, without making all of it.
-            data = zlib.decompressobj().decompress(packed, size + 1)
-        except zlib.error as error:
-            raise self._damaged(f"asset {shortened(digest)} cannot be decompressed: {error}") from error
-        if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
-            raise self._damaged(f"asset {shortened(digest)} is not what was stored")
-        return data
+            return unpacked(digest, row)
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
 
     def known(self, plan: Plan) -> Measured | None:
         """Return what the evaluation of a plan gave, or None if it was not recorded.
@@ -252,7 +302,7 @@ class Journal:
             measured: What that gave.
             number: Number of the trial in the search, from 1.
             step: What was tried, in words.
-            bytes: Size of all layers of the plan.
+            bytes: Size of all parameters of the model in the plan.
             accepted: Whether the metric satisfies the evaluator.
             float_layers: Layers that the plan leaves in float.
 
@@ -360,14 +410,6 @@ def _first_content(identity: Mapping[str, str]) -> Iterator[tuple[str, tuple[obj
     yield "INSERT INTO search (id, created) VALUES (1, ?)", (_now(),)
     for item in identity.items():
         yield "INSERT INTO identity VALUES (?, ?)", item
-
-
-def _named(digest: str, data: bytes) -> bytes:
-    if len(data) > MAX_ASSET_BYTES:
-        raise JournalError(f"{len(data):,} bytes for one layer are more than a journal takes ({MAX_ASSET_BYTES:,})")
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise JournalError(f"asset {shortened(digest)}: the name is not the SHA-256 of the content")
-    return data
 
 
 def _finite(value: float, what: str) -> float:

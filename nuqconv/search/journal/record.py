@@ -31,7 +31,7 @@ class JournalRecord:
         plan_json: What was evaluated, as `Plan.to_json` writes it.
         metric: What the evaluator returned.
         accepted: Whether that satisfied the demand of the search that recorded it last.
-        bytes: Size of all layers of the plan.
+        bytes: Size of all parameters of the model in the plan.
         float_layers: Layers that the plan leaves in float.
         seconds: Time that the evaluation took.
         worker: Who evaluated it.

@@ -18,6 +18,7 @@ __all__ = [
     "connect",
     "create",
     "guarded",
+    "has_facts",
     "move_aside",
     "remove_unfinished",
     "transaction",
@@ -26,7 +27,8 @@ __all__ = [
 APPLICATION_ID = 0x6E757163
 """``nuqc``, in the header of every journal."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What is written. A journal of format 1 has no table of facts: it is read as it is, and gets one when it is written to."""
 
 _SECONDS_TO_WAIT = 5.0
 
@@ -54,7 +56,8 @@ _TRIALS = """CREATE TABLE trials (
   worker TEXT NOT NULL,
   finished TEXT NOT NULL
 )"""
-_SCHEMA = (_SEARCH, _IDENTITY, _ASSETS, _TRIALS)
+_FACTS = "CREATE TABLE facts (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)"
+_SCHEMAS = {1: (_SEARCH, _IDENTITY, _ASSETS, _TRIALS), 2: (_SEARCH, _IDENTITY, _ASSETS, _TRIALS, _FACTS)}
 
 _REMEDIES = (
     ("file is not a database", "it is no journal; choose another file"),
@@ -134,6 +137,7 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     connection = _checked(path, "rw", thorough=False)
     try:
         _begin_log(connection)
+        _bring_up_to_date(connection)
     except BaseException:
         connection.close()
         raise
@@ -157,7 +161,7 @@ def create(path: Path, fill: Iterator[tuple[str, tuple[object, ...]]]) -> None:
         with closing(sqlite3.connect(ready, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             with transaction(connection):
-                for statement in _SCHEMA:
+                for statement in _SCHEMAS[SCHEMA_VERSION]:
                     connection.execute(statement)
                 for statement, values in fill:
                     connection.execute(statement, values)
@@ -225,19 +229,36 @@ def _begin_log(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT id FROM search").fetchall()
 
 
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    if _version(connection) == 1:
+        with transaction(connection):
+            connection.execute(_FACTS)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def has_facts(connection: sqlite3.Connection) -> bool:
+    """Says whether a journal has a table of facts."""
+    return _version(connection) > 1
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise JournalError(f"{path}: is no journal of nuqconv; choose another file")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
+    version = _version(connection)
+    if version not in _SCHEMAS:
         raise JournalError(
-            f"{path}: is a journal of format {version}, and this version reads format {SCHEMA_VERSION}; "
+            f"{path}: is a journal of format {version}, and this version reads formats {' and '.join(map(str, _SCHEMAS))}; "
             "use the version of nuqconv that wrote it, or another file"
         )
     found = set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
-    if found != _expected():
-        names = sorted({str(row[1]) for row in found ^ _expected()})
+    if found != _expected(version):
+        names = sorted({str(row[1]) for row in found ^ _expected(version)})
         raise JournalError(
             f"{path}: has another schema than a journal of nuqconv ({', '.join(names)[:200]}); choose another file"
         )
@@ -249,10 +270,10 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"malformed: {faults[0]:.200}")
 
 
-@lru_cache(maxsize=1)
-def _expected() -> frozenset[tuple[str, str, str, str | None]]:
+@lru_cache
+def _expected(version: int) -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        for statement in _SCHEMA:
+        for statement in _SCHEMAS[version]:
             connection.execute(statement)
         return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
 

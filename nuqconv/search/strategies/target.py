@@ -40,12 +40,12 @@ class TargetSizeStrategy(Planner):
         most, least = objective.max_bytes, space.size(space.smallest())
         if least > most:
             raise SearchError(
-                f"the size cannot be reached: the layers that may be quantized are left {most:,.0f} bytes, and have {least:,.0f} at their strongest; "
-                "allow more, or let the configuration quantize more layers"
+                f"{most:,.0f} bytes cannot be reached: all parameters have {least:,.0f} bytes with every layer at its strongest, "
+                f"{space.untouched_bytes:,.0f} of them in layers that are not quantized; allow more, or let the configuration quantize more layers"
             )
         if space.float_bytes <= most:
             raise SearchError(
-                f"the layers that may be quantized are left {most:,.0f} bytes, and have {space.float_bytes:,.0f} in float; demand a smaller size"
+                f"the model has {space.float_bytes:,.0f} bytes in float, which {most:,.0f} allow; demand a smaller size"
             )
         self._space = space
         self._objective = objective

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, InnerProduct
 from nuqconv.runtimes.onnxruntime import OnnxSession
-from nuqconv.runtimes.onnxruntime.free_weights import FreeWeightsSession
+from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession
 from tests.backends.onnx.graphs import everything
 
 RNG = np.random.default_rng(3)
@@ -40,7 +41,7 @@ def same(found, wanted):
 
 def test_each_exchange_is_the_network_with_those_weights():
     graph, data = everything(), {"data": floats(2, 3, 9, 9)}
-    session = FreeWeightsSession(graph, FREE, outputs=OUTPUTS)
+    session = ExchangeSession(graph, FREE, outputs=OUTPUTS)
     assert set(session.inputs) == {"data"}
     own = session.run(data)
     close(own, OnnxSession(graph, outputs=OUTPUTS).run(data))
@@ -50,14 +51,14 @@ def test_each_exchange_is_the_network_with_those_weights():
         found = session.run(data, weights=others)
         assert any((found[value] != own[value]).any() for value in OUTPUTS), name
         close(found, OnnxSession(other, outputs=OUTPUTS).run(data))
-        same(found, FreeWeightsSession(other, FREE, outputs=OUTPUTS).run(data))
+        same(found, ExchangeSession(other, FREE, outputs=OUTPUTS).run(data))
         same(session.run(data), own)
 
 
 @given(st.lists(st.sets(st.sampled_from(FREE)), min_size=1, max_size=4), st.integers(1, 3))
 def test_exchanges_leave_nothing_behind(exchanges, size):
     graph, data = everything(), {"data": np.ones((size, 3, 9, 9), np.float32)}
-    session = SESSIONS.setdefault("one", FreeWeightsSession(graph, FREE, outputs=OUTPUTS, threads=1))
+    session = SESSIONS.setdefault("one", ExchangeSession(graph, FREE, outputs=OUTPUTS, threads=1))
     own = session.run(data)
     for names in exchanges:
         weights = {name: -graph.params[name] for name in names}
@@ -68,12 +69,12 @@ def test_exchanges_leave_nothing_behind(exchanges, size):
         same(session.run(data), own)
 
 
-SESSIONS: dict[str, FreeWeightsSession] = {}
+SESSIONS: dict[str, ExchangeSession] = {}
 
 
 def test_results_stay_when_the_session_runs_again():
     graph, data = everything(), {"data": floats(2, 3, 9, 9)}
-    session = FreeWeightsSession(graph, FREE, outputs=OUTPUTS)
+    session = ExchangeSession(graph, FREE, outputs=OUTPUTS)
     first = session.run(data)
     kept = {name: array.copy() for name, array in first.items()}
     session.run({"data": floats(2, 3, 9, 9)}, weights={"conv/w": floats(4, 3, 3, 3)})
@@ -88,7 +89,7 @@ def test_one_parameter_of_two_layers():
     )
     graph = Graph("shared", (Input("x", (1, 2, 5)),), nodes, {"w": floats(2, 2, 3)}, ("b",)).verify()
     data, other = {"x": floats(3, 2, 5)}, floats(2, 2, 3)
-    found = FreeWeightsSession(graph, ["w"]).run(data, weights={"w": other})
+    found = ExchangeSession(graph, ["w"]).run(data, weights={"w": other})
     close(found, OnnxSession(replace(graph, params={"w": other})).run(data))
 
 
@@ -99,9 +100,9 @@ def test_weights_at_an_odd_address():
     odd[...] = graph.params["w"]
     data = {"x": floats(4, 3)}
     odd.flags.writeable = False
-    found = FreeWeightsSession(replace(graph, params={"w": odd}), ["w"]).run(data)
-    same(found, FreeWeightsSession(graph, ["w"]).run(data))
-    same(FreeWeightsSession(graph, ["w"]).run(data, weights={"w": odd.T.copy().T}), found)
+    found = ExchangeSession(replace(graph, params={"w": odd}), ["w"]).run(data)
+    same(found, ExchangeSession(graph, ["w"]).run(data))
+    same(ExchangeSession(graph, ["w"]).run(data, weights={"w": odd.T.copy().T}), found)
 
 
 def dense(dtype=np.float32):
@@ -112,17 +113,17 @@ def dense(dtype=np.float32):
 def test_what_cannot_be_exchanged():
     graph = everything()
     with pytest.raises(ModelError, match="no parameters 'nothing'"):
-        FreeWeightsSession(graph, ["nothing"])
+        ExchangeSession(graph, ["nothing"])
     with pytest.raises(ModelError, match="'fc/w'"):
-        FreeWeightsSession(graph, ["fc/w"], outputs=["conv"])
+        ExchangeSession(graph, ["fc/w"], outputs=["conv"])
     with pytest.raises(UnsupportedError, match=r"'scale/w': .*'scale'"):
-        FreeWeightsSession(graph, ["conv/w", "scale/w"], outputs=OUTPUTS)
+        ExchangeSession(graph, ["conv/w", "scale/w"], outputs=OUTPUTS)
     with pytest.raises(UnsupportedError, match="'w' is int8"):
-        FreeWeightsSession(dense(np.int8), ["w"])
+        ExchangeSession(dense(np.int8), ["w"])
 
 
 def test_what_a_run_refuses():
-    session = FreeWeightsSession(everything(), ["conv/w"], outputs=["conv"])
+    session = ExchangeSession(everything(), ["conv/w"], outputs=["conv"])
     data = {"data": floats(2, 3, 9, 9)}
     with pytest.raises(ModelError, match="'fc/w' are constants"):
         session.run(data, weights={"fc/w": floats(5, 72)})
@@ -136,3 +137,24 @@ def test_what_a_run_refuses():
         session.run({**data, "conv/w": floats(4, 3, 3, 3)})
     with pytest.raises(ModelError, match="has shape 2x4x9x9"):
         session.run({"data": floats(2, 4, 9, 9)})
+
+
+def test_weights_given_are_not_changed_and_stay_writeable():
+    graph, data = everything(), {"data": floats(2, 3, 9, 9)}
+    session = ExchangeSession(graph, FREE, outputs=OUTPUTS)
+    weights = {name: floats(*graph.params[name].shape) for name in FREE}
+    before = {name: array.copy() for name, array in weights.items()}
+    session.run(data, weights=weights)
+    same(weights, before)
+    assert all(array.flags.writeable for array in weights.values())
+
+
+def test_exchanges_in_several_threads():
+    graph, data = everything(), {"data": floats(2, 3, 9, 9)}
+    session = ExchangeSession(graph, FREE, outputs=OUTPUTS, threads=1)
+    weights = [{"conv/w": floats(4, 3, 3, 3)} for _ in range(4)]
+    wanted = [session.run(data, weights=item) for item in weights]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: session.run(data, weights=weights[number % 4]), range(80)))
+    for number, run in enumerate(found):
+        same(run, wanted[number % 4])
