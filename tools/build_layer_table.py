@@ -55,7 +55,6 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "SPP": ("spp_param { pyramid_height: 2 }",),
     "Tile": ("tile_param { tiles: 2 }",),
 }
-BOTTOMS = {"DetectionOutput": 3, "PriorBox": 2, "LSTM": 2, "RNN": 2, "ROIPooling": 2, "PSROIPooling": 2, "Axpy": 3}
 
 HEAD = """# Layer types
 
@@ -73,11 +72,16 @@ tells how to teach nuqconv such a type.
 """
 
 
+def bottoms(layer_type: str) -> int:
+    """Returns how many bottoms layers of a type have at least."""
+    return LAYER_TYPES[layer_type].ops[0].min_inputs
+
+
 def samples(layer_type: str) -> Iterator[Any]:
     """Yields LayerParameter messages of a type."""
     for text in SAMPLES.get(layer_type, ("",)):
         layer = LayerParameter(name="x", type=layer_type, top=["y"])
-        layer.bottom.extend(f"x{number}" for number in range(BOTTOMS.get(layer_type, 1)))
+        layer.bottom.extend(f"x{number}" for number in range(bottoms(layer_type)))
         text_format.Parse(text, layer)
         yield layer
 
@@ -92,7 +96,7 @@ def operators(layer_type: str) -> list[Op]:
     if reader is None:
         return []
     try:
-        shapes = [(1, 4, 8, 8)] * BOTTOMS.get(layer_type, 1)
+        shapes = [(1, 4, 8, 8)] * bottoms(layer_type)
         return [reader(layer, shapes).op for layer in samples(layer_type)]
     except CannotReadError as error:
         sys.exit(f"{layer_type}: {error}; give it a sample in {Path(__file__).name}")
