@@ -1,11 +1,11 @@
-"""LSTM and RNN."""
+"""LSTM and RNN, and one step of the former."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
-from nuqconv.ir.ops import LSTM, RNN
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads, reads_as
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit
 from nuqconv.ir.ops.recurrent import StreamRecurrent
 
 __all__: list[str] = []
@@ -17,6 +17,9 @@ _STATE = (
     "every run starts from a state of 0; Caffe goes on from where its last forward pass ended unless cont is 0 at the first step "
     "(expose_hidden makes the state an input)"
 )
+
+
+reads_as(LSTMUnit, "LSTMUnit")
 
 
 @reads((LSTM, RNN), *_TYPES)

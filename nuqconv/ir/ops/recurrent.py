@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, TypeAlias
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
 from nuqconv.ir.traits import Stateful
 
-__all__ = ["LSTM", "RNN", "Recurrent", "RecurrentCell", "StreamRecurrent"]
+__all__ = ["LSTM", "RNN", "LSTMUnit", "Recurrent", "RecurrentCell", "StreamRecurrent"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,32 @@ class LSTM(StreamRecurrent, traits=(Stateful("it takes its state over from the p
 
     num_states: ClassVar[int] = 2
     num_gates: ClassVar[int] = 4
+
+
+@dataclass(frozen=True)
+class LSTMUnit(Op, traits=()):
+    """One step of a long short-term memory, whose states are inputs and outputs::
+
+        c' = cont sigmoid(f) c + sigmoid(i) tanh(g)
+        h' = sigmoid(o) tanh(c')
+
+    Inputs: c (1, N, D), the sums of the gates i, f, o and g behind each other (1, N, 4 D), cont (1, N). Outputs: c' and h', (1, N, D) each.
+    """  # noqa: D415
+
+    min_inputs: ClassVar[int] = 3
+    max_inputs: ClassVar[int | None] = 3
+    num_outputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Both outputs have the shape of the state."""
+        expect_params(params, [])
+        state, gates, cont = inputs
+        if len(state) != 3 or state[0] != 1:
+            raise OpError(f"the state has shape {state}, expected (1, N, D)")
+        expected = [(1, state[1], 4 * state[2]), (1, state[1])]
+        if [gates, cont] != expected:
+            raise OpError(f"the gates have shape {gates} and cont {cont}, expected {expected[0]} and {expected[1]}")
+        return (state, state)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, tuple[tuple[int, ...], ...], int]] = {
     "Im2col": ("convolution_param { kernel_size: 3 }", (IMAGE,), 1),
     "InnerProduct": ("inner_product_param { num_output: 5 }", (IMAGE,), 1),
     "LSTM": ("recurrent_param { num_output: 3 weight_filler { type: 'uniform' } }", ((2, 2, 4), (2, 2)), 1),
+    "LSTMUnit": ("", ((1, 2, 3), (1, 2, 12), (1, 2)), 2),
     "Parameter": ("parameter_param { shape { dim: 2 dim: 3 } }", (), 1),
     "Permute": ("permute_param { order: 0 order: 2 order: 1 order: 3 }", (IMAGE,), 1),
     "Pooling": ("pooling_param { pool: AVE kernel_size: 2 }", (IMAGE,), 1),
