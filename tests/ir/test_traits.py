@@ -10,6 +10,7 @@ from nuqconv.ir.families import operators
 from nuqconv.ir.ops import Binary, Concat, Op, Opaque, Permute, Slice, Unary, UnaryOp, Weighted
 from nuqconv.ir.traits import (
     Cuts,
+    Decides,
     Jumps,
     KeepsChannels,
     QuantizedForm,
@@ -75,8 +76,13 @@ def test_memory_is_shared_between_one_and_one():
     assert not cut.holds(1, 2)
 
 
-def test_what_rearranges_keeps_the_number_of_elements():
-    assert of(Rearranges) == {"Concat", "Flatten", "Identity", "Permute", "Reshape", "Split"}
+def test_what_rearranges():
+    moving = {"DepthToSpace", "Flatten", "Permute", "Reorg", "Reshape", "Reverse", "ShuffleChannel", "SpaceToDepth"}
+    assert of(Rearranges) == {"Concat", "Identity", "Split", *moving}
+
+
+def test_what_decides():
+    assert of(Decides) == {"ArgMax", "ArgReduce", "Hardmax", "Sigmoid", "Softmax"}
 
 
 def test_what_can_be_quantized_says_how_far():

@@ -146,7 +146,7 @@ class LogSoftmax(AlongAxisOp, traits=()):
 
 
 @dataclass(frozen=True)
-class Hardmax(AlongAxisOp, traits=(Jumps(),)):
+class Hardmax(AlongAxisOp, traits=(Jumps(), Decides())):
     """1 at the first of the largest elements along ``axis``, else 0."""
 
 

@@ -92,7 +92,7 @@ class Reduce(Op, traits=()):
 
 
 @dataclass(frozen=True)
-class ArgReduce(Op, traits=(Jumps(),)):
+class ArgReduce(Op, traits=(Jumps(), Decides())):
     """Where the largest or the smallest element along ``axis`` stands, counted from 0; of equal ones the first, or the last if ``last``."""
 
     function: Literal["argmax", "argmin"]

@@ -90,7 +90,7 @@ class Reshape(Op, traits=(Rearranges(), SharesMemory())):
 
 
 @dataclass(frozen=True)
-class DepthToSpace(Op, traits=()):
+class DepthToSpace(Op, traits=(Rearranges(),)):
     """Channels of an (N, C, H, W) input become blocks of pixels.
 
     ``DCR``: channel ``(dy * block + dx) * D + c`` is pixel (dy, dx) of every block of channel c, with D = C / block^2; ``CRD``: channel
@@ -111,7 +111,7 @@ class DepthToSpace(Op, traits=()):
 
 
 @dataclass(frozen=True)
-class SpaceToDepth(Op, traits=()):
+class SpaceToDepth(Op, traits=(Rearranges(),)):
     """Blocks of pixels become channels: the inverse of DepthToSpace with ``DCR``."""
 
     block: int
@@ -127,7 +127,7 @@ class SpaceToDepth(Op, traits=()):
 
 
 @dataclass(frozen=True)
-class ShuffleChannel(Op, traits=()):
+class ShuffleChannel(Op, traits=(Rearranges(),)):
     """Channel ``g * (C / group) + c`` of the input becomes channel ``c * group + g`` (ShuffleNet)."""
 
     group: int = 1
@@ -142,7 +142,7 @@ class ShuffleChannel(Op, traits=()):
 
 
 @dataclass(frozen=True)
-class Reverse(Op, traits=()):
+class Reverse(Op, traits=(Rearranges(),)):
     """Turns the order along one axis around."""
 
     axis: int = 0
@@ -155,7 +155,7 @@ class Reverse(Op, traits=()):
 
 
 @dataclass(frozen=True)
-class Reorg(Op, traits=()):
+class Reorg(Op, traits=(Rearranges(),)):
     """Moves blocks of ``stride`` x ``stride`` elements into channels as YOLO2 does, or back with ``reverse``.
 
     The published definition, in both directions, with (C, H, W) of the *input*, D = C / stride^2, k = o * D + c, o = dy * stride + dx: element
