@@ -6,12 +6,16 @@ import pickle
 from dataclasses import fields
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
+from nuqconv.backends.onnx.style import Layers, Style
 from nuqconv.errors import UnsupportedError
 from nuqconv.formats import CAFFE, FORMATS, ONNX, WriteOptions, open_model
+from nuqconv.formats.onnx import OnnxForm
 from nuqconv.formats.table import format_of, kind_of
+from nuqconv.ir.ops import ReLU
 from nuqconv.job.result import OutputFiles
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
@@ -136,3 +140,23 @@ def test_a_format_says_what_it_cannot_express(tmp_path, graphs):
     (problem,) = ONNX.problems(graph)
     assert "NobodyKnows" in problem
     assert format_of(files.model) is CAFFE
+
+
+class _Maxima(Layers):
+    """Writes each ReLU without a slope as Max."""
+
+    def write(self, build, node):
+        if not isinstance(node.op, ReLU) or node.op.negative_slope:
+            return False
+        build.node("Max", [node.inputs[0], build.number(0.0, node, "zero")], node, output=node.outputs[0])
+        return True
+
+
+def test_a_further_form_is_one_object(tmp_path, graphs):
+    form = OnnxForm("maxima", style=Style("maxima", _Maxima))
+    for graph in graphs.values():
+        form.write(graph, [tmp_path / "model"])
+        kinds = [node.op_type for node in onnx.load(tmp_path / "model").graph.node]
+        assert ("Max" in kinds, "Relu" in kinds) == (True, False)
+        found = OnnxSession(open_model(tmp_path / "model").read().graph).run(BATCH)["prob"]
+        np.testing.assert_array_equal(found, OnnxSession(graph).run(BATCH)["prob"])
