@@ -19,7 +19,7 @@ from nuqconv.formats.argument import Model, open_model
 from nuqconv.formats.base import Format
 from nuqconv.formats.form import WriteOptions, is_quantized
 from nuqconv.formats.source import ModelFiles, StrPath
-from nuqconv.formats.table import format_of, target_of
+from nuqconv.formats.table import FORMATS, format_of, target_of
 from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque
@@ -111,7 +111,7 @@ def convert(
     """
     begun = time.perf_counter()
     source, given = _source_and_rest(model_file, [weights_file, target, target_weights])
-    entry, targets = _target(given)
+    entry, targets = _target(_subject(source), given)
     options = WriteOptions(opset, dynamic_batch, _metadata(source))
     options = entry.chosen(options, targets[0], integer=integer)
     check_targets(targets, inputs=source.paths)
@@ -143,9 +143,11 @@ def _source_and_rest(model: Model, more: Sequence[StrPath | None]) -> tuple[Mode
     return open_model((model, *given[:count])), given[count:]
 
 
-def _target(given: Sequence[Path]) -> tuple[Format, tuple[Path, ...]]:
+def _target(subject: str, given: Sequence[Path]) -> tuple[Format, tuple[Path, ...]]:
     if not given:
-        raise ConfigError("what is to be written? Give an .onnx file or a .prototxt")
+        raise ConfigError(f"{subject}: what is to be written? Give an .onnx file or a .prototxt")
+    if len(given) > max(len(entry.kinds) for entry in FORMATS):
+        raise ConfigError(f"{subject}: has no weights file; found {', '.join(map(str, given))} behind it")
     found = target_of(given)
     if found is None:
         raise OutputError(

@@ -25,12 +25,12 @@ __all__ = ["FAKE_QUANT", "FLOAT", "INTEGER", "MODEL", "NUQ", "ONNX", "QDQ"]
 _VARINT, _LENGTH = 0, 2
 _GRAPH = 7
 _WIRES = {1: _VARINT, 2: _LENGTH, 3: _LENGTH, 4: _LENGTH, 5: _VARINT, 6: _LENGTH, _GRAPH: _LENGTH, 8: _LENGTH}
-"""Fields of a ModelProto up to its graph; a NetParameter of Caffe has a text as 1 and a number as 7."""
+"""Fields of a ModelProto up to its graph, which are written first; a NetParameter of Caffe has a text as 1 and a number as 7."""
 
 
 def _is_model(path: Path) -> bool:
     for number, wire in top_fields(path):
-        if _WIRES.get(number, wire) != wire:
+        if _WIRES.get(number) != wire:
             return False
         if number == _GRAPH:
             return True
