@@ -134,9 +134,10 @@ class _ArraySet(DataSet):
 
 
 def _labels(labels: Any) -> Any:
-    """Returns the labels of a batch: whole numbers (n,), or a tuple of n truths."""
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in NUMBERS and math.prod(labels.shape[1:]) == 1:
-        return labels.reshape(-1).astype(np.int64)
+    """Returns the labels of a batch: whole numbers (n,), other numbers as they are, or a tuple of n truths."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in NUMBERS:
+        whole = math.prod(labels.shape[1:]) == 1 and np.array_equal(labels, np.trunc(labels))
+        return labels.reshape(-1).astype(np.int64) if whole else labels
     return stacked_labels(list(labels))
 
 
