@@ -17,7 +17,16 @@ from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.frontends.caffe.fields import parse_fields
 from nuqconv.search.metrics.truth import Boxes
 
-__all__ = ["as_labels", "label_files", "read_class_map", "read_classes", "read_labels", "read_lines", "read_voc"]
+__all__ = [
+    "as_labels",
+    "label_bytes",
+    "label_files",
+    "read_class_map",
+    "read_classes",
+    "read_labels",
+    "read_lines",
+    "read_voc",
+]
 
 _MAPS = (".png", ".bmp")
 
@@ -140,6 +149,17 @@ def label_files(folder: Path, names: Iterable[str]) -> list[Path]:
     if problems:
         raise FormatError(f"{folder}: labels are missing", problems)
     return found
+
+
+def label_bytes(label: Any) -> bytes:
+    """Returns labels, or anything that is made of plain values and arrays, as bytes that tell them from others."""
+    if isinstance(label, np.ndarray) and label.dtype.kind != "O":
+        return f"array {label.dtype.str} {label.shape};".encode() + np.ascontiguousarray(label).tobytes()
+    if label is None or isinstance(label, bool | int | float | str | bytes | np.generic):
+        return f"{type(label).__name__} {label!r};".encode("utf-8", "surrogatepass")
+    if isinstance(label, tuple | list | np.ndarray):
+        return f"sequence {len(label)};".encode() + b"".join(map(label_bytes, label))
+    return f"{type(label).__name__};".encode() + b"".join(map(label_bytes, vars(label).values()))
 
 
 def read_classes(path: str | Path) -> dict[str, int]:
