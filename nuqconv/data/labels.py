@@ -90,7 +90,7 @@ def _from_npy(path: str | Path, count: int) -> list[Any]:
 def _named(lines: Sequence[tuple[int, str]], names: Sequence[str]) -> Any:
     """Returns what gives the labels where lines name samples; None where they do not."""
     places = _places(names)
-    pairs = [(number, *_split(line)) for number, line in lines]
+    pairs = [(number, *_split(line, places)) for number, line in lines]
     if not any(len(places.get(name, ())) == 1 for _, name, _ in pairs):
         return None
 
@@ -113,8 +113,18 @@ def _named(lines: Sequence[tuple[int, str]], names: Sequence[str]) -> Any:
     return labels
 
 
-def _split(line: str) -> tuple[str, str]:
-    name, _, label = line.strip().partition("\t") if "\t" in line else line.strip().rpartition(" ")
+def _split(line: str, places: Mapping[str, list[int]]) -> tuple[str, str]:
+    """Returns name and label: the longest beginning up to a blank that names a sample, else all up to the last blank."""
+    line = line.strip()
+    if "\t" in line:
+        name, _, label = line.partition("\t")
+        return name.strip(), label.strip()
+    end = line.rfind(" ")
+    while end > 0:
+        if line[:end].rstrip() in places:
+            return line[:end].rstrip(), line[end:].strip()
+        end = line.rfind(" ", 0, end)
+    name, _, label = line.rpartition(" ")
     return name.strip(), label.strip()
 
 
