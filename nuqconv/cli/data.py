@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from nuqconv.cli.data_options import DATA_HELP, Labels, Prep, data_files, data_set, model_inputs, say_data
+from nuqconv.cli.data_options import DATA_HELP, Labels, Prep, data_files, data_set, say_data
 from nuqconv.cli.report import new_console, new_table
 from nuqconv.data import DataSet
 from nuqconv.data.extras import pillow
@@ -20,13 +20,15 @@ from nuqconv.data.preparation import Preparation, write_aipp
 from nuqconv.data.write import write_npz
 from nuqconv.errors import ConfigError
 from nuqconv.files.staging import check_targets, move_into_place, staging_folder, write_atomically
-from nuqconv.formats.source import is_onnx, read_any
+from nuqconv.formats.argument import open_model
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.job.data_check import CheckedVariant, DataCheck, check_data
 from nuqconv.search.metrics import parse_metric
 
 __all__ = ["data"]
 
 _SHOW = "show"
+_BATCH = 8
 
 
 class _ShowUnlessNamed(TyperGroup):
@@ -73,8 +75,7 @@ def show(
     _check_names(output, sheet)
     # A database or a folder is no file, and its files are never written to.
     check_targets(targets, inputs=data_files(source, prep, labels))
-    inputs = None if not model else model_inputs(model[0], model[1] if len(model) > 1 else None)
-    found = data_set(source, prep, labels, inputs)
+    found = data_set(source, prep, labels, open_model(tuple(model)) if model else None)
     console = new_console()
     say_data(found, console)
     _say_more(found, console)
@@ -157,14 +158,21 @@ def check(
 
     Example: nuqconv data check deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123"
     """
-    found = data_set(source, prep, labels, model_inputs(model, weights))
-    shapes = {name: (min(samples, 8), *shape) for name, shape in found.shapes().items()} if is_onnx(model) else None
+    files = open_model(model, weights)
+    found = data_set(source, prep, labels, files)
+    options = ReadOptions()
+    if files.format.open_sizes:
+        options = ReadOptions({name: (min(samples, _BATCH), *shape) for name, shape in found.shapes().items()})
     console = new_console()
     say_data(found, console)
     with console.status("trying other ways to prepare the data"):
-        graph = read_any(model, weights, input_shapes=shapes).graph
         checked = check_data(
-            graph, found, metric=None if metric is None else parse_metric(metric), outputs=outputs, samples=samples
+            files.read(options).graph,
+            found,
+            metric=None if metric is None else parse_metric(metric),
+            outputs=outputs,
+            samples=samples,
+            batch_size=_BATCH,
         )
     _print_check(checked, console)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,10 +11,9 @@ from rich.markup import escape
 
 from nuqconv.data import DataSet, open_data
 from nuqconv.data.look import said
-from nuqconv.formats.source import is_onnx, model_files, read_any
-from nuqconv.frontends.onnx import fed_inputs, read_onnx
+from nuqconv.formats.source import ModelFiles
 
-__all__ = ["DATA_HELP", "Labels", "Prep", "data_files", "data_set", "model_inputs", "say_data"]
+__all__ = ["DATA_HELP", "Labels", "Prep", "data_files", "data_set", "say_data"]
 
 DATA_HELP = "Samples: .npz, .npy, a folder of pictures (its subfolders are the classes), a list file, an LMDB, HDF5, or a train_val.prototxt."
 Prep = Annotated[
@@ -34,30 +32,10 @@ Labels = Annotated[
 ]
 
 
-def model_inputs(model: Path, weights: Path | None) -> dict[str, tuple[int | None, ...]]:
-    """Returns the net's inputs by the names that data have for them, with their shapes; None where a size is open."""
-    if is_onnx(model):
-        model_files(model, weights)
-        return {item.name: _open_batch(_declared(item)) for item in fed_inputs(read_onnx(model))}
-    graph = read_any(model, weights).graph
-    return {graph.storage_name(item.name): _open_batch(item.shape) for item in graph.inputs}
-
-
-def _declared(item: Any) -> list[int]:
-    """Returns the sizes that an ONNX model declares of an input, 0 for an open one."""
-    return [int(size.dim_value) for size in item.type.tensor_type.shape.dim]
-
-
-def _open_batch(shape: Sequence[Any]) -> tuple[int | None, ...]:
-    return (None, *(size if isinstance(size, int) and size > 0 else None for size in shape[1:]))
-
-
-def data_set(
-    data: Path, prep: str | None, labels: Path | None, inputs: Mapping[str, Sequence[int | None]] | None = None
-) -> DataSet:
-    """Returns the data set that options say, for a net where its inputs are known."""
+def data_set(data: Path, prep: str | None, labels: Path | None, model: ModelFiles | None = None) -> DataSet:
+    """Returns the data set that options say, for a net where one is known."""
     found = open_data(data, prep, labels)
-    return found if inputs is None else found.for_net(inputs)
+    return found if model is None else found.for_net(model.inputs())
 
 
 def data_files(data: Path | None, prep: str | None, labels: Path | None) -> list[Path]:
