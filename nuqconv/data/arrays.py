@@ -25,7 +25,7 @@ from nuqconv.data.datafile import (
     read_headers,
     read_rows,
 )
-from nuqconv.data.labels import read_labels
+from nuqconv.data.labels import label_bytes, read_labels
 from nuqconv.data.preparation import Preparation, read_preparation
 from nuqconv.data.samples import stacked_labels
 from nuqconv.errors import ConfigError, FormatError
@@ -115,11 +115,7 @@ class _ArraySet(DataSet):
                     parts[name].update(np.ascontiguousarray(array).tobytes())
             for name, header in self.headers.items():
                 found.update(f"{header.shape} {header.dtype.str} {parts[name].hexdigest()};".encode())
-            if self.labels is not None:
-                labels = np.asarray(self.labels) if not isinstance(self.labels, list) else None
-                found.update(
-                    repr(self.labels).encode() if labels is None or labels.dtype.kind == "O" else labels.tobytes()
-                )
+            found.update(label_bytes(self.labels))
             self._digest = found.hexdigest()
         return self._digest
 
@@ -134,9 +130,10 @@ class _ArraySet(DataSet):
 
 
 def _labels(labels: Any) -> Any:
-    """Returns the labels of a batch: whole numbers (n,), or a tuple of n truths."""
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in NUMBERS and math.prod(labels.shape[1:]) == 1:
-        return labels.reshape(-1).astype(np.int64)
+    """Returns the labels of a batch: whole numbers (n,), other numbers as they are, or a tuple of n truths."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in NUMBERS:
+        whole = math.prod(labels.shape[1:]) == 1 and np.array_equal(labels, np.trunc(labels))
+        return labels.reshape(-1).astype(np.int64) if whole else labels
     return stacked_labels(list(labels))
 
 
@@ -144,10 +141,13 @@ class Arrays(_ArraySet):
     """Arrays in memory.
 
     Args:
-        inputs: For each input blob (N, ...), ready for the net.
+        inputs: For each input blob numbers (N, ...), ready for the net; all N are equal.
         labels: One entry for each sample: whole numbers (N,), or a sequence of truths; None for none.
         prep: What is still to be done with a sample.
-        source: What messages call it.
+        name: What messages call them.
+
+    Raises:
+        ConfigError: They are no numbers, there are no samples, or their numbers differ; all faults are listed.
     """
 
     def __init__(
@@ -156,33 +156,33 @@ class Arrays(_ArraySet):
         labels: Any = None,
         prep: str | Path | Preparation | None = None,
         *,
-        source: str = "arrays",
+        name: str = "arrays",
     ) -> None:
-        super().__init__(source, prep, labels)
-        self.arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        super().__init__(name, prep, labels)
+        self.arrays = {blob: np.asarray(array) for blob, array in inputs.items()}
         self.names = tuple(self.arrays)
         problems = [
-            f"'{name}' holds {array.dtype} of shape {array.shape}, expected numbers, one entry for each sample"
-            for name, array in self.arrays.items()
+            f"'{blob}' holds {array.dtype} of shape {array.shape}, expected numbers, one entry for each sample"
+            for blob, array in self.arrays.items()
             if array.dtype.kind not in NUMBERS or not array.ndim
         ]
-        sizes = {name: len(array) for name, array in self.arrays.items() if array.ndim}
+        sizes = {blob: len(array) for blob, array in self.arrays.items() if array.ndim}
         if len(set(sizes.values())) != 1 or 0 in sizes.values():
             problems.append(f"the inputs must have one number of samples, at least 1; found {sizes}")
         elif labels is not None and len(labels) != next(iter(sizes.values())):
             problems.append(f"there are {len(labels)} labels for {next(iter(sizes.values()))} samples")
         if problems:
-            raise ConfigError(f"{source}: these are no data", problems)
+            raise ConfigError(f"{name}: these are no data", problems)
 
     @property
     def headers(self) -> Mapping[str, ArrayHeader]:
         """Shape and type of each input's array."""
-        return {name: ArrayHeader(array.shape, array.dtype, by_columns=False) for name, array in self.arrays.items()}
+        return {blob: ArrayHeader(array.shape, array.dtype, by_columns=False) for blob, array in self.arrays.items()}
 
     def rows(self, count: int, limit: int) -> Iterator[dict[str, Array]]:
         """Yields slices."""
         for start in range(0, limit, count):
-            yield {name: array[start : min(start + count, limit)] for name, array in self.arrays.items()}
+            yield {blob: array[start : min(start + count, limit)] for blob, array in self.arrays.items()}
 
 
 class NpzFile(_ArraySet):

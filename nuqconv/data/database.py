@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.data.extras import lmdb
-from nuqconv.data.labels import read_labels
+from nuqconv.data.labels import label_bytes, read_labels
 from nuqconv.data.pictures import Channels, decode
 from nuqconv.data.preparation import Preparation
 from nuqconv.data.samples import Reader, Sample, SampleSet
@@ -86,7 +86,7 @@ class Lmdb(SampleSet):
         for key, value in self._records():
             yield key
             yield value
-        yield repr(self.labels).encode()
+        yield label_bytes(self.labels)
 
     def _records(self) -> Iterator[tuple[bytes, bytes]]:
         with _opened(self.source) as environment, environment.begin() as transaction:

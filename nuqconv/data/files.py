@@ -15,6 +15,7 @@ import numpy as np
 
 from nuqconv.data.labels import (
     as_labels,
+    label_bytes,
     label_files,
     read_class_map,
     read_classes,
@@ -79,8 +80,8 @@ class _Files(SampleSet):
                 except OSError as error:
                     raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
             if not isinstance(truth, Path):
-                yield repr(truth).encode()
-        yield repr(sorted(self.classes.items())).encode()
+                yield label_bytes(truth)
+        yield label_bytes(sorted(self.classes.items()))
 
     def _read(self, row: Sequence[Path], truth: Any, name: str) -> Sample:
         try:
@@ -332,6 +333,12 @@ def _read_list(path: Path, root: str | None) -> tuple[Any, list[_Line]]:
         for item in line.paths
         if (problem := _path_problem(item, root, base(item))) is not None
     ]
+    if len(problems) == sum(len(line.paths) for line in lines) > 1:
+        raise FormatError(
+            f"{path}: of {len(problems)} files that its lines name not one is there; if it is a list of 'path label' lines, run in the folder that "
+            f"the paths are relative to, or give it as the root",
+            problems[:3],
+        )
     first = lines[0]
     for line in lines:
         if len(line.paths) != len(first.paths):

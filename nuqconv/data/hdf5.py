@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.data.extras import h5py
-from nuqconv.data.labels import read_labels, read_lines
+from nuqconv.data.labels import label_bytes, read_labels, read_lines
 from nuqconv.data.preparation import Preparation
 from nuqconv.data.samples import Reader, Sample, SampleSet
 from nuqconv.errors import ConfigError, FormatError
@@ -123,7 +123,7 @@ class Hdf5(SampleSet):
                         found.update(np.ascontiguousarray(file[name][start : start + _BLOCK]).tobytes())
                     yield name.encode()
                     yield found.digest()
-        yield repr(self.labels).encode()
+        yield label_bytes(self.labels)
 
     def _read(self, parts: Mapping[str, Array], name: str, place: int) -> Sample:
         try:

@@ -17,7 +17,16 @@ from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.frontends.caffe.fields import parse_fields
 from nuqconv.search.metrics.truth import Boxes
 
-__all__ = ["as_labels", "label_files", "read_class_map", "read_classes", "read_labels", "read_lines", "read_voc"]
+__all__ = [
+    "as_labels",
+    "label_bytes",
+    "label_files",
+    "read_class_map",
+    "read_classes",
+    "read_labels",
+    "read_lines",
+    "read_voc",
+]
 
 _MAPS = (".png", ".bmp")
 
@@ -81,7 +90,7 @@ def _from_npy(path: str | Path, count: int) -> list[Any]:
 def _named(lines: Sequence[tuple[int, str]], names: Sequence[str]) -> Any:
     """Returns what gives the labels where lines name samples; None where they do not."""
     places = _places(names)
-    pairs = [(number, *_split(line)) for number, line in lines]
+    pairs = [(number, *_split(line, places)) for number, line in lines]
     if not any(len(places.get(name, ())) == 1 for _, name, _ in pairs):
         return None
 
@@ -104,8 +113,18 @@ def _named(lines: Sequence[tuple[int, str]], names: Sequence[str]) -> Any:
     return labels
 
 
-def _split(line: str) -> tuple[str, str]:
-    name, _, label = line.strip().partition("\t") if "\t" in line else line.strip().rpartition(" ")
+def _split(line: str, places: Mapping[str, list[int]]) -> tuple[str, str]:
+    """Returns name and label: the longest beginning up to a blank that names a sample, else all up to the last blank."""
+    line = line.strip()
+    if "\t" in line:
+        name, _, label = line.partition("\t")
+        return name.strip(), label.strip()
+    end = line.rfind(" ")
+    while end > 0:
+        if line[:end].rstrip() in places:
+            return line[:end].rstrip(), line[end:].strip()
+        end = line.rfind(" ", 0, end)
+    name, _, label = line.rpartition(" ")
     return name.strip(), label.strip()
 
 
@@ -140,6 +159,17 @@ def label_files(folder: Path, names: Iterable[str]) -> list[Path]:
     if problems:
         raise FormatError(f"{folder}: labels are missing", problems)
     return found
+
+
+def label_bytes(label: Any) -> bytes:
+    """Returns labels, or anything that is made of plain values and arrays, as bytes that tell them from others."""
+    if isinstance(label, np.ndarray) and label.dtype.kind != "O":
+        return f"array {label.dtype.str} {label.shape};".encode() + np.ascontiguousarray(label).tobytes()
+    if label is None or isinstance(label, bool | int | float | str | bytes | np.generic):
+        return f"{type(label).__name__} {label!r};".encode("utf-8", "surrogatepass")
+    if isinstance(label, tuple | list | np.ndarray):
+        return f"sequence {len(label)};".encode() + b"".join(map(label_bytes, label))
+    return f"{type(label).__name__};".encode() + b"".join(map(label_bytes, vars(label).values()))
 
 
 def read_classes(path: str | Path) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from nuqconv.data.base import Batch, DataSet, shown
+from nuqconv.data.labels import label_bytes
 from nuqconv.data.samples import stacked_labels
 from nuqconv.errors import ConfigError, FormatError
 from nuqconv.ir import Array
@@ -81,7 +82,7 @@ class Batches(DataSet):
                 for name, array in inputs.items():
                     found.update(f"{name} {array.shape} {array.dtype.str};".encode())
                     found.update(np.ascontiguousarray(array).tobytes())
-                found.update(repr(label).encode())
+                found.update(label_bytes(label))
             self._digest = found.hexdigest()
         return self._digest
 

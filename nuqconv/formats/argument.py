@@ -107,9 +107,9 @@ class _InMemory(ModelFiles):
     def __str__(self) -> str:
         return f"network '{self._graph.name}'"
 
-    def input_names(self) -> tuple[str, ...]:
-        """Returns the names that the inputs have in a file."""
-        return tuple(self._graph.storage_name(item.name) for item in self._graph.inputs)
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Returns the inputs by the names that they have in a file."""
+        return {self._graph.storage_name(item.name): tuple(item.shape) for item in self._graph.inputs}
 
     def _read(self, options: ReadOptions) -> ReadGraph:
         own = {self._graph.storage_name(item.name): tuple(item.shape) for item in self._graph.inputs}

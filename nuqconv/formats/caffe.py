@@ -99,10 +99,10 @@ DEPLOY = CaffeForm(
 class _CaffeFiles(ModelFiles):
     """A .prototxt and its .caffemodel."""
 
-    def input_names(self) -> tuple[str, ...]:
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
         """Returns the blobs of the inputs."""
         graph = self.read().graph
-        return tuple(graph.storage_name(item.name) for item in graph.inputs)
+        return {graph.storage_name(item.name): tuple(item.shape) for item in graph.inputs}
 
     def _read(self, options: ReadOptions) -> ReadGraph:
         return read_model(self.model, self.weights, options)

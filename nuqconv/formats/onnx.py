@@ -82,12 +82,15 @@ class _OnnxFile(ModelFiles):
 
     _message: ModelProto | None = None
 
-    def input_names(self) -> tuple[str, ...]:
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
         """Returns the inputs that are fed."""
         with self._lock:
             if self._message is None:
                 self._message = read_onnx(self.model)
-            return tuple(item.name for item in fed_inputs(self._message))
+            return {
+                item.name: tuple(int(size.dim_value) or None for size in item.type.tensor_type.shape.dim)
+                for item in fed_inputs(self._message)
+            }
 
     def _read(self, options: ReadOptions) -> ReadGraph:
         # The message would keep the numbers of the whole file in memory once more.

@@ -93,12 +93,16 @@ class ModelFiles(ABC):
             return self._last[1]
 
     @abstractmethod
-    def input_names(self) -> tuple[str, ...]:
-        """Returns the names that data have for the inputs; they are known before open sizes are.
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Returns the inputs by the names that data have for them, with their shapes; None for a size that the files leave open.
 
         Raises:
             FormatError, ModelError, UnsupportedError: As in `read`.
         """
+
+    def input_names(self) -> tuple[str, ...]:
+        """Returns the names that data have for the inputs; they are known before open sizes are."""
+        return tuple(self.inputs())
 
     def forget(self) -> None:
         """Gives up what was read, so that its memory is free when nobody else uses it; the files can be read again."""

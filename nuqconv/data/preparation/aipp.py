@@ -240,7 +240,16 @@ def write_aipp(preparation: Preparation, *, rank: int = 0) -> str:
             f"min_chn_{channel}: {'0' if whole else number(mean)}",
             f"var_reci_chn_{channel}: {number(factor)}",
         ]
-    return "\n".join(("aipp_op {", *(f"  {line}" for line in lines), "}", ""))
+    host = _by_the_host(preparation)
+    said = [f"# Before: {', '.join(host)}"] if host else []
+    return "\n".join((*said, "aipp_op {", *(f"  {line}" for line in lines), "}", ""))
+
+
+def _by_the_host(preparation: Preparation) -> list[str]:
+    """Returns the steps that are done before the device has the picture; it cuts only from pictures of one size."""
+    resize, crop = preparation.resize, preparation.crop
+    cut = crop is not None and (resize is None or resize.fit != "squash")
+    return [str(step) for step in (resize, crop if cut else None) if step is not None]
 
 
 def _beyond(preparation: Preparation) -> list[str]:
