@@ -93,7 +93,11 @@ def decode(data: bytes, channels: Channels, name: str) -> NDArray[np.uint8]:
         MemoryError,
         image.DecompressionBombError,
     ) as error:
-        what = "is empty" if not data else f"is no picture that can be read: {str(error).replace(repr(error), '') or type(error).__name__}"
+        what = (
+            "is empty"
+            if not data
+            else f"is no picture that can be read: {str(error).replace(repr(error), '') or type(error).__name__}"
+        )
         raise FormatError(f"{name}: {what}") from error
 
 

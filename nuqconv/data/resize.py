@@ -35,9 +35,7 @@ class Window:
     width: int
 
 
-def resize(
-    picture: Picture, height: int, width: int, method: str = "linear", window: Window | None = None
-) -> Picture:
+def resize(picture: Picture, height: int, width: int, method: str = "linear", window: Window | None = None) -> Picture:
     """Returns a picture in another size.
 
     Args:
@@ -118,9 +116,7 @@ def _linear(pixels: Picture, height: int, width: int, window: Window) -> Picture
     return _interpolated(pixels, height, width, window, _linear_taps)
 
 
-def _interpolated(
-    pixels: Picture, height: int, width: int, window: Window, taps: Callable[..., _Taps]
-) -> Picture:
+def _interpolated(pixels: Picture, height: int, width: int, window: Window, taps: Callable[..., _Taps]) -> Picture:
     rows = taps(pixels.shape[0], height, window.top, window.height, clamped=False)
     columns = taps(pixels.shape[1], width, window.left, window.width, clamped=True)
     channels = pixels.shape[2]
@@ -222,7 +218,9 @@ def _pillow(pixels: Picture, height: int, width: int, window: Window) -> Picture
     # Pillow has no two channels, and an alpha channel would weigh the others.
     planes = [image.fromarray(np.ascontiguousarray(pixels[..., index])) for index in range(pixels.shape[2])]
     found = [np.asarray(plane.resize((width, height), image.Resampling.BILINEAR)) for plane in planes]
-    rows, columns = (slice(start, start + count) for start, count in ((window.top, window.height), (window.left, window.width)))
+    rows, columns = (
+        slice(start, start + count) for start, count in ((window.top, window.height), (window.left, window.width))
+    )
     return np.stack([plane[rows, columns] for plane in found], axis=-1)
 
 

@@ -346,7 +346,7 @@ def test_without_caffe2onnx(model, monkeypatch):
 
 
 def test_without_caffe(model, good, monkeypatch):
-    monkeypatch.setattr(sys.modules["nuqconv.comparison.compare"], "find_caffe", lambda: None)
+    monkeypatch.setattr(sys.modules["nuqconv.runtimes.caffe.runtime"], "find_caffe", lambda: None)
     with pytest.raises(RuntimeMissingError, match="is not installed, so there is nothing to compare"):
         nuqconv.compare(model)
     report = nuqconv.compare(model, good)
