@@ -14,8 +14,10 @@ from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
+from nuqconv.formats import ONNX, open_model
+from nuqconv.formats.table import format_of
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import DetectionOutput, Embed, Quantize, Shape
+from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
 from nuqconv.runtimes.base import Runtime
 from nuqconv.runtimes.caffe.process import CaffeProcess
 from nuqconv.runtimes.caffe.runtime import Caffe
@@ -106,7 +108,8 @@ def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[st
     for name, own in side.inputs.items():
         shape = shapes.get(name, tuple(1 if size is None else size for size in own))
         readers = () if side.graph is None else side.graph.consumers.get(name, ())
-        limit = min((node.op.input_dim for node in readers if isinstance(node.op, Embed)), default=None)
+        limits = [node.op.index_limit for node in readers if node.op.index_limit is not None]
+        limit = min(limits, default=None)
         numbers = rng.standard_normal(shape) if limit is None else rng.integers(0, limit, shape)
         made[name] = numbers.astype(np.float32)
     return made
@@ -149,21 +152,23 @@ class _Sides:
         if isinstance(model, Graph):
             return Runnable.of_graph(model)
         if isinstance(model, ModelProto):
-            return Runnable.of_proto(model, self.shapes)
+            return Runnable.of_proto(model)
         if isinstance(model, tuple | list):
             if len(model) != 2:
                 raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
             return Runnable.cut_for_inference(model[0], model[1], self.shapes, self.stack)
-        if Path(model).suffix != ".onnx":
+        if format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-        return Runnable.of_files(model, None, self.shapes)
+        return Runnable.of(open_model(model))
 
     def side(self, model: Runnable, name: str) -> Side:
         runtime = self.shared.get(name) or RUNTIMES[name]
         if runtime.refusal(model):
             wanted = " or ".join(f"a {model.words[item]}" for item in sorted(runtime.takes))
             raise ConfigError(f"runtime '{name}' needs {wanted}; {model.label} runs in {DEFAULT}")
-        return self.stack.enter_context(runtime.side(model))
+        # onnxruntime takes an ONNX model as it is; whoever takes its graph needs the sizes that it leaves open.
+        shaped = model if name == DEFAULT else model.with_shapes(self.shapes)
+        return self.stack.enter_context(runtime.side(shaped))
 
     def best(self, model: Runnable, *, needs_own: bool = False) -> tuple[str, str]:
         """Returns the runtime of an unmarked model, and what to say about it: its format's own where that is there and has all layers."""

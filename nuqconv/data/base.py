@@ -10,7 +10,7 @@ from typing import Any
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Array
 
-__all__ = ["Batch", "DataSet", "Sizes"]
+__all__ = ["Batch", "DataSet", "Sizes", "fits", "shown"]
 
 Sizes = tuple[int, ...]
 
@@ -98,11 +98,18 @@ class DataSet(ABC):
             wanted = tuple(inputs[name][1:])
             if not fits(shapes[name], wanted):
                 problems.append(
-                    f"a sample of '{name}' is {shown(shapes[name])}, the net takes {shown(wanted)}{_advice(shapes[name], wanted)}"
+                    f"a sample of '{name}' is {shown(shapes[name])}, the net takes {shown(wanted)}"
+                    f"{self._advice(shapes[name], wanted)}"
                 )
         if problems:
             raise ConfigError(f"{self.describe()}: these data do not fit the net", problems)
         return self
+
+    def _advice(self, found: Sequence[int], wanted: Sequence[int | None]) -> str:
+        """Returns what may help where a sample has not the sizes that the net takes."""
+        if len(found) == 3 and len(wanted) == 3 and fits((found[2], found[0], found[1]), wanted):
+            return "; the samples have their channels last, the net takes them first: array.transpose(0, 3, 1, 2)"
+        return ""
 
 
 def fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
@@ -113,9 +120,3 @@ def fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
 def shown(shape: Sequence[int | None]) -> str:
     """Returns a shape as 3x224x224."""
     return "x".join("?" if size is None else str(size) for size in shape) or "one number"
-
-
-def _advice(found: Sequence[int], wanted: Sequence[int | None]) -> str:
-    if len(found) == 3 and len(wanted) == 3 and fits((found[2], found[0], found[1]), wanted):
-        return "; the samples have their channels last, the net takes them first: array.transpose(0, 3, 1, 2)"
-    return ""

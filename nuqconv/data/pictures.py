@@ -140,7 +140,8 @@ def _pixels(opened: Any, channels: Channels) -> NDArray[np.uint8]:
 
 def _is_deep(opened: Any) -> bool:
     """Says whether Pillow drops the lower half of 16 bits on its own."""
-    return any("16" in str(tile[3]) for tile in opened.tile)
+    modes = (tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in opened.tile)
+    return any(";16" in str(mode) for mode in modes)
 
 
 def _is_gray(opened: Any) -> bool:

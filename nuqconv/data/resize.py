@@ -65,10 +65,11 @@ def resize(picture: Picture, height: int, width: int, method: str = "linear", wi
     ):
         raise ConfigError(f"resize: {window} is not within {height}x{width}")
     if picture.shape[:2] == (height, width):
-        return picture[window.top : window.top + window.height, window.left : window.left + window.width]
+        part: Picture = picture[window.top : window.top + window.height, window.left : window.left + window.width]
+        return part
     pixels = picture if picture.ndim == 3 else picture[..., None]
-    found = METHODS[method](pixels, height, width, window)
-    return found if picture.ndim == 3 else found[..., 0]
+    found: Picture = METHODS[method](pixels, height, width, window)
+    return found if picture.ndim == 3 else found.reshape(found.shape[:2])
 
 
 def _scales(old: int, new: int) -> tuple[float, float]:
@@ -142,13 +143,15 @@ def _interpolated(pixels: Picture, height: int, width: int, window: Window, taps
 
 def _flat(places: _Ints, channels: int) -> _Ints:
     """Returns where the channels of some pixels are in a row of numbers: picking single numbers is several times as fast."""
-    return (places[:, None] * channels + np.arange(channels)).ravel()
+    flat: _Ints = (places[:, None] * channels + np.arange(channels)).ravel()
+    return flat
 
 
 def _nearest(pixels: Picture, height: int, width: int, window: Window) -> Picture:
     def places(old: int, new: int, start: int, count: int) -> _Ints:
         _, scale = _scales(old, new)
-        return np.minimum(np.floor(np.arange(start, start + count) * scale).astype(np.intp), old - 1)
+        found: _Ints = np.minimum(np.floor(np.arange(start, start + count) * scale).astype(np.intp), old - 1)
+        return found
 
     rows = places(pixels.shape[0], height, window.top, window.height)
     columns = places(pixels.shape[1], width, window.left, window.width)
@@ -172,8 +175,10 @@ def _blocks(pixels: Picture, tall: int, wide: int, window: Window) -> Picture:
     blocks = pixels[rows, columns].reshape(window.height, tall, window.width, wide, -1)
     sums = blocks.sum(axis=(1, 3), dtype=np.int32)
     if (tall, wide) == (2, 2):
-        return ((sums + 2) >> 2).astype(np.uint8)
-    return np.rint(sums.astype(np.float32) * np.float32(1 / (tall * wide))).astype(np.uint8)
+        means: Picture = ((sums + 2) >> 2).astype(np.uint8)
+    else:
+        means = np.rint(sums.astype(np.float32) * np.float32(1 / (tall * wide))).astype(np.uint8)
+    return means
 
 
 def _shares(old: int, new: int, start: int, count: int) -> tuple[_Ints, NDArray[np.float32]]:
@@ -208,7 +213,8 @@ def _averages(pixels: Picture, height: int, width: int, window: Window) -> Pictu
         for column in range(columns.shape[1]):
             sums += lines[:, _flat(columns[:, column], channels)] * across[:, column]
         total += sums * down[:, row, None]
-    return np.clip(np.rint(total), 0, 255).astype(np.uint8).reshape(window.height, window.width, channels)
+    means: Picture = np.clip(np.rint(total), 0, 255).astype(np.uint8)
+    return means.reshape(window.height, window.width, channels)
 
 
 def _pillow(pixels: Picture, height: int, width: int, window: Window) -> Picture:

@@ -23,12 +23,13 @@ from nuqconv.backends.caffe import emit, write_caffe
 from nuqconv.backends.caffe.layer import new_layer
 from nuqconv.backends.onnx.batch import rebatch
 from nuqconv.errors import CaffeProcessError, ModelError, UnsupportedError
+from nuqconv.formats import open_model
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct, Softmax
+from nuqconv.ir.ops import Softmax, Weighted
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.caffe.net import Net
 from nuqconv.runtimes.caffe.process import CaffeProcess
@@ -42,7 +43,6 @@ LOSSES = ("SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss")
 
 _LABEL = "fisher_label"
 _LOSS = "fisher_loss"
-_Weighted = Convolution | Deconvolution | InnerProduct
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Job:
                 if net is None:
                     shape = values.shape[1:]
                     self._write(shape)
-                    net = caffe.net(Runnable.of_files(*self.files))
+                    net = caffe.net(Runnable.of(open_model(*self.files)))
                 if values.shape[1:] != shape:
                     raise ModelError(f"{self.source}: labels of shape {values.shape[1:]} after ones of shape {shape}")
                 for number in range(len(values)):
@@ -230,7 +230,7 @@ def _cut(graph: Graph, loss: Any, source: str) -> Graph:
 
 
 def _layers(graph: Graph, layers: Sequence[str] | None, source: str) -> tuple[str, ...]:
-    there = [node.name for node in graph.nodes if isinstance(node.op, _Weighted)]
+    there = [node.name for node in graph.nodes if isinstance(node.op, Weighted)]
     if layers is None:
         return tuple(there)
     missing = [name for name in layers if name not in there]

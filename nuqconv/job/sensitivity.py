@@ -18,25 +18,9 @@ import numpy as np
 
 from nuqconv.backends.onnx.batch import batch_problems, rebatch
 from nuqconv.errors import CalibrationError, ModelError
-from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import (
-    ArgMax,
-    Concat,
-    Convolution,
-    Deconvolution,
-    DetectionOutput,
-    Filter,
-    Flatten,
-    Identity,
-    InnerProduct,
-    Op,
-    Opaque,
-    Permute,
-    Reshape,
-    Sigmoid,
-    Softmax,
-    Split,
-)
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Opaque, Weighted
+from nuqconv.ir.traits import Decides, Rearranges, SizedByData
 from nuqconv.runtimes.base import Exchanging
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 from nuqconv.search.space import SearchSpace
@@ -45,16 +29,6 @@ __all__ = ["Responses", "default_samples", "measure_responses", "network_losses"
 
 _RUNS, _SAMPLES = 512, (2, 8)
 
-# What is left of a difference behind these depends on how sure the network was, or on a threshold.
-_DECIDING: tuple[type[Op], ...] = (ArgMax, Sigmoid, Softmax)
-# Nothing behind these can be compared.
-_BARRIERS: Mapping[type[Op], str] = {
-    DetectionOutput: "how many detections it lists depends on the weights",
-    Filter: "how many items it selects depends on the weights",
-    Opaque: "onnxruntime cannot run it",
-}
-_REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshape, Split)
-_WEIGHTED: tuple[type[Op], ...] = (Convolution, Deconvolution, InnerProduct)
 _LEAST = 1e-3
 """Smallest response, as a share of the median."""
 _DUST = 1e-12
@@ -99,13 +73,13 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
     missing = [name for name in wanted if name not in graph.consumers]
     if missing:
         raise ModelError(f"network '{graph.name}' has no value {', '.join(map(repr, missing))}")
-    blocked = _behind(graph, [node.name for node in _barriers(graph)])
+    blocked = _behind(graph, _barriers(graph))
     found: dict[str, tuple[str, ...]] = {item.name: () for item in graph.inputs}
     for node in graph.nodes:
         fronts = tuple(dict.fromkeys(front for name in node.inputs for front in found[name]))
-        moved = isinstance(node.op, _REARRANGING) and any(front not in node.inputs for front in fronts)
+        moved = node.op.trait(Rearranges) is not None and any(front not in node.inputs for front in fronts)
         for name in node.outputs:
-            found[name] = fronts if moved or isinstance(node.op, _DECIDING) or name in blocked else (name,)
+            found[name] = fronts if moved or node.op.trait(Decides) or name in blocked else (name,)
     return tuple(dict.fromkeys(front for name in wanted for front in found[name]))
 
 
@@ -291,8 +265,16 @@ def _behind(graph: Graph, layers: Iterable[str]) -> frozenset[str]:
     return frozenset(reached)
 
 
-def _barriers(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if type(node.op) in _BARRIERS]
+def _barriers(graph: Graph) -> dict[str, str]:
+    """Returns the layers behind which nothing can be compared, with the reasons."""
+    found = {}
+    for node in graph.nodes:
+        sized = node.op.trait(SizedByData)
+        if isinstance(node.op, Opaque):
+            found[node.name] = "onnxruntime cannot run it"
+        elif sized is not None:
+            found[node.name] = sized.why
+    return found
 
 
 def _features(graph: Graph, value: str) -> tuple[str, ...]:
@@ -303,7 +285,7 @@ def _features(graph: Graph, value: str) -> tuple[str, ...]:
     node = graph.producer.get(value)
     while node is not None and len(node.inputs) == 1:
         source = graph.producer.get(node.inputs[0])
-        if isinstance(node.op, _WEIGHTED):
+        if isinstance(node.op, Weighted):
             return () if source is None else node.inputs
         node = source
     return ()
@@ -311,14 +293,14 @@ def _features(graph: Graph, value: str) -> tuple[str, ...]:
 
 def _unmeasured(graph: Graph, layers: Iterable[str], values: Sequence[str]) -> dict[str, str]:
     """Returns the layers that the session cannot measure, with the reasons."""
-    behind = {node.name: _behind(graph, [node.name]) for node in _barriers(graph)}
+    barriers = _barriers(graph)
+    behind = {name: _behind(graph, [name]) for name in barriers}
     part = graph.up_to(values).node if values else {}
     reasons = {}
     for name in layers:
         first = next((item for item, values in behind.items() if values.intersection(graph.node[name].outputs)), None)
         if first is not None:
-            barrier = graph.node[first]
-            reasons[name] = f"it lies behind {barrier.place}: {_BARRIERS[type(barrier.op)]}"
+            reasons[name] = f"it lies behind {graph.node[first].place}: {barriers[first]}"
         elif name not in part:
             reasons[name] = "none of the outputs that are compared depends on it"
     return reasons

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +15,13 @@ from onnx import ModelProto
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ModelError
-from nuqconv.formats.source import is_onnx, model_files, read_any
-from nuqconv.frontends.caffe.build import CaffeModel, read_model
+from nuqconv.formats import ModelFiles, ReadOptions
+from nuqconv.frontends.caffe.build import read_model
+from nuqconv.frontends.caffe.layer_types import is_for_training
 from nuqconv.frontends.caffe.prototxt import read_prototxt
-from nuqconv.frontends.caffe.training import is_for_training
+from nuqconv.frontends.onnx import fed_inputs
 from nuqconv.frontends.onnx.build import graph_of
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Shape
 
@@ -34,9 +36,10 @@ class Runnable:
         format: ``"caffe"``, ``"onnx"``, or ``"graph"`` for one that has no files.
         label: What it is, for people.
         files: .prototxt and .caffemodel, or .onnx; none for a graph.
-        input_shapes: Shapes of inputs by name, where they are not the file's.
+        options: How the graph is read.
         notes: What the reader chose or changed.
         known: The graph, where it has been read already.
+        opened: The files, where the graph is read from them.
         proto: An ONNX model that is in memory.
     """
 
@@ -45,30 +48,23 @@ class Runnable:
     format: str
     label: str
     files: tuple[Path, ...] = ()
-    input_shapes: Mapping[str, Sequence[int]] | None = None
+    options: ReadOptions = AS_THEY_ARE
     notes: tuple[str, ...] = ()
     known: Graph | None = field(default=None, repr=False)
+    opened: ModelFiles | None = field(default=None, repr=False)
     proto: ModelProto | None = field(default=None, repr=False)
 
     @classmethod
-    def of_files(
-        cls,
-        model_file: str | os.PathLike[str],
-        weights_file: str | os.PathLike[str] | None = None,
-        input_shapes: Mapping[str, Sequence[int]] | None = None,
-    ) -> Runnable:
-        """Returns the model of files that are not read yet.
+    def of(cls, model: ModelFiles, options: ReadOptions | None = None) -> Runnable:
+        """Returns the model of files that need not be read yet.
 
         Args:
-            model_file: .prototxt or .onnx.
-            weights_file: .caffemodel; None, or the same file, for an ONNX model.
-            input_shapes: Shapes of inputs by name, instead of the file's.
-
-        Raises:
-            ConfigError: The files are not those of one model.
+            model: The model.
+            options: How its graph is read.
         """
-        found = model_files(model_file, weights_file)
-        return cls("onnx" if is_onnx(model_file) else "caffe", os.fspath(model_file), found, input_shapes)
+        if not model.paths:
+            return cls.of_graph(model.read(options or AS_THEY_ARE).graph)
+        return cls(model.format.name, str(model.model), model.paths, options or AS_THEY_ARE, opened=model)
 
     @classmethod
     def of_graph(cls, graph: Graph, label: str | None = None) -> Runnable:
@@ -76,9 +72,9 @@ class Runnable:
         return cls("graph", f"network '{graph.name}'" if label is None else label, known=graph)
 
     @classmethod
-    def of_proto(cls, model: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Runnable:
+    def of_proto(cls, model: ModelProto) -> Runnable:
         """Returns an ONNX model in memory, whose tensors are in it."""
-        return cls("onnx", f"ONNX model '{model.graph.name}'", input_shapes=input_shapes, proto=model)
+        return cls("onnx", f"ONNX model '{model.graph.name}'", proto=model)
 
     @classmethod
     def cut_for_inference(
@@ -118,10 +114,28 @@ class Runnable:
         if self.known is not None:
             return self.known
         if self.proto is not None:
-            return graph_of(self.proto, self.label, input_shapes=self.input_shapes).graph
-        if not self.files:
-            raise ModelError(f"{self.label}: it has neither files nor a graph")
-        return read_any(*self.files, input_shapes=self.input_shapes).graph
+            return graph_of(self.proto, self.label, options=self.options).graph
+        if self.opened is None:
+            raise ModelError(f"{self.label}: it has neither files to read nor a graph")
+        return self.opened.read(self.options).graph
+
+    def with_shapes(self, shapes: Mapping[str, Shape]) -> Runnable:
+        """Returns an ONNX model with other shapes of its inputs; where the names are no inputs here, they go by position.
+
+        Args:
+            shapes: Shapes by name.
+        """
+        names: Sequence[str] = ()
+        if self.opened is not None:
+            names = self.opened.input_names()
+        elif self.proto is not None:
+            names = [item.name for item in fed_inputs(self.proto)]
+        if not shapes or not names:
+            return self
+        if len(names) == len(shapes) and set(names) != set(shapes):
+            shapes = dict(zip(names, shapes.values(), strict=True))
+        known = {name: shape for name, shape in shapes.items() if name in names}
+        return replace(self, options=replace(self.options, input_shapes=known))
 
     @property
     def text(self) -> bytes:
@@ -129,16 +143,16 @@ class Runnable:
         return self.files[0].read_bytes() if self.files and self.files[0].is_file() else b""
 
 
-def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> CaffeModel:
+def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> ReadGraph:
     try:
-        found = read_model(model, weights, cut_for_inference=True)
+        found = read_model(model, weights, ReadOptions(cut_for_inference=True))
     except ModelError:
         # The shape of a data layer's blob can be one that only the caller knows.
         if not shapes:
             raise
-        return read_model(model, weights, input_shapes=shapes, cut_for_inference=True)
+        return read_model(model, weights, ReadOptions(shapes, cut_for_inference=True))
     own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
     wanted = {**own, **shapes}
     if len(wanted) > len(own):
         wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
-    return found if wanted == own else read_model(model, weights, input_shapes=wanted, cut_for_inference=True)
+    return found if wanted == own else read_model(model, weights, ReadOptions(wanted, cut_for_inference=True))

@@ -20,6 +20,7 @@ from nuqconv.quantize.apply import Quantizer
 from nuqconv.runtimes.caffe import CaffeProcess, Net
 from nuqconv.runtimes.onnxruntime import cache
 from nuqconv.runtimes.onnxruntime.runtime import OnnxRuntime
+from nuqconv.search.metrics import metric_names
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, lenet_data
 from tests.support.nets import blob_into, conv_net
 from tests.support.plans import strongest_plan
@@ -165,18 +166,21 @@ def test_top_k_of_several_outputs(data):
     evaluator = OnnxRuntimeEvaluator(data.inputs, labels=data.labels, max_drop=0.01, outputs=("ip2", "prob"))
     with pytest.raises(EvaluatorError) as caught:
         _value(evaluator)
-    assert str(caught.value) == "a top-k metric needs one output, the net has ip2, prob; choose one with outputs="
+    assert (
+        str(caught.value)
+        == "metric 'top1' needs one output, the net has ip2, prob; choose one with outputs= (--outputs)"
+    )
 
 
 IMAGES = {"data": np.zeros((4, 1, 28, 28))}
 NO_RULE = "give exactly one of max_drop, max_error and satisfied"
-UNKNOWN = "is not known; top1, top5 (any number) and output_error are, or give a function"
+UNKNOWN = f"is not known; these are: {metric_names()}; or give a function of your own"
 
 
 @pytest.mark.parametrize(
     ("inputs", "options", "message"),
     [
-        (IMAGES, {"max_drop": 0.1}, "metric 'top1' needs labels"),
+        (IMAGES, {"max_drop": 0.1}, "metric 'top1' needs labels: the number of its class of each sample"),
         (IMAGES, {"max_drop": 0.1, "labels": np.zeros(3)}, "there are 3 labels for 4 samples"),
         (IMAGES, {"labels": np.zeros(4)}, NO_RULE),
         (IMAGES, {"labels": np.zeros(4), "max_drop": 0.0, "max_error": 0.0}, NO_RULE),

@@ -13,13 +13,16 @@ import pytest
 
 import nuqconv
 from nuqconv import BatchEvaluator
+from nuqconv.backends.onnx import to_onnx
 from nuqconv.comparison.compare import AUTO
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.evaluators.identity import evaluator_identity
+from nuqconv.formats import open_model
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.runtimes import RUNTIMES, register, runtime_named, unregister
 from nuqconv.runtimes.base import Loaded, Runtime
 from nuqconv.runtimes.doctor import checks
+from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import NAMES, NAMES_AND_AUTO
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, lenet_data
 from tests.support.nets import conv_net
@@ -77,6 +80,19 @@ def test_onnx_files_models_and_graphs(reference, files, tmp_path):
         report = nuqconv.compare(model, runtimes=(NAME, "onnxruntime"), inputs={"data": np.ones((1, 3, 12, 12))})
         assert report.agrees
         assert len(report.blobs) >= 8
+
+
+def test_open_sizes_of_an_onnx_model_go_by_position(reference, files):
+    graph = nuqconv.load(files.model, files.weights)
+    model = to_onnx(graph, dynamic_batch=True)
+    for node in model.graph.node:
+        node.input[:] = ["image" if name == "data" else name for name in node.input]
+    model.graph.input[0].name = "image"
+    report = nuqconv.compare(
+        (files.model, files.weights), model, runtimes=("onnxruntime", NAME), input_shapes={"data": (3, 3, 12, 12)}
+    )
+    assert report.agrees
+    assert report.blob["prob"].shapes == ((3, 5), (3, 5))
 
 
 def test_a_difference_is_found(reference, files, tmp_path):
@@ -143,7 +159,7 @@ def files_only():
 
 
 def test_a_runtime_that_runs_files(files_only, files, tmp_path):
-    side = RUNTIMES["files-only"].side(nuqconv.runtimes.model.Runnable.of_files(files.model, files.weights))
+    side = RUNTIMES["files-only"].side(Runnable.of(open_model(files.model, files.weights)))
     assert side.names == ("conv1", "conv2", "sum", "pool", "fc", "prob")
     inputs = {"data": np.zeros((4, 3, 12, 12))}
     with BatchEvaluator(inputs, metric="output_error", max_error=1, runtime=FilesOnly(digits=2)) as evaluator:

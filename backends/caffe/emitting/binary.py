@@ -22,6 +22,7 @@ __all__: list[str] = []
     exact="to the bit but for pow and for div by other than stored numbers like 6, 10 or 255 (1e-6); "
     "mod, fmod and integer_div for whole numbers below 2^24",
     limits="pow with exponents that are computed or differ",
+    binds=True,
 )
 def write_binary(b: LayerBuilder, op: Binary) -> None:
     """The function of that name."""

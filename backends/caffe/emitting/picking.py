@@ -92,6 +92,7 @@ def write_strided_slice(b: LayerBuilder, op: StridedSlice) -> None:
     construct="stored indices: Slice and Concat, or a 1x1 Convolution by zeros and ones where they are many; computed: BatchReindex, "
     "between Permutes",
     exact="to the bit",
+    binds=True,
 )
 def write_gather(b: LayerBuilder, op: Gather) -> None:
     """Indices count from the end if negative."""
@@ -193,7 +194,7 @@ def _take(b: LayerBuilder, places: Array) -> None:
     b.finish(reshaped(b, taken, b.outputs[0].shape, "shape"))
 
 
-@emits(GatherElements, construct=_TAKING, exact="to the bit", limits=_LIMITS)
+@emits(GatherElements, construct=_TAKING, exact="to the bit", limits=_LIMITS, binds=True)
 def write_gather_elements(b: LayerBuilder, op: GatherElements) -> None:
     """Elements by an index of their own along one axis."""
     shape = b.operand_shape(0)
@@ -210,7 +211,7 @@ def _rows(indices: Array, shape: Shape) -> tuple[Array, ...]:
     )
 
 
-@emits(GatherND, construct=_TAKING, exact="to the bit", limits=_LIMITS)
+@emits(GatherND, construct=_TAKING, exact="to the bit", limits=_LIMITS, binds=True)
 def write_gather_nd(b: LayerBuilder, op: GatherND) -> None:
     """Parts by an index for each of several axes."""
     shape, indices = b.operand_shape(0), _indices(b)
@@ -225,6 +226,7 @@ def write_gather_nd(b: LayerBuilder, op: GatherND) -> None:
     construct="Reshape, Concat of data and updates, then as GatherElements",
     exact="to the bit",
     limits=f"{_LIMITS}; a reduction",
+    binds=True,
 )
 def write_scatter_elements(b: LayerBuilder, op: ScatterElements) -> None:
     """What is put stands behind what is there, and is taken in its place."""
@@ -241,6 +243,7 @@ def write_scatter_elements(b: LayerBuilder, op: ScatterElements) -> None:
     construct="Reshape, Concat of data and updates, then as GatherND",
     exact="to the bit",
     limits=f"{_LIMITS}; a reduction",
+    binds=True,
 )
 def write_scatter_nd(b: LayerBuilder, op: ScatterND) -> None:
     """What is put stands behind what is there, and is taken in its place."""

@@ -12,7 +12,7 @@ from nuqconv.backends.caffe.emitting.parts.moves import picked
 from nuqconv.backends.caffe.emitting.parts.numbers import inverse_truth
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir import Array
-from nuqconv.ir.ops import LSTM, RNN, Recurrent
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit, Recurrent
 
 __all__: list[str] = []
 
@@ -27,6 +27,12 @@ def write_recurrent(b: LayerBuilder, op: LSTM | RNN) -> None:
     fields = {"num_output": op.num_output, "expose_hidden": op.expose_hidden}
     shapes = [item.shape for item in b.outputs]
     b.finish(*b.add_many("", op.kind, b.inputs, shapes, arrays=b.params, recurrent_param=fields))
+
+
+@emits(LSTMUnit, construct="LSTMUnit")
+def write_lstm_unit(b: LayerBuilder, op: LSTMUnit) -> None:
+    """An LSTMUnit."""
+    b.finish(*b.add_many("", op.kind, b.inputs, [item.shape for item in b.outputs]))
 
 
 @emits(

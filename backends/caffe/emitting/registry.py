@@ -24,12 +24,14 @@ class Emitter:
         construct: The layers in words, for the table of the documentation.
         exact: How exact they are, in words.
         limits: What of the operator is refused, in words; empty if nothing is.
+        binds: Whether the layers depend on the numbers of operands, so that constants among these are looked at.
     """
 
     write: Callable[[LayerBuilder, Any], None]
     construct: str
     exact: str
     limits: str = ""
+    binds: bool = False
 
 
 _EMITTERS: dict[type[Op], Emitter] = {}
@@ -54,7 +56,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 
 
 def emits(
-    *ops: type[Op], construct: str, exact: str = "the same layer", limits: str = ""
+    *ops: type[Op], construct: str, exact: str = "the same layer", limits: str = "", binds: bool = False
 ) -> Callable[[_Write], _Write]:
     """Registers the decorated function as the way operator classes are written; see `Emitter` for the arguments."""
 
@@ -62,7 +64,7 @@ def emits(
         for op in ops:
             if op in _EMITTERS or op in _REFUSALS:
                 raise ValueError(f"operator {op.__name__} is registered already")
-            _EMITTERS[op] = Emitter(function, construct, exact, limits)
+            _EMITTERS[op] = Emitter(function, construct, exact, limits, binds)
         return function
 
     return register

@@ -8,17 +8,16 @@ from math import prod
 import numpy as np
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering.parts import integer, products, qdq
 from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Im2col
 
-__all__: list[str] = []
+__all__ = ["window", "window_of"]
 
 
-def _window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, Attribute]:
+def window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, Attribute]:
+    """Returns the attributes of a convolution whose padding behind the end is ``ends``."""
     return {
         "kernel_shape": op.kernel,
         "strides": op.stride,
@@ -28,38 +27,21 @@ def _window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, A
     }
 
 
+def window_of(build: Builder, node: Node, op: Convolution) -> dict[str, Attribute]:
+    """Returns the attributes of a Convolution, whose padding behind the end depends on the size of its input."""
+    return window(op, op.end_pads(build.shape(node.inputs[0])[op.axis + 1 :]))
+
+
 @lowers(Convolution)
 def convolution(build: Builder, node: Node, op: Convolution) -> None:
-    """One Conv for each input, ConvInteger on integers, or a fast product of them."""
-    window = _window(op, op.end_pads(build.shape(node.inputs[0])[op.axis + 1 :]))
-    zero_point = _zero_point(build, node, op)
-    if zero_point is not None:
-        integer.convolution(build, node, window, zero_point)
-    elif node.name in build.qdq:
-        qdq.add_layer(build, node, op, "Conv", window)
-    elif not products.as_product(build, node, op):
-        _each(build, node, op, "Conv", window)
+    """One Conv for each input."""
+    _each(build, node, op, "Conv", window_of(build, node, op))
 
 
 @lowers(Deconvolution)
 def deconvolution(build: Builder, node: Node, op: Deconvolution) -> None:
-    """One ConvTranspose for each input, or zero insertion and ConvInteger on integers."""
-    zero_point = _zero_point(build, node, op)
-    if zero_point is not None:
-        integer.deconvolution(build, node, op, zero_point)
-    elif node.name in build.qdq:
-        qdq.add_layer(build, node, op, "ConvTranspose", _window(op, op.pad))
-    else:
-        _each(build, node, op, "ConvTranspose", _window(op, op.pad))
-
-
-def _zero_point(build: Builder, node: Node, op: Convolution | Deconvolution) -> int | None:
-    found = [build.zero_point(value) for value in node.inputs]
-    if len(found) > 1 and any(zero_point is not None for zero_point in found):
-        raise UnsupportedError(f"{node.place}: shares its weights between {len(found)} inputs, which integers cannot")
-    if found[0] is not None and op.axis != 1:
-        raise UnsupportedError(f"{node.place}: has its channels on axis {op.axis}; on integers they must be on axis 1")
-    return found[0]
+    """One ConvTranspose for each input."""
+    _each(build, node, op, "ConvTranspose", window(op, op.pad))
 
 
 def _each(

@@ -8,30 +8,29 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering.parts import integer, qdq
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import SPP, Pooling, WindowPool
 
-__all__ = ["pool"]
+__all__ = ["pool", "pool_input"]
 
 _LOWEST = float(np.finfo(np.float32).min)
 
 
 @lowers(Pooling)
 def pooling(build: Builder, node: Node, op: Pooling) -> None:
-    """MaxPool, AveragePool or their global forms; on a quantized input the average of its integers, as float32."""
-    height, width = build.shape(node.inputs[0])[2:]
-    if node.name in build.qdq:
-        value = qdq.dequantized_input(build, node)
-        pool(build, node, op, value, (height, width), build.qdq[node.name].outputs[0])
-        return
-    value = integer.centred(build, node)
+    """MaxPool, AveragePool or their global forms."""
     if op.mask:
-        _with_mask(build, node, op, value, (height, width))
+        _with_mask(build, node, op, node.inputs[0])
     else:
-        pool(build, node, op, value, (height, width), node.outputs[0])
+        pool_input(build, node, op, node.inputs[0], node.outputs[0])
+
+
+def pool_input(build: Builder, node: Node, op: Pooling, value: str, output: str) -> str:
+    """Adds a Pooling without a mask on what its input is in the model; see `pool`."""
+    height, width = build.shape(node.inputs[0])[2:]
+    return pool(build, node, op, value, (height, width), output)
 
 
 def pool(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int], output: str | None = None) -> str:
@@ -92,12 +91,13 @@ def _maximum(build: Builder, node: Node, op: Pooling, value: str, size: tuple[in
     return build.node("MaxPool", [value], node, output=output, attributes=_attributes(op, pads))
 
 
-def _with_mask(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int]) -> None:
+def _with_mask(build: Builder, node: Node, op: Pooling, value: str) -> None:
     """MaxPool with indices; ONNX counts them through the whole tensor, Caffe within each plane."""
+    height, width = build.shape(node.inputs[0])[2:]
+    size = (height, width)
     if op.global_pooling:
         op = replace(op, kernel=size, stride=(1, 1), pad=(0, 0), global_pooling=False)
     pads = _pads(op.pad, _end_pads(op, size))
-    height, width = size
     empty = _has_empty_window(op, pads)
     if empty:
         value = _pad(build, node, value, pads, _LOWEST)

@@ -11,7 +11,7 @@ from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
-from nuqconv.ir.ops import LSTM, RNN, Recurrent
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit, Recurrent
 from nuqconv.ir.ops.recurrent import StreamRecurrent
 
 __all__: list[str] = []
@@ -29,15 +29,20 @@ def lstm(build: Builder, node: Node, op: LSTM) -> None:
     def step(build: Builder, node: Node, states: Sequence[str], x: str, cont: str) -> tuple[list[str], str]:
         hidden, cell = states
         sums = _recur(build, node, hidden, weight, x, cont)
-        gates = build.multi_node("Split", [sums, split], node, outputs=(None,) * 4, attributes={"axis": 1})
-        enter, forget, leave = (build.node("Sigmoid", [gate], node) for gate in gates[:3])
-        new = build.node("Tanh", [gates[3]], node)
-        kept = build.node("Mul", [build.node("Mul", [cont, forget], node), cell], node)
-        cell = build.node("Add", [kept, build.node("Mul", [enter, new], node)], node)
-        hidden = build.node("Mul", [leave, build.node("Tanh", [cell], node)], node)
+        cell, hidden = _cell(build, node, sums, cell, cont, split, axis=1)
         return [hidden, cell], hidden
 
     _scan(build, node, op, step)
+
+
+@lowers(LSTMUnit)
+def lstm_unit(build: Builder, node: Node, op: LSTMUnit) -> None:
+    """The functions of one step."""
+    del op
+    cell, sums, cont = node.inputs
+    _, streams, size = build.dims(cell)
+    split = build.constant(np.full(4, size, np.int64), node, "split")
+    _cell(build, node, sums, cell, reshape_to(build, cont, (1, streams, 1), node), split, axis=2, outputs=node.outputs)
 
 
 @lowers(RNN)
@@ -51,6 +56,26 @@ def rnn(build: Builder, node: Node, op: RNN) -> None:
         return [hidden], build.node("Tanh", [product], node)
 
     _scan(build, node, op, step)
+
+
+def _cell(
+    build: Builder,
+    node: Node,
+    sums: str,
+    cell: str,
+    cont: str,
+    split: str,
+    *,
+    axis: int,
+    outputs: Sequence[str | None] = (None, None),
+) -> tuple[str, str]:
+    """Adds a step from the sums of the gates, which ``split`` parts along ``axis``; returns the new cell and the new hidden state."""
+    gates = build.multi_node("Split", [sums, split], node, outputs=(None,) * 4, attributes={"axis": axis})
+    enter, forget, leave = (build.node("Sigmoid", [gate], node) for gate in gates[:3])
+    new = build.node("Tanh", [gates[3]], node)
+    kept = build.node("Mul", [build.node("Mul", [cont, forget], node), cell], node)
+    cell = build.node("Add", [kept, build.node("Mul", [enter, new], node)], node, output=outputs[0])
+    return cell, build.node("Mul", [leave, build.node("Tanh", [cell], node)], node, output=outputs[1])
 
 
 def _recur(build: Builder, node: Node, hidden: str, weight: str, x: str, cont: str) -> str:

@@ -10,27 +10,27 @@ from nuqconv.ir.ops import BNLL, ELU, HSigmoid, HSwish, PReLU, ReLU, Sigmoid, So
 __all__: list[str] = []
 
 
-@reads("ReLU")
+@reads(ReLU, "ReLU")
 def read_relu(layer: Any) -> Reading:
     """Reads ``relu_param``."""
     return Reading(ReLU(layer.relu_param.negative_slope))
 
 
-@reads("Sigmoid")
+@reads(Sigmoid, "Sigmoid")
 def read_sigmoid(layer: Any) -> Reading:
     """A Sigmoid has no parameters that change its result."""
     del layer
     return Reading(Sigmoid())
 
 
-@reads("TanH")
+@reads(TanH, "TanH")
 def read_tanh(layer: Any) -> Reading:
     """A TanH has no parameters that change its result."""
     del layer
     return Reading(TanH())
 
 
-@reads("Softmax")
+@reads(Softmax, "Softmax")
 def read_softmax(layer: Any) -> Reading:
     """Reads ``softmax_param``."""
     return Reading(Softmax(layer.softmax_param.axis))
@@ -49,19 +49,19 @@ reads_as(
 reads_as(HSigmoid, "HSigmoid", "Hsigmoid", "hsigmoid")
 
 
-@reads("ELU")
+@reads(ELU, "ELU")
 def read_elu(layer: Any) -> Reading:
     """Reads ``elu_param``."""
     return Reading(ELU(layer.elu_param.alpha))
 
 
-@reads("Swish")
+@reads(Swish, "Swish")
 def read_swish(layer: Any) -> Reading:
     """Reads ``swish_param``."""
     return Reading(Swish(layer.swish_param.beta))
 
 
-@reads("PReLU")
+@reads(PReLU, "PReLU")
 def read_prelu(layer: Any) -> Reading:
     """Reads ``prelu_param``."""
     shared = layer.prelu_param.channel_shared

@@ -10,7 +10,7 @@ from nuqconv.ir.ops import Axpy, Eltwise
 __all__: list[str] = []
 
 
-@reads("Axpy")
+@reads(Axpy, "Axpy")
 def read_axpy(layer: Any) -> Reading:
     """An Axpy has no parameters."""
     if list(layer.top) == list(layer.bottom[:1]):
@@ -21,7 +21,7 @@ def read_axpy(layer: Any) -> Reading:
 _OPERATIONS: dict[int, Literal["PROD", "SUM", "MAX"]] = {0: "PROD", 1: "SUM", 2: "MAX"}
 
 
-@reads("Eltwise")
+@reads(Eltwise, "Eltwise")
 def read_eltwise(layer: Any) -> Reading:
     """Reads ``eltwise_param``."""
     param = layer.eltwise_param

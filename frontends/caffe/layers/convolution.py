@@ -74,13 +74,13 @@ def _weighted(op: Convolution | Deconvolution) -> Reading:
     return Reading(op, (rank, 1) if op.bias_term else (rank,))
 
 
-@reads_with_shapes("Convolution", "Deconvolution")
+@reads_with_shapes((Convolution, Deconvolution), "Convolution", "Deconvolution")
 def read_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
     """Reads ``convolution_param``; several bottoms give as many tops."""
     return _weighted(_window(layer, inputs, layer.convolution_param.group))
 
 
-@reads_with_shapes("ConvolutionDepthwise", "DepthwiseConvolution", dialects=True)
+@reads_with_shapes(Convolution, "ConvolutionDepthwise", "DepthwiseConvolution", dialects=True)
 def read_depthwise_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
     """Reads ``convolution_param`` of the forks' layers that filter each channel by itself: a Convolution with a group for each channel.
 
@@ -100,7 +100,7 @@ def read_depthwise_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Re
     return _weighted(op)
 
 
-@reads("Im2col")
+@reads(Im2col, "Im2col")
 def read_im2col(layer: Any) -> Reading:
     """Reads ``convolution_param``; which way it is computed (``force_nd_im2col``) does not matter."""
     param = layer.convolution_param

@@ -86,7 +86,7 @@ def _step(param: Any) -> tuple[float, float]:
     return (down, across)
 
 
-@reads("PriorBox", dialects=True)
+@reads(PriorBox, "PriorBox", dialects=True)
 def read_prior_box(layer: Any) -> Reading:
     """Reads ``prior_box_param``."""
     param = layer.prior_box_param
@@ -105,6 +105,7 @@ def _limit(name: str, value: int) -> int:
 
 
 @reads(
+    DetectionOutput,
     "DetectionOutput",
     dialects=True,
     ignored=("save_output_param", "visualize", "visualize_threshold", "save_file"),
@@ -142,7 +143,7 @@ def read_detection_output(layer: Any) -> Reading:
     return Reading(op)
 
 
-@reads("ROIPooling", dialects=True)
+@reads(ROIPooling, "ROIPooling", dialects=True)
 def read_roi_pooling(layer: Any) -> Reading:
     """Reads ``roi_pooling_param``."""
     param = layer.roi_pooling_param
@@ -151,7 +152,7 @@ def read_roi_pooling(layer: Any) -> Reading:
     return Reading(ROIPooling((param.pooled_h, param.pooled_w), param.spatial_scale))
 
 
-@reads("PSROIPooling", dialects=True)
+@reads(PSROIPooling, "PSROIPooling", dialects=True)
 def read_psroi_pooling(layer: Any) -> Reading:
     """Reads ``psroi_pooling_param``."""
     param = layer.psroi_pooling_param

@@ -13,10 +13,10 @@ __all__: list[str] = []
 
 reads_as(AbsVal, "AbsVal")
 
-reads_as(lambda: Clip(0.0, 6.0), "ReLU6")
+reads_as(Clip, "ReLU6", make=lambda: Clip(0.0, 6.0))
 
 
-@reads("Exp")
+@reads(Exp, "Exp")
 def read_exp(layer: Any) -> Reading:
     """Reads ``exp_param``."""
     param = layer.exp_param
@@ -24,7 +24,7 @@ def read_exp(layer: Any) -> Reading:
     return Reading(Exp(param.base, param.scale, param.shift))
 
 
-@reads("Log")
+@reads(Log, "Log")
 def read_log(layer: Any) -> Reading:
     """Reads ``log_param``."""
     param = layer.log_param
@@ -33,13 +33,13 @@ def read_log(layer: Any) -> Reading:
     return Reading(Log(param.base, param.scale, param.shift))
 
 
-@reads("Threshold")
+@reads(Threshold, "Threshold")
 def read_threshold(layer: Any) -> Reading:
     """Reads ``threshold_param``."""
     return Reading(Threshold(layer.threshold_param.threshold))
 
 
-@reads("Clip")
+@reads(Clip, "Clip")
 def read_clip(layer: Any) -> Reading:
     """Reads ``clip_param``, which has no defaults."""
     param = layer.clip_param
@@ -57,14 +57,14 @@ def _log_of_base(base: float) -> float:
     return float(np.log(np.float32(base)))
 
 
-@reads("Dropout")
+@reads(Identity, "Dropout")
 def read_dropout(layer: Any) -> Reading:
     """At inference a Dropout passes its input on."""
     del layer
     return Reading(Identity())
 
 
-@reads("Power")
+@reads(Power, "Power")
 def read_power(layer: Any) -> Reading:
     """Reads ``power_param``."""
     param = layer.power_param

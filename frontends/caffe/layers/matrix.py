@@ -10,7 +10,7 @@ from nuqconv.ir.ops import InnerProduct
 __all__: list[str] = []
 
 
-@reads("InnerProduct")
+@reads(InnerProduct, "InnerProduct")
 def read_inner_product(layer: Any) -> Reading:
     """Reads ``inner_product_param``."""
     param = layer.inner_product_param

@@ -10,7 +10,7 @@ from nuqconv.ir.ops import Concat, Crop, Parameter, Silence, Slice, Split
 __all__: list[str] = []
 
 
-@reads("Concat")
+@reads(Concat, "Concat")
 def read_concat(layer: Any) -> Reading:
     """Reads ``concat_param``; ``concat_dim`` is the older name of ``axis``."""
     param = layer.concat_param
@@ -19,7 +19,7 @@ def read_concat(layer: Any) -> Reading:
     return Reading(Concat(param.concat_dim if param.HasField("concat_dim") else param.axis))
 
 
-@reads("Crop")
+@reads(Crop, "Crop")
 def read_crop(layer: Any) -> Reading:
     """Reads ``crop_param``."""
     return Reading(Crop(layer.crop_param.axis, tuple(layer.crop_param.offset)))
@@ -28,13 +28,13 @@ def read_crop(layer: Any) -> Reading:
 reads_as(Silence, "Silence")
 
 
-@reads("Split")
+@reads(Split, "Split")
 def read_split(layer: Any) -> Reading:
     """A Split has as many tops as it says."""
     return Reading(Split(len(layer.top)))
 
 
-@reads("Parameter")
+@reads(Parameter, "Parameter")
 def read_parameter(layer: Any) -> Reading:
     """Reads ``parameter_param``."""
     shape = tuple(layer.parameter_param.shape.dim)
@@ -43,7 +43,7 @@ def read_parameter(layer: Any) -> Reading:
     return Reading(Parameter(shape), (len(shape),))
 
 
-@reads("Slice")
+@reads(Slice, "Slice")
 def read_slice(layer: Any) -> Reading:
     """Reads ``slice_param``; ``slice_dim`` is the older name of ``axis``."""
     param = layer.slice_param

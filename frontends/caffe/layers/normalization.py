@@ -10,7 +10,7 @@ from nuqconv.ir.ops import BN, LRN, MVN, BatchNorm, BatchStatistics, Bias, L2Nor
 __all__: list[str] = []
 
 
-@reads("BatchNorm")
+@reads((BatchNorm, BatchStatistics), "BatchNorm")
 def read_batch_norm(layer: Any) -> Reading:
     """Reads ``batch_norm_param``; at inference the stored statistics are used unless the layer says otherwise."""
     param = layer.batch_norm_param
@@ -30,7 +30,7 @@ reads_as(
 )
 
 
-@reads("Scale")
+@reads(Scale, "Scale")
 def read_scale(layer: Any) -> Reading:
     """Reads ``scale_param``; with a second bottom the factor is computed, and only a bias is stored."""
     param = layer.scale_param
@@ -39,7 +39,7 @@ def read_scale(layer: Any) -> Reading:
     return Reading(Scale(param.axis, param.bias_term), (rank,) * own)
 
 
-@reads("Bias")
+@reads(Bias, "Bias")
 def read_bias(layer: Any) -> Reading:
     """Reads ``bias_param``; with a second bottom the bias is computed."""
     param = layer.bias_param
@@ -56,7 +56,7 @@ def _rank(num_axes: int, bottoms: int) -> int | None:
     return None if bottoms == 2 or num_axes == -1 else num_axes
 
 
-@reads("BN", "bn", dialects=True)
+@reads(BN, "BN", "bn", dialects=True)
 def read_bn(layer: Any) -> Reading:
     """Reads ``bn_param``. What the layer computes shows in its blobs.
 
@@ -83,7 +83,7 @@ def read_bn(layer: Any) -> Reading:
     return Reading(choose(0).op, by_blobs=choose)
 
 
-@reads("Normalize")
+@reads(Normalize, "Normalize")
 def read_normalize(layer: Any) -> Reading:
     """Reads ``norm_param``."""
     param = layer.norm_param
@@ -92,7 +92,7 @@ def read_normalize(layer: Any) -> Reading:
     )
 
 
-@reads("MVN")
+@reads(MVN, "MVN")
 def read_mvn(layer: Any) -> Reading:
     """Reads ``mvn_param``."""
     param = layer.mvn_param
@@ -102,7 +102,7 @@ def read_mvn(layer: Any) -> Reading:
 _REGIONS: dict[int, Literal["ACROSS_CHANNELS", "WITHIN_CHANNEL"]] = {0: "ACROSS_CHANNELS", 1: "WITHIN_CHANNEL"}
 
 
-@reads("LRN")
+@reads(LRN, "LRN")
 def read_lrn(layer: Any) -> Reading:
     """Reads ``lrn_param``."""
     param = layer.lrn_param

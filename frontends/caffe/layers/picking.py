@@ -10,7 +10,7 @@ from nuqconv.ir.ops import BatchReindex, Embed, Filter, Tile
 __all__: list[str] = []
 
 
-@reads("Tile")
+@reads(Tile, "Tile")
 def read_tile(layer: Any) -> Reading:
     """Reads ``tile_param``."""
     param = layer.tile_param
@@ -19,21 +19,21 @@ def read_tile(layer: Any) -> Reading:
     return Reading(Tile(param.tiles, param.axis))
 
 
-@reads("Filter")
+@reads(Filter, "Filter")
 def read_filter(layer: Any) -> Reading:
     """A Filter has no parameters; its last bottom selects."""
     del layer
     return Reading(Filter())
 
 
-@reads("BatchReindex")
+@reads(BatchReindex, "BatchReindex")
 def read_batch_reindex(layer: Any) -> Reading:
     """A BatchReindex has no parameters; its second bottom holds the indices."""
     del layer
     return Reading(BatchReindex())
 
 
-@reads("Embed")
+@reads(Embed, "Embed")
 def read_embed(layer: Any) -> Reading:
     """Reads ``embed_param``."""
     param = layer.embed_param

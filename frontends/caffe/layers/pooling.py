@@ -22,7 +22,7 @@ def _pair(param: Any, name: str, both: str) -> tuple[int, int]:
     return (value, value)
 
 
-@reads("Pooling")
+@reads(Pooling, "Pooling")
 def read_pooling(layer: Any) -> Reading:
     """Reads ``pooling_param``; a second top is the mask of MAX."""
     param = layer.pooling_param
@@ -41,7 +41,7 @@ def read_pooling(layer: Any) -> Reading:
 _HIGHEST = 31
 
 
-@reads("SPP")
+@reads(SPP, "SPP")
 def read_spp(layer: Any) -> Reading:
     """Reads ``spp_param``."""
     param = layer.spp_param

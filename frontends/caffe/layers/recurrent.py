@@ -1,11 +1,11 @@
-"""LSTM and RNN."""
+"""LSTM and RNN, and one step of the former."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
-from nuqconv.ir.ops import LSTM, RNN
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads, reads_as
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit
 from nuqconv.ir.ops.recurrent import StreamRecurrent
 
 __all__: list[str] = []
@@ -19,7 +19,10 @@ _STATE = (
 )
 
 
-@reads(*_TYPES)
+reads_as(LSTMUnit, "LSTMUnit")
+
+
+@reads((LSTM, RNN), *_TYPES)
 def read_recurrent(layer: Any) -> Reading:
     """Reads ``recurrent_param``; the bottoms tell whether there is a static input, and ``debug_info`` only makes Caffe talk.
 

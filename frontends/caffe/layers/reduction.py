@@ -12,14 +12,14 @@ __all__: list[str] = []
 _REDUCTIONS: dict[int, Literal["SUM", "ASUM", "SUMSQ", "MEAN"]] = {1: "SUM", 2: "ASUM", 3: "SUMSQ", 4: "MEAN"}
 
 
-@reads("Reduction")
+@reads(Reduction, "Reduction")
 def read_reduction(layer: Any) -> Reading:
     """Reads ``reduction_param``."""
     param = layer.reduction_param
     return Reading(Reduction(_REDUCTIONS[param.operation], param.axis, param.coeff))
 
 
-@reads("ArgMax")
+@reads(ArgMax, "ArgMax")
 def read_arg_max(layer: Any) -> Reading:
     """Reads ``argmax_param``."""
     param = layer.argmax_param

@@ -19,3 +19,4 @@ from nuqconv.ir.ops.recurrent import *
 from nuqconv.ir.ops.reduction import *
 from nuqconv.ir.ops.resize import *
 from nuqconv.ir.ops.shape import *
+from nuqconv.ir.ops.weighted import *

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nuqconv.ir.ops.base import AlongAxisOp, Op, OpError, Shape, UnaryOp, canonical_axis, expect_params, expect_sizes
+from nuqconv.ir.ops.base import (
+    AlongAxisOp,
+    Op,
+    OpError,
+    Shape,
+    UnaryOp,
+    along_axis,
+    canonical_axis,
+    expect_params,
+    expect_sizes,
+)
+from nuqconv.ir.traits import Decides, Jumps, KeepsChannels
 
 __all__ = [
     "BNLL",
@@ -29,27 +40,31 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ReLU(UnaryOp):
+class ReLU(UnaryOp, traits=()):
     """``x`` where positive, else ``negative_slope * x``."""
 
     negative_slope: float = 0.0
 
 
 @dataclass(frozen=True)
-class Sigmoid(UnaryOp):
+class Sigmoid(UnaryOp, traits=(Decides(),)):
     """``1 / (1 + exp(-x))``."""
 
 
 @dataclass(frozen=True)
-class TanH(UnaryOp):
+class TanH(UnaryOp, traits=()):
     """``tanh(x)``."""
 
 
 @dataclass(frozen=True)
-class Softmax(Op):
+class Softmax(Op, traits=(Decides(),)):
     """Softmax along ``axis``."""
 
     axis: int = 1
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the input's shape."""
@@ -59,36 +74,36 @@ class Softmax(Op):
 
 
 @dataclass(frozen=True)
-class BNLL(UnaryOp):
+class BNLL(UnaryOp, traits=()):
     """``log(1 + exp(x))``, computed without overflow."""
 
 
 @dataclass(frozen=True)
-class ELU(UnaryOp):
+class ELU(UnaryOp, traits=()):
     """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
 
     alpha: float = 1.0
 
 
 @dataclass(frozen=True)
-class Swish(UnaryOp):
+class Swish(UnaryOp, traits=()):
     """``x * sigmoid(beta * x)``."""
 
     beta: float = 1.0
 
 
 @dataclass(frozen=True)
-class HSwish(UnaryOp):
+class HSwish(UnaryOp, traits=()):
     """``x * min(max(x + 3, 0), 6) / 6``."""
 
 
 @dataclass(frozen=True)
-class HSigmoid(UnaryOp):
+class HSigmoid(UnaryOp, traits=()):
     """``min(max(x + 3, 0), 6) / 6``."""
 
 
 @dataclass(frozen=True)
-class HardSigmoid(UnaryOp):
+class HardSigmoid(UnaryOp, traits=()):
     """``max(0, min(1, alpha * x + beta))``."""
 
     alpha: float = 0.2
@@ -96,14 +111,14 @@ class HardSigmoid(UnaryOp):
 
 
 @dataclass(frozen=True)
-class ThresholdedReLU(UnaryOp):
+class ThresholdedReLU(UnaryOp, traits=(Jumps(),)):
     """``x`` where it exceeds ``alpha``, else 0."""
 
     alpha: float = 1.0
 
 
 @dataclass(frozen=True)
-class Selu(UnaryOp):
+class Selu(UnaryOp, traits=()):
     """``gamma * x`` where positive, else ``gamma * alpha * (exp(x) - 1)``."""
 
     alpha: float = 1.67326319217681884765625
@@ -111,14 +126,14 @@ class Selu(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Celu(UnaryOp):
+class Celu(UnaryOp, traits=()):
     """``max(0, x) + min(0, alpha * (exp(x / alpha) - 1))``."""
 
     alpha: float = 1.0
 
 
 @dataclass(frozen=True)
-class Shrink(UnaryOp):
+class Shrink(UnaryOp, traits=(Jumps(),)):
     """``x - bias`` above ``lambd``, ``x + bias`` below ``-lambd``, else 0."""
 
     bias: float = 0.0
@@ -126,17 +141,17 @@ class Shrink(UnaryOp):
 
 
 @dataclass(frozen=True)
-class LogSoftmax(AlongAxisOp):
+class LogSoftmax(AlongAxisOp, traits=()):
     """The logarithm of Softmax along ``axis``."""
 
 
 @dataclass(frozen=True)
-class Hardmax(AlongAxisOp):
+class Hardmax(AlongAxisOp, traits=(Jumps(), Decides())):
     """1 at the first of the largest elements along ``axis``, else 0."""
 
 
 @dataclass(frozen=True)
-class PReLU(Op):
+class PReLU(Op, traits=(KeepsChannels(),)):
     """``x`` where positive, else ``slope * x``, with one slope or one for each channel (axis 1).
 
     Parameter: slopes; one number if ``channel_shared``, else C.

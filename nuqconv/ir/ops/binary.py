@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.traits import Jumps, Trait
 
 __all__ = ["BINARY_FUNCTIONS", "Axpy", "Binary", "Eltwise", "Where", "broadcast_shapes"]
 
@@ -40,14 +41,26 @@ towards 0. ``prelu`` is x where positive, else the second operand times x.
 """
 
 
+_STEPS = BINARY_FUNCTIONS - {"add", "div", "max", "min", "mul", "pow", "prelu", "sub"}
+
+
 @dataclass(frozen=True)
-class Binary(Op):
+class Binary(Op, traits=()):
     """A function of two values, by its name in `BINARY_FUNCTIONS`."""
 
     function: str
 
     min_inputs: ClassVar[int] = 2
     max_inputs: ClassVar[int | None] = 2
+
+    def special_traits(self) -> tuple[Trait, ...]:
+        """Some functions have steps."""
+        return (Jumps(),) if self.function in _STEPS else ()
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """Elements have no axes."""
+        del order
+        return self
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the common shape."""
@@ -58,7 +71,7 @@ class Binary(Op):
 
 
 @dataclass(frozen=True)
-class Where(Op):
+class Where(Op, traits=(Jumps(),)):
     """The second input where the first is not 0, the third elsewhere."""
 
     min_inputs: ClassVar[int] = 3
@@ -88,7 +101,7 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
 
 
 @dataclass(frozen=True)
-class Axpy(Op):
+class Axpy(Op, traits=()):
     """``a * x + y`` with one factor for each sample and channel.
 
     Inputs: a (N, C) or (N, C, 1, 1), x (N, C, spatial...), y like x.
@@ -115,7 +128,7 @@ def _text(shape: Shape) -> str:
 
 
 @dataclass(frozen=True)
-class Eltwise(Op):
+class Eltwise(Op, traits=()):
     """Product, weighted sum or maximum of inputs of one shape; a maximum has no use for coefficients."""
 
     operation: Literal["PROD", "SUM", "MAX"] = "SUM"
@@ -123,6 +136,11 @@ class Eltwise(Op):
 
     min_inputs: ClassVar[int] = 2
     max_inputs: ClassVar[int | None] = None
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """Elements have no axes."""
+        del order
+        return self
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """All inputs and the output have one shape."""

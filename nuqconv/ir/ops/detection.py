@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params
+from nuqconv.ir.traits import Jumps, SizedByData
 
 __all__ = ["DetectionOutput", "PSROIPooling", "PriorBox", "ROIPooling"]
 
 
 @dataclass(frozen=True)
-class PriorBox(Op):
+class PriorBox(Op, traits=()):
     """Default boxes around the centre of every cell of a feature map, as parts of the image.
 
     Inputs are the feature map and the image, both (N, C, H, W); only their sizes matter, so the output is a constant. For each cell, row by
@@ -100,7 +101,7 @@ class PriorBox(Op):
 
 
 @dataclass(frozen=True)
-class DetectionOutput(Op):
+class DetectionOutput(Op, traits=(Jumps(), SizedByData("how many detections it lists depends on the weights"))):
     """Decodes the boxes that an SSD predicts, suppresses overlapping ones and lists what is left.
 
     Inputs are the locations (N, boxes * (1 or classes) * 4), the confidences (N, boxes * classes) and the default boxes (1, 2, boxes * 4) of
@@ -171,7 +172,7 @@ def _regions(inputs: Sequence[Shape]) -> int:
 
 
 @dataclass(frozen=True)
-class ROIPooling(Op):
+class ROIPooling(Op, traits=(Jumps(),)):
     """Maximum over a grid of bins in each region (Fast R-CNN).
 
     Inputs are (N, C, H, W) and the regions (R, 5): image, x1, y1, x2, y2, both ends inclusive. The corners are multiplied by ``scale`` and
@@ -196,7 +197,7 @@ class ROIPooling(Op):
 
 
 @dataclass(frozen=True)
-class PSROIPooling(Op):
+class PSROIPooling(Op, traits=(Jumps(),)):
     """Average over a grid of bins in each region, each bin in channels of its own (R-FCN).
 
     Inputs are (N, ``channels`` * group * group, H, W) and the regions as in `ROIPooling`. The corners are rounded, half away from zero, and then

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nuqconv.ir.ops.base import OpError, Shape, UnaryOp
+from nuqconv.ir.traits import Cuts, Jumps, Rearranges, Trait
 
 __all__ = ["UNARY_FUNCTIONS", "AbsVal", "Clip", "Exp", "Identity", "Log", "Power", "Threshold", "Unary"]
 
 
 @dataclass(frozen=True)
-class AbsVal(UnaryOp):
+class AbsVal(UnaryOp, traits=()):
     """``|x|``."""
 
 
 @dataclass(frozen=True)
-class Exp(UnaryOp):
+class Exp(UnaryOp, traits=()):
     """``base ** (scale * x + shift)``; base -1 stands for e."""
 
     base: float = -1.0
@@ -25,7 +26,7 @@ class Exp(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Log(UnaryOp):
+class Log(UnaryOp, traits=()):
     """Logarithm to ``base`` of ``scale * x + shift``; base -1 stands for e."""
 
     base: float = -1.0
@@ -34,14 +35,14 @@ class Log(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Threshold(UnaryOp):
+class Threshold(UnaryOp, traits=(Jumps(), Cuts())):
     """1 where ``x > threshold``, else 0."""
 
     threshold: float = 0.0
 
 
 @dataclass(frozen=True)
-class Clip(UnaryOp):
+class Clip(UnaryOp, traits=(Cuts(),)):
     """``max(low, min(high, x))``: where ``low`` exceeds ``high`` the result is ``low``."""
 
     low: float
@@ -49,7 +50,7 @@ class Clip(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Power(UnaryOp):
+class Power(UnaryOp, traits=()):
     """``(shift + scale * x) ** power``, each step rounded to float32."""
 
     power: float = 1.0
@@ -58,7 +59,7 @@ class Power(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Identity(UnaryOp):
+class Identity(UnaryOp, traits=(Rearranges(),)):
     """The input itself (Dropout at inference)."""
 
 
@@ -100,11 +101,18 @@ UNARY_FUNCTIONS = frozenset(
 """Names that `Unary` knows. ``round`` goes to the even neighbour from the middle; ``nonzero``, ``not``, ``isnan`` and ``isinf`` give 1 and 0."""
 
 
+_STEPS = frozenset({"ceil", "floor", "isinf", "isnan", "nonzero", "not", "round", "sign", "trunc"})
+
+
 @dataclass(frozen=True)
-class Unary(UnaryOp):
+class Unary(UnaryOp, traits=()):
     """A function of each element, by its name in `UNARY_FUNCTIONS`."""
 
     function: str
+
+    def special_traits(self) -> tuple[Trait, ...]:
+        """Some functions have steps."""
+        return (Jumps(),) if self.function in _STEPS else ()
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the input's shape."""

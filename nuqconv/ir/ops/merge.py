@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, along_axis, canonical_axis, expect_params
+from nuqconv.ir.traits import Rearranges, SharesMemory
 
 __all__ = ["Concat", "Crop", "Parameter", "Silence", "Slice", "Split"]
 
 
 @dataclass(frozen=True)
-class Concat(Op):
+class Concat(Op, traits=(Rearranges(), SharesMemory(most_inputs=1))):
     """Concatenation along ``axis``."""
 
     axis: int = 1
 
     max_inputs: ClassVar[int | None] = None
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Inputs agree in all dimensions but ``axis``."""
@@ -30,7 +35,7 @@ class Concat(Op):
 
 
 @dataclass(frozen=True)
-class Crop(Op):
+class Crop(Op, traits=()):
     """The part of the first input that has the second's size in all axes from ``axis`` on; axes that only the second has do not count."""
 
     axis: int = 2
@@ -66,7 +71,7 @@ class Crop(Op):
 
 
 @dataclass(frozen=True)
-class Split(Op):
+class Split(Op, traits=(Rearranges(), SharesMemory())):
     """The input under several names."""
 
     num_outputs: ClassVar[int | None] = None
@@ -80,7 +85,7 @@ class Split(Op):
 
 
 @dataclass(frozen=True)
-class Silence(Op):
+class Silence(Op, traits=()):
     """Reads its inputs and makes nothing, so that they do not count as outputs of the network."""
 
     max_inputs: ClassVar[int | None] = None
@@ -94,7 +99,7 @@ class Silence(Op):
 
 
 @dataclass(frozen=True)
-class Parameter(Op):
+class Parameter(Op, traits=()):
     """Makes its parameter the output. Parameter: a tensor of ``shape``."""
 
     shape: Shape
@@ -110,7 +115,7 @@ class Parameter(Op):
 
 
 @dataclass(frozen=True)
-class Slice(Op):
+class Slice(Op, traits=(SharesMemory(most_outputs=1),)):
     """Cuts the input along ``axis`` into ``parts`` outputs, in front of each of ``points``, or into equal parts if there are none."""
 
     parts: int
@@ -118,6 +123,10 @@ class Slice(Op):
     points: tuple[int, ...] = ()
 
     num_outputs: ClassVar[int | None] = None
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
 
     def output_count(self, inputs: int) -> int | None:
         """One output for each part."""

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, UnaryOp, canonical_axis, expect_params, expect_sizes
+import numpy as np
+from numpy.typing import NDArray
+
+from nuqconv.ir.ops.base import (
+    ChannelMap,
+    Op,
+    OpError,
+    Shape,
+    UnaryOp,
+    along_axis,
+    canonical_axis,
+    expect_params,
+    expect_sizes,
+)
+from nuqconv.ir.traits import KeepsChannels
 
 __all__ = [
     "BN",
@@ -28,13 +42,21 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class BatchNorm(Op):
+class BatchNorm(Op, traits=(KeepsChannels(),)):
     """``(x - mean / f) / sqrt(variance / f + eps)`` for each channel, with ``f`` the stored factor (a factor of 0 counts as 1/f = 0).
 
     Parameters: mean (C,), variance (C,), factor (1,).
     """
 
     eps: float = 1e-5
+
+    def channel_affine(self, params: Sequence[NDArray[Any]], inputs: int, rank: int) -> ChannelMap | None:
+        """Factor and shift of the stored statistics."""
+        del inputs, rank
+        mean, variance, count = (value.astype(np.float64) for value in params)
+        scale = 0.0 if count[0] == 0 else 1.0 / count[0]
+        factor = 1.0 / np.sqrt(variance * scale + self.eps)
+        return factor, -mean * scale * factor
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the input's shape; channels are axis 1."""
@@ -45,7 +67,7 @@ class BatchNorm(Op):
 
 
 @dataclass(frozen=True)
-class Scale(Op):
+class Scale(Op, traits=(KeepsChannels(),)):
     """``x * scale + bias``, with ``scale`` laid along the axes from ``axis`` on.
 
     The scale is the second input, or with one input the first parameter. The last parameter is a bias of the same shape if
@@ -56,6 +78,17 @@ class Scale(Op):
     bias_term: bool = False
 
     max_inputs: ClassVar[int | None] = 2
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
+
+    def channel_affine(self, params: Sequence[NDArray[Any]], inputs: int, rank: int) -> ChannelMap | None:
+        """Its own numbers, where they are stored, one for each channel of axis 1."""
+        if inputs != 1 or self.axis not in (1, 1 - rank) or params[0].ndim != 1:
+            return None
+        values = [value.astype(np.float64) for value in params]
+        return values[0], values[1] if len(values) > 1 else np.zeros_like(values[0])
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the first input's shape."""
@@ -73,16 +106,21 @@ def expect_part(shape: Shape, axis: int, parts: Sequence[Shape]) -> None:
 
 
 @dataclass(frozen=True)
-class L2Norm(UnaryOp):
+class L2Norm(UnaryOp, traits=()):
     """Each sample (N, C, 1...) divided by its Euclidean length; a sample of zeros stays zero.
 
     Forks differ in whether positions count together or apart, so only inputs with a single position have a meaning;
     writers refuse others.
     """
 
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """It is written for one layout."""
+        del order
+        return None
+
 
 @dataclass(frozen=True)
-class InstanceNorm(Op):
+class InstanceNorm(Op, traits=(KeepsChannels(),)):
     """``scale * (x - mean) / sqrt(variance + eps) + bias`` with mean and variance of each channel of each sample.
 
     Parameters: scale (C,), bias (C,).
@@ -100,7 +138,7 @@ class InstanceNorm(Op):
 
 
 @dataclass(frozen=True)
-class GroupNorm(Op):
+class GroupNorm(Op, traits=(KeepsChannels(),)):
     """InstanceNorm over ``groups`` groups of channels.
 
     Parameters: scale (C,), bias (C,).
@@ -119,7 +157,7 @@ class GroupNorm(Op):
 
 
 @dataclass(frozen=True)
-class LayerNorm(Op):
+class LayerNorm(Op, traits=()):
     """``scale * (x - mean) / sqrt(variance + eps) + bias`` with mean and variance over all axes from ``axis`` on.
 
     Parameters: scale and, if there is one, bias, both of the shape of those axes.
@@ -137,7 +175,7 @@ class LayerNorm(Op):
 
 
 @dataclass(frozen=True)
-class LpNorm(Op):
+class LpNorm(Op, traits=()):
     """The input divided by its p-norm along ``axis``; 0 where that is 0."""
 
     axis: int = -1
@@ -153,7 +191,7 @@ class LpNorm(Op):
 
 
 @dataclass(frozen=True)
-class MeanVarianceNorm(Op):
+class MeanVarianceNorm(Op, traits=()):
     """``(x - mean) / (deviation + 1e-9)`` with mean and deviation over ``axes``."""
 
     axes: tuple[int, ...] = (0, 2, 3)
@@ -167,7 +205,7 @@ class MeanVarianceNorm(Op):
 
 
 @dataclass(frozen=True)
-class Bias(Op):
+class Bias(Op, traits=(KeepsChannels(),)):
     """``x + bias``, with ``bias`` laid along the axes from ``axis`` on.
 
     The bias is the second input, or with one input the parameter.
@@ -176,6 +214,10 @@ class Bias(Op):
     axis: int = 1
 
     max_inputs: ClassVar[int | None] = 2
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the first input's shape."""
@@ -187,7 +229,7 @@ class Bias(Op):
 
 
 @dataclass(frozen=True)
-class BN(Op):
+class BN(Op, traits=(KeepsChannels(),)):
     """``scale * (x - mean) / sqrt(variance + eps) + shift`` for each channel (axis 1), or ``scale * x + shift``.
 
     Parameters: scale, shift and, if ``statistics``, mean and variance, each of C elements in whatever shape the file has.
@@ -195,6 +237,16 @@ class BN(Op):
 
     eps: float = 1e-5
     statistics: bool = True
+
+    def channel_affine(self, params: Sequence[NDArray[Any]], inputs: int, rank: int) -> ChannelMap | None:
+        """Scale and shift, with the statistics taken in."""
+        del inputs, rank
+        factor, shift, *statistics = (value.astype(np.float64).ravel() for value in params)
+        if not statistics:
+            return factor, shift
+        mean, variance = statistics
+        factor = factor / np.sqrt(variance + self.eps)
+        return factor, shift - mean * factor
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the input's shape, which has a channel axis."""
@@ -205,7 +257,7 @@ class BN(Op):
 
 
 @dataclass(frozen=True)
-class Normalize(Op):
+class Normalize(Op, traits=(KeepsChannels(),)):
     """``scale * x / sqrt(sum(x ** 2) + eps)``, summed over channels at each position, or over the whole sample.
 
     Parameter: scales; one number if ``channel_shared``, else C.
@@ -224,7 +276,7 @@ class Normalize(Op):
 
 
 @dataclass(frozen=True)
-class MVN(Op):
+class MVN(Op, traits=(KeepsChannels(),)):
     """``x - mean``, divided by ``deviation + eps`` if ``normalize_variance``; both over (H, W), or (C, H, W) if ``across_channels``."""
 
     normalize_variance: bool = True
@@ -241,7 +293,7 @@ class MVN(Op):
 
 
 @dataclass(frozen=True)
-class LRN(Op):
+class LRN(Op, traits=(KeepsChannels(),)):
     """Local response normalization of an (N, C, H, W) input.
 
     ACROSS_CHANNELS: ``x * (k + alpha / local_size * s) ** -beta``, with ``s`` the sum of squares over ``local_size`` channels around each.
@@ -266,7 +318,7 @@ class LRN(Op):
 
 
 @dataclass(frozen=True)
-class BatchStatistics(Op):
+class BatchStatistics(Op, traits=(KeepsChannels(),)):
     """``(x - mean) / sqrt(variance + eps)`` for each channel (axis 1), over all that the batch holds of it; no channel axis is one channel.
 
     Parameters: the stored mean (C,), variance (C,) and factor (1,) of Caffe's layer, which the result does not depend on.

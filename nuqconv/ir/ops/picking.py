@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, along_axis, canonical_axis, expect_params, spread
 from nuqconv.ir.ops.binary import broadcast_shapes
+from nuqconv.ir.traits import Jumps, SizedByData
 
 __all__ = [
     "BatchReindex",
@@ -31,12 +32,16 @@ ScatterReduction: TypeAlias = Literal["none", "add", "mul", "max", "min"]
 
 
 @dataclass(frozen=True)
-class StridedSlice(Op):
+class StridedSlice(Op, traits=()):
     """``range(start, end, step)`` of every axis, as Python's range counts: an ``end`` of -1 with a negative step lies before the first."""
 
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     steps: tuple[int, ...]
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same with the entries of the axes in another order."""
+        return StridedSlice(*(spread(item, order) for item in (self.starts, self.ends, self.steps)))
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has as many elements of each axis as the range."""
@@ -52,7 +57,7 @@ class StridedSlice(Op):
 
 
 @dataclass(frozen=True)
-class Gather(Op):
+class Gather(Op, traits=(Jumps(),)):
     """The parts of the first input along ``axis`` that the second names; a negative index counts from the end."""
 
     axis: int = 0
@@ -69,7 +74,7 @@ class Gather(Op):
 
 
 @dataclass(frozen=True)
-class GatherElements(Op):
+class GatherElements(Op, traits=(Jumps(),)):
     """For each index (second input), the element of the first at the same place but along ``axis``."""
 
     axis: int = 0
@@ -86,7 +91,7 @@ class GatherElements(Op):
 
 
 @dataclass(frozen=True)
-class GatherND(Op):
+class GatherND(Op, traits=(Jumps(),)):
     """The parts of the first input that the rows of the second name by an index for each of the axes behind ``batch_dims``."""
 
     batch_dims: int = 0
@@ -107,7 +112,7 @@ class GatherND(Op):
 
 
 @dataclass(frozen=True)
-class ScatterElements(Op):
+class ScatterElements(Op, traits=(Jumps(),)):
     """The first input with the third's elements at the places that the second names along ``axis``."""
 
     axis: int = 0
@@ -127,7 +132,7 @@ class ScatterElements(Op):
 
 
 @dataclass(frozen=True)
-class ScatterND(Op):
+class ScatterND(Op, traits=(Jumps(),)):
     """The first input with the third's parts at the places that the rows of the second name."""
 
     reduction: ScatterReduction = "none"
@@ -148,7 +153,7 @@ class ScatterND(Op):
 
 
 @dataclass(frozen=True)
-class Expand(Op):
+class Expand(Op, traits=()):
     """The input broadcast together with ``shape``."""
 
     shape: Shape
@@ -160,7 +165,7 @@ class Expand(Op):
 
 
 @dataclass(frozen=True)
-class Trilu(Op):
+class Trilu(Op, traits=()):
     """Keeps the upper (or lower) triangle of the last two axes, from the ``k``-th diagonal on, and sets the rest to 0."""
 
     upper: bool = True
@@ -186,7 +191,7 @@ PadMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap"]
 
 
 @dataclass(frozen=True)
-class Pad(Op):
+class Pad(Op, traits=()):
     """Puts elements before and behind those of every axis.
 
     Attributes:
@@ -201,6 +206,10 @@ class Pad(Op):
     ends: tuple[int, ...]
     mode: PadMode = "constant"
     value: float = 0.0
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same with the entries of the axes in another order."""
+        return replace(self, begins=spread(self.begins, order), ends=spread(self.ends, order))
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the sum of sizes and pads."""
@@ -218,11 +227,15 @@ class Pad(Op):
 
 
 @dataclass(frozen=True)
-class Tile(Op):
+class Tile(Op, traits=()):
     """The input ``tiles`` times one behind the other along ``axis``."""
 
     tiles: int
     axis: int = 1
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The size of ``axis`` is multiplied."""
@@ -233,7 +246,7 @@ class Tile(Op):
 
 
 @dataclass(frozen=True)
-class Filter(Op):
+class Filter(Op, traits=(Jumps(), SizedByData("how many items it selects depends on the weights"))):
     """Of each input but the last the items along axis 0 at which the last input, the selector, is not 0.
 
     Attributes:
@@ -251,6 +264,10 @@ class Filter(Op):
         """One output for each input but the selector."""
         return inputs - 1
 
+    def with_count(self, count: int) -> Filter:
+        """A Filter that selects so many items."""
+        return replace(self, selected=count)
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Inputs (N, rest...) and selector (N, 1...), outputs (selected, rest...)."""
         expect_params(params, [])
@@ -265,7 +282,7 @@ class Filter(Op):
 
 
 @dataclass(frozen=True)
-class BatchReindex(Op):
+class BatchReindex(Op, traits=(Jumps(),)):
     """The items of the first input along axis 0 in the order in which the second input names them; fractions of indices are cut off."""
 
     min_inputs: ClassVar[int] = 2
@@ -283,7 +300,7 @@ class BatchReindex(Op):
 
 
 @dataclass(frozen=True)
-class Embed(Op):
+class Embed(Op, traits=(Jumps(),)):
     """The row of the weight that each element of the input names, plus a bias; fractions of indices are cut off.
 
     Parameters: weight (input_dim, num_output), then bias (num_output,) if ``bias_term``.
@@ -292,6 +309,11 @@ class Embed(Op):
     num_output: int
     input_dim: int
     bias_term: bool = True
+
+    @property
+    def index_limit(self) -> int | None:
+        """The number of rows."""
+        return self.input_dim
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Input (any...), output (any..., num_output)."""

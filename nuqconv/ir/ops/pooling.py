@@ -8,6 +8,7 @@ from math import prod
 from typing import ClassVar, Literal, TypeAlias
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.traits import KeepsChannels, Windowed
 
 __all__ = ["SPP", "PoolMethod", "Pooling", "WindowPool"]
 
@@ -15,7 +16,7 @@ PoolMethod: TypeAlias = Literal["MAX", "AVE", "STOCHASTIC"]
 
 
 @dataclass(frozen=True)
-class Pooling(Op):
+class Pooling(Op, traits=(KeepsChannels(), Windowed())):
     """Maximum, average or expectation over windows of an (N, C, H, W) input.
 
     The output size is rounded up (or down if not ``round_up``); if there is any padding, a last window that would start behind the input is
@@ -33,6 +34,13 @@ class Pooling(Op):
     mask: bool = False
 
     num_outputs: ClassVar[int | None] = None
+
+    quantizable: ClassVar[bool] = True
+
+    def quantization_limits(self) -> tuple[str, str]:
+        """Averages of windows, whose inputs are quantized."""
+        fits = self.method == "AVE" and not self.global_pooling
+        return ("" if fits else "only AVE Pooling that is not global can be quantized", "a Pooling has no weights")
 
     def output_count(self, inputs: int) -> int | None:
         """The second output is the mask."""
@@ -70,7 +78,7 @@ class Pooling(Op):
 
 
 @dataclass(frozen=True)
-class SPP(Op):
+class SPP(Op, traits=()):
     """Spatial pyramid pooling: level ``i`` pools an (N, C, H, W) input in ``2**i`` windows each way, and all results are joined along axis 1."""
 
     pyramid_height: int
@@ -107,7 +115,7 @@ class SPP(Op):
 
 
 @dataclass(frozen=True)
-class WindowPool(Op):
+class WindowPool(Op, traits=(KeepsChannels(), Windowed())):
     """Maximum, average or p-norm over windows of an (N, C, spatial...) input, as ONNX's MaxPool, AveragePool and LpPool have it.
 
     What lies outside the input counts as lowest for MAX and as 0 otherwise.

@@ -8,8 +8,9 @@ from math import prod
 from typing import ClassVar, Literal, TypeAlias
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.traits import Stateful
 
-__all__ = ["LSTM", "RNN", "Recurrent", "RecurrentCell", "StreamRecurrent"]
+__all__ = ["LSTM", "RNN", "LSTMUnit", "Recurrent", "RecurrentCell", "StreamRecurrent"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class StreamRecurrent(Op, abstract=True):
 
 
 @dataclass(frozen=True)
-class LSTM(StreamRecurrent):
+class LSTM(StreamRecurrent, traits=(Stateful("it takes its state over from the pass before"),)):
     """Long short-term memory; states h and c::
 
         i, f, o, g = W_xc x + b_c [+ W_xc_static s] + W_hc (cont h)
@@ -93,7 +94,33 @@ class LSTM(StreamRecurrent):
 
 
 @dataclass(frozen=True)
-class RNN(StreamRecurrent):
+class LSTMUnit(Op, traits=()):
+    """One step of a long short-term memory, whose states are inputs and outputs::
+
+        c' = cont sigmoid(f) c + sigmoid(i) tanh(g)
+        h' = sigmoid(o) tanh(c')
+
+    Inputs: c (1, N, D), the sums of the gates i, f, o and g behind each other (1, N, 4 D), cont (1, N). Outputs: c' and h', (1, N, D) each.
+    """  # noqa: D415
+
+    min_inputs: ClassVar[int] = 3
+    max_inputs: ClassVar[int | None] = 3
+    num_outputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Both outputs have the shape of the state."""
+        expect_params(params, [])
+        state, gates, cont = inputs
+        if len(state) != 3 or state[0] != 1:
+            raise OpError(f"the state has shape {state}, expected (1, N, D)")
+        expected = [(1, state[1], 4 * state[2]), (1, state[1])]
+        if [gates, cont] != expected:
+            raise OpError(f"the gates have shape {gates} and cont {cont}, expected {expected[0]} and {expected[1]}")
+        return (state, state)
+
+
+@dataclass(frozen=True)
+class RNN(StreamRecurrent, traits=(Stateful("it takes its state over from the pass before"),)):
     """Plain recurrence; state h::
 
         h' = tanh(W_xh x + b_h [+ W_xh_static s] + W_hh (cont h))
@@ -117,7 +144,7 @@ _GATES: dict[str, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 @dataclass(frozen=True)
-class Recurrent(Op):
+class Recurrent(Op, traits=()):
     """ONNX's LSTM, GRU or RNN over T steps of N streams.
 
     Inputs: x (T, N, I), then the initial states if ``states``: h (D, N, H) and, for LSTM, c (D, N, H); without they are 0. Outputs: h of all

@@ -8,12 +8,13 @@ from math import prod
 from typing import ClassVar, Literal, TypeAlias
 
 from nuqconv.ir.ops.base import AlongAxisOp, Op, OpError, Shape, canonical_axis, expect_params
+from nuqconv.ir.traits import Decides, Jumps
 
 __all__ = ["ArgMax", "ArgReduce", "CumSum", "Reduce", "ReduceFunction", "Reduction", "TopK"]
 
 
 @dataclass(frozen=True)
-class Reduction(Op):
+class Reduction(Op, traits=()):
     """``coeff`` times the sum, the sum of magnitudes, the sum of squares or the mean over all axes from ``axis`` on."""
 
     operation: Literal["SUM", "ASUM", "SUMSQ", "MEAN"] = "SUM"
@@ -27,7 +28,7 @@ class Reduction(Op):
 
 
 @dataclass(frozen=True)
-class ArgMax(Op):
+class ArgMax(Op, traits=(Jumps(), Decides())):
     """The ``top_k`` largest elements in descending order; of equal ones the last comes first.
 
     Without ``axis`` all axes but the first are ranked together, and the output holds their flat indices and with ``out_max_val`` the values
@@ -57,7 +58,7 @@ class ArgMax(Op):
 
 
 @dataclass(frozen=True)
-class CumSum(AlongAxisOp):
+class CumSum(AlongAxisOp, traits=()):
     """Sums of all elements up to each along ``axis``.
 
     Attributes:
@@ -73,7 +74,7 @@ ReduceFunction: TypeAlias = Literal["sum", "mean", "max", "min", "prod", "l1", "
 
 
 @dataclass(frozen=True)
-class Reduce(Op):
+class Reduce(Op, traits=()):
     """A function of all elements along ``axes``, which stay with size 1 if ``keepdims``."""
 
     function: ReduceFunction
@@ -91,7 +92,7 @@ class Reduce(Op):
 
 
 @dataclass(frozen=True)
-class ArgReduce(Op):
+class ArgReduce(Op, traits=(Jumps(), Decides())):
     """Where the largest or the smallest element along ``axis`` stands, counted from 0; of equal ones the first, or the last if ``last``."""
 
     function: Literal["argmax", "argmin"]
@@ -106,7 +107,7 @@ class ArgReduce(Op):
 
 
 @dataclass(frozen=True)
-class TopK(Op):
+class TopK(Op, traits=(Jumps(),)):
     """The ``k`` largest (or smallest) elements along ``axis``, and where they stand; of equal ones the first come first.
 
     ``sorted`` promises that they come in order; without it they may as well.

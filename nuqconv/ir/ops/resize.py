@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params, spread
+from nuqconv.ir.traits import Jumps
 
 __all__ = ["GridSample", "Interp", "Resize", "Upsample"]
 
 
 @dataclass(frozen=True)
-class Interp(Op):
+class Interp(Op, traits=()):
     """Bilinear resizing of (N, C, H, W) that maps corners to corners.
 
     Row ``y`` of the output is taken at row ``y * (H - 1) / (H' - 1)`` of the input, or at row 0 if there is only one.
@@ -47,7 +48,7 @@ class Interp(Op):
 
 
 @dataclass(frozen=True)
-class Upsample(Op):
+class Upsample(Op, traits=(Jumps(),)):
     """Enlarges (N, C, H, W): repeats each element, or with a second input puts it where a maximum was.
 
     The second input is the mask of a MAX pooling, of the first input's shape: for each element its flat index in the output's (H', W');
@@ -81,7 +82,7 @@ class Upsample(Op):
 
 
 @dataclass(frozen=True)
-class Resize(Op):
+class Resize(Op, traits=()):
     """ONNX's Resize; its documentation tells what the words mean.
 
     Attributes:
@@ -108,6 +109,13 @@ class Resize(Op):
     antialias: bool = False
     roi: tuple[float, ...] = ()
 
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same with the entries of the axes in another order."""
+        rank = len(order)
+        roi = (*spread(self.roi[:rank], order), *spread(self.roi[rank:], order)) if self.roi else ()
+        scales = spread(self.scales, order) if self.scales else ()
+        return replace(self, sizes=spread(self.sizes, order), scales=scales, roi=roi)
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """The output has the sizes."""
         expect_params(params, [])
@@ -120,7 +128,7 @@ class Resize(Op):
 
 
 @dataclass(frozen=True)
-class GridSample(Op):
+class GridSample(Op, traits=()):
     """The first input (N, C, spatial...) at the positions of the second (N, positions..., axes), where -1 and 1 are its ends, as ONNX has it.
 
     Attributes:

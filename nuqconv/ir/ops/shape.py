@@ -8,12 +8,13 @@ from math import prod
 from typing import Literal
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_image, expect_params
+from nuqconv.ir.traits import Rearranges, SharesMemory, Trait
 
 __all__ = ["DepthToSpace", "Flatten", "Permute", "Reorg", "Reshape", "Reverse", "ShuffleChannel", "SpaceToDepth"]
 
 
 @dataclass(frozen=True)
-class Flatten(Op):
+class Flatten(Op, traits=(Rearranges(), SharesMemory())):
     """Joins the axes from ``axis`` to ``end_axis`` (inclusive) into one; if that is one before ``axis``, an axis of size 1 is put in."""
 
     axis: int = 1
@@ -30,10 +31,14 @@ class Flatten(Op):
 
 
 @dataclass(frozen=True)
-class Permute(Op):
+class Permute(Op, traits=(Rearranges(),)):
     """Axis ``i`` of the output is axis ``order[i]`` of the input; axes that ``order`` leaves out follow in their order."""
 
     order: tuple[int, ...]
+
+    def special_traits(self) -> tuple[Trait, ...]:
+        """One that leaves all axes where they are hands its memory on."""
+        return (SharesMemory(),) if self.order == tuple(range(len(self.order))) else ()
 
     def full_order(self, rank: int) -> tuple[int, ...]:
         """Returns the permutation of all ``rank`` axes.
@@ -52,7 +57,7 @@ class Permute(Op):
 
 
 @dataclass(frozen=True)
-class Reshape(Op):
+class Reshape(Op, traits=(Rearranges(), SharesMemory())):
     """Replaces ``num_axes`` axes from ``axis`` on (-1: all of them) by ``dims``, where 0 copies the input's size and -1 is what remains."""
 
     dims: tuple[int, ...]
@@ -85,7 +90,7 @@ class Reshape(Op):
 
 
 @dataclass(frozen=True)
-class DepthToSpace(Op):
+class DepthToSpace(Op, traits=(Rearranges(),)):
     """Channels of an (N, C, H, W) input become blocks of pixels.
 
     ``DCR``: channel ``(dy * block + dx) * D + c`` is pixel (dy, dx) of every block of channel c, with D = C / block^2; ``CRD``: channel
@@ -106,7 +111,7 @@ class DepthToSpace(Op):
 
 
 @dataclass(frozen=True)
-class SpaceToDepth(Op):
+class SpaceToDepth(Op, traits=(Rearranges(),)):
     """Blocks of pixels become channels: the inverse of DepthToSpace with ``DCR``."""
 
     block: int
@@ -122,7 +127,7 @@ class SpaceToDepth(Op):
 
 
 @dataclass(frozen=True)
-class ShuffleChannel(Op):
+class ShuffleChannel(Op, traits=(Rearranges(),)):
     """Channel ``g * (C / group) + c`` of the input becomes channel ``c * group + g`` (ShuffleNet)."""
 
     group: int = 1
@@ -137,7 +142,7 @@ class ShuffleChannel(Op):
 
 
 @dataclass(frozen=True)
-class Reverse(Op):
+class Reverse(Op, traits=(Rearranges(),)):
     """Turns the order along one axis around."""
 
     axis: int = 0
@@ -150,7 +155,7 @@ class Reverse(Op):
 
 
 @dataclass(frozen=True)
-class Reorg(Op):
+class Reorg(Op, traits=(Rearranges(),)):
     """Moves blocks of ``stride`` x ``stride`` elements into channels as YOLO2 does, or back with ``reverse``.
 
     The published definition, in both directions, with (C, H, W) of the *input*, D = C / stride^2, k = o * D + c, o = dy * stride + dx: element

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from onnx import ModelProto
 
+from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.lowering.parts.products import product_layers
 from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Quantize, Scale
+from nuqconv.ir.ops import Convolution, Dequantize, Quantize, Scale, Weighted
 from nuqconv.runtimes.onnxruntime.fast import fast_products
 from nuqconv.runtimes.onnxruntime.session import OnnxSession, SessionMaker
 
@@ -155,11 +156,12 @@ class ExchangeSession(OnnxSession):
 
     def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
         """Cuts the graph as its base does, and makes the parameters that are exchanged inputs."""
+        del integer
         part = self._cut(graph, outputs)
         if self._free is not None:
             self._check_free(part, self._free)
         self._fixed = batch_problems(part)
-        model = lower_graph(part, integer=integer, dynamic_batch=not self._fixed, fast=fast_products())
+        model = lower_graph(part, style=styles.fast(fast_products()), dynamic_batch=not self._fixed)
         free = exchangeable(part) if self._free is None else self._free
         self._sources = {tensor: source for tensor, source in model.sources.items() if source.param in free}
         return model.with_inputs(self._sources).whole()
@@ -175,7 +177,7 @@ class ExchangeSession(OnnxSession):
             problems += [
                 f"'{name}': {node.place} does not take its weights as an input"
                 for node in graph.users(name)
-                if not isinstance(node.op, Convolution | Deconvolution | InnerProduct)
+                if not isinstance(node.op, Weighted)
             ]
             if graph.params[name].dtype != np.float32:
                 problems.append(f"'{name}' is {graph.params[name].dtype}, expected float32")

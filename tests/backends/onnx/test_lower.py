@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, batch_problems, newest_opset, rebatch, to_onnx
 from nuqconv.backends.onnx.lowering import lowering_for
+from nuqconv.backends.onnx.styles import FAKE_QUANT, INTEGER
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.families import operators
@@ -50,7 +51,7 @@ def test_every_opset_gives_the_same_numbers(opset, integer):
     data = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
     expected = OnnxSession(graph, integer=integer).run({"data": data})
     for dynamic in (False, True):
-        model = to_onnx(graph, opset=opset, integer=integer, dynamic_batch=dynamic)
+        model = to_onnx(graph, opset=opset, style=INTEGER if integer else FAKE_QUANT, dynamic_batch=dynamic)
         onnx.checker.check_model(model, full_check=True)
         assert [item.version for item in model.opset_import] == [opset]
         found = OnnxSession(model).run({"data": data})
@@ -106,7 +107,10 @@ def test_other_opsets_are_refused(opset):
 
 @pytest.mark.parametrize("integer", [False, True])
 def test_same_graph_same_bytes(integer):
-    one, two = (to_onnx(everything(), integer=integer).SerializeToString(deterministic=True) for _ in range(2))
+    one, two = (
+        to_onnx(everything(), style=INTEGER if integer else FAKE_QUANT).SerializeToString(deterministic=True)
+        for _ in range(2)
+    )
     assert one == two
 
 

@@ -7,50 +7,92 @@ of the four combinations of signs it is the one that every version of onnxruntim
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.convolution import window_of
+from nuqconv.backends.onnx.lowering.matrix import as_matrix
 from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
+from nuqconv.backends.onnx.lowering.pooling import pool_input
+from nuqconv.backends.onnx.lowering.quantization import rounded
+from nuqconv.backends.onnx.style import Layers
+from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize
+from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, Weighted
 
-__all__ = ["centred", "convolution", "deconvolution", "matrix_product", "problems"]
-
-_WEIGHTED = (Convolution, Deconvolution, InnerProduct)
+__all__ = ["IntegerLayers"]
 
 
-def problems(graph: Graph) -> list[str]:
-    """Returns a line for each layer that keeps the graph from being computed on integers.
+class IntegerLayers(Layers):
+    """The layers of one graph on integers."""
 
-    Args:
-        graph: A quantized graph.
-    """
-    found = []
-    for node in graph.nodes:
-        makers = [graph.producer.get(name) for name in node.inputs]
-        quantized = any(maker is not None and isinstance(maker.op, Quantize) for maker in makers)
-        if isinstance(node.op, Dequantize):
-            if not _is_quantized_layer(graph, makers[0]):
-                found.append(f"{node.place}: its input is not made by a quantized layer")
-        elif quantized and not _can_be_integer(node):
-            found.append(f"{node.place}: reads a quantized value; only {_NAMES} can")
-        elif quantized:
-            found += _param_problems(graph, node)
-            found += [
-                f"{reader.place}: reads the integer result of '{node.name}' before it is dequantized"
-                for reader in graph.consumers[node.outputs[0]]
-                if not isinstance(reader.op, Dequantize)
-            ]
-    return found
+    def problems(self) -> list[str]:
+        """Returns a line for each layer that keeps the graph from being computed on integers."""
+        graph, found = self.graph, []
+        for node in graph.nodes:
+            makers = [graph.producer.get(name) for name in node.inputs]
+            quantized = any(maker is not None and isinstance(maker.op, Quantize) for maker in makers)
+            if isinstance(node.op, Dequantize):
+                if not _is_quantized_layer(graph, makers[0]):
+                    found.append(f"{node.place}: its input is not made by a quantized layer")
+            elif quantized and not _can_be_integer(node):
+                found.append(f"{node.place}: reads a quantized value; only {_NAMES} can")
+            elif quantized:
+                found += _param_problems(graph, node)
+                found += [
+                    f"{reader.place}: reads the integer result of '{node.name}' before it is dequantized"
+                    for reader in graph.consumers[node.outputs[0]]
+                    if not isinstance(reader.op, Dequantize)
+                ]
+        return found
+
+    def write(self, build: Builder, node: Node) -> bool:
+        """Adds a Quantize, or a layer that reads one."""
+        op = node.op
+        if isinstance(op, Quantize):
+            _quantize(build, node, op)
+            return True
+        if not isinstance(op, Weighted | Pooling):
+            return False
+        zero_point = self._zero_point(node)
+        if zero_point is None:
+            return False
+        match op:
+            case Convolution():
+                _convolution(build, node, window_of(build, node, op), zero_point)
+            case Deconvolution():
+                _deconvolution(build, node, op, zero_point)
+            case InnerProduct():
+                as_matrix(build, node, op, partial(_matrix_product, build, node, op, zero_point))
+            case Pooling():
+                # The average of the integers, as float32.
+                pool_input(build, node, op, _centred(build, node, zero_point), node.outputs[0])
+        return True
+
+    def _zero_point(self, node: Node) -> int | None:
+        """Returns the uint8 zero point of what a layer reads, or None when that is no integer."""
+        makers = [self.graph.producer.get(value) for value in node.inputs]
+        found = [maker.op.offset + 128 if maker and isinstance(maker.op, Quantize) else None for maker in makers]
+        if isinstance(node.op, Convolution | Deconvolution):
+            if len(found) > 1 and any(zero_point is not None for zero_point in found):
+                raise UnsupportedError(
+                    f"{node.place}: shares its weights between {len(found)} inputs, which integers cannot"
+                )
+            if found[0] is not None and node.op.axis != 1:
+                raise UnsupportedError(
+                    f"{node.place}: has its channels on axis {node.op.axis}; on integers they must be on axis 1"
+                )
+        return found[0]
 
 
 _NAMES = "Convolution, Deconvolution, InnerProduct and average Pooling"
 
 
 def _can_be_integer(node: Node) -> bool:
-    return isinstance(node.op, _WEIGHTED) or (isinstance(node.op, Pooling) and node.op.method == "AVE")
+    return isinstance(node.op, Weighted) or (isinstance(node.op, Pooling) and node.op.method == "AVE")
 
 
 def _is_quantized_layer(graph: Graph, node: Node | None) -> bool:
@@ -69,21 +111,21 @@ def _param_problems(graph: Graph, node: Node) -> list[str]:
     ]
 
 
-def centred(build: Builder, node: Node) -> str:
-    """Returns a layer's first input with its zero point taken off, as float32; the input itself if it is no integer.
+def _quantize(build: Builder, node: Node, op: Quantize) -> None:
+    """Adds ``q + 128`` in uint8."""
+    value, output = rounded(build, node, op, None), node.outputs[0]
+    shifted = build.node("Add", [value, build.number(op.offset + 128, node, "zero_point")], node)
+    build.node("Cast", [shifted], node, output=output, attributes={"to": int(TensorProto.UINT8)})
+    build.set_type(output, int(TensorProto.UINT8))
 
-    Args:
-        build: The graph under construction.
-        node: The layer that reads it.
-    """
-    zero_point = build.zero_point(node.inputs[0])
-    if zero_point is None:
-        return node.inputs[0]
+
+def _centred(build: Builder, node: Node, zero_point: int) -> str:
+    """Returns a layer's first input with its zero point taken off, as float32."""
     cast = build.node("Cast", node.inputs[:1], node, attributes={"to": int(TensorProto.FLOAT)})
     return build.node("Sub", [cast, build.number(zero_point, node, "zero_point")], node)
 
 
-def convolution(build: Builder, node: Node, attributes: Mapping[str, Attribute], zero_point: int) -> None:
+def _convolution(build: Builder, node: Node, attributes: Mapping[str, Attribute], zero_point: int) -> None:
     """Adds ConvInteger, whose padding is the zero point, and the bias in int32."""
     operands = [
         node.inputs[0],
@@ -93,8 +135,8 @@ def convolution(build: Builder, node: Node, attributes: Mapping[str, Attribute],
     _with_bias(build, node, "ConvInteger", operands, attributes, node.outputs[0])
 
 
-def matrix_product(
-    build: Builder, node: Node, op: InnerProduct, matrix: str, zero_point: int, output: str | None
+def _matrix_product(
+    build: Builder, node: Node, op: InnerProduct, zero_point: int, matrix: str, output: str | None
 ) -> str:
     """Adds MatMulInteger of ``matrix`` (M, K) with the weights and the bias in int32; returns the name of the result."""
     stored = build.graph.params[node.params[0]]
@@ -106,7 +148,7 @@ def matrix_product(
     return _with_bias(build, node, "MatMulInteger", operands, {}, output)
 
 
-def deconvolution(build: Builder, node: Node, op: Deconvolution, zero_point: int) -> None:
+def _deconvolution(build: Builder, node: Node, op: Deconvolution, zero_point: int) -> None:
     """Adds a transposed convolution as a convolution with the turned kernel.
 
     ::

@@ -16,12 +16,15 @@ from functools import partial
 from itertools import product
 
 import numpy as np
+from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering.quantization import times_steps
+from nuqconv.backends.onnx.style import Layers
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, InnerProduct, Quantize
+from nuqconv.ir.ops import Convolution, Dequantize, InnerProduct, Quantize
 
-__all__ = ["as_product", "product_layers", "quantized_bytes"]
+__all__ = ["ProductLayers", "product_layers"]
 
 _Layout = Callable[[Array], Array]
 
@@ -43,33 +46,79 @@ def product_layers(graph: Graph, among: Collection[str] | None = None) -> frozen
     )
 
 
-def quantized_bytes(build: Builder, node: Node, op: Quantize) -> bool:
-    """Adds the uint8 ``q + 128`` of a Quantize if a product reads it.
+class ProductLayers(Layers):
+    """The layers of one graph that are such products.
 
-    Returns:
-        Whether anything else needs the value as float32.
+    Args:
+        graph: The graph.
+        signed: Whether weights are int8 in a product with uint8; else they are uint8 too.
     """
-    value = node.outputs[0]
-    readers = build.graph.consumers[value]
-    taken = [reader.name in build.products for reader in readers]
-    if any(taken):
-        scaled = build.node("Mul", [node.inputs[0], build.number(op.multiplier, node, "multiplier")], node)
-        zero_point = build.constant(np.array(op.offset + 128, np.uint8), node, "zero_point")
-        # The step size is multiplied in before: QuantizeLinear would divide by it, and differ at ties.
+
+    def __init__(self, graph: Graph, *, signed: bool) -> None:
+        super().__init__(graph)
+        self._names = product_layers(graph)
+        self._signed = signed
+        self._bytes: dict[str, tuple[str, str]] = {}
+        """For a quantized value that is there as uint8 ``q + 128``, that tensor and its zero point."""
+
+    def write(self, build: Builder, node: Node) -> bool:
+        """Adds a Quantize, a Dequantize or a product."""
+        op = node.op
+        if isinstance(op, Quantize):
+            return self._quantize(build, node, op)
+        if isinstance(op, Dequantize) and build.elem_type(node.inputs[0]) == TensorProto.FLOAT:
+            # A session of this package multiplies nothing out beforehand.
+            times_steps(build, node, node.inputs[0])
+            return True
+        if node.name not in self._names:
+            return False
+        if isinstance(op, Convolution):
+            self._convolution(build, node, op)
+        elif isinstance(op, InnerProduct):
+            self._inner_product(build, node, op)
+        return True
+
+    def _quantize(self, build: Builder, node: Node, op: Quantize) -> bool:
+        """Adds the uint8 ``q + 128`` of a Quantize if a product reads it; returns whether nothing else needs the value as float32."""
+        value = node.outputs[0]
+        readers = build.graph.consumers[value]
+        taken = [reader.name in self._names for reader in readers]
+        if any(taken):
+            scaled = build.node("Mul", [node.inputs[0], build.number(op.multiplier, node, "multiplier")], node)
+            zero_point = build.constant(np.array(op.offset + 128, np.uint8), node, "zero_point")
+            # The step size is multiplied in before: QuantizeLinear would divide by it, and differ at ties.
+            one = build.number(1.0, node, "one")
+            self._bytes[value] = (build.node("QuantizeLinear", [scaled, one, zero_point], node), zero_point)
+        return bool(readers) and all(taken) and value not in build.graph.outputs
+
+    def _convolution(self, build: Builder, node: Node, op: Convolution) -> None:
+        value, zero_point = self._bytes[node.inputs[0]]
+        ends = op.end_pads(build.shape(node.inputs[0])[2:])
+        image = build.node("Transpose", [value], node, attributes={"perm": [0, 2, 3, 1]})
+        if any((*op.pad, *ends)):
+            pads = _integers(build, node, "pads", [0, *op.pad, 0, 0, *ends, 0])
+            image = build.node("Pad", [image, pads, zero_point], node)
+        columns = _windows(build, node, op, image)
+        found = self._multiply(build, node, columns, _kernel_rows, zero_point)
+        build.node("Transpose", [found], node, output=node.outputs[0], attributes={"perm": [0, 3, 1, 2]})
+
+    def _inner_product(self, build: Builder, node: Node, op: InnerProduct) -> None:
+        value, zero_point = self._bytes[node.inputs[0]]
+        if len(build.shape(node.inputs[0])) != 2:
+            value = build.node("Flatten", [value], node, attributes={"axis": 1})
+        self._multiply(build, node, value, _itself if op.transpose else _transposed, zero_point, node.outputs[0])
+
+    def _multiply(
+        self, build: Builder, node: Node, rows: str, lay: _Layout, zero_point: str, output: str | None = None
+    ) -> str:
+        """Adds the product of (..., K) with the weights, laid out as (K, O), and the bias."""
         one = build.number(1.0, node, "one")
-        build.bytes[value] = (build.node("QuantizeLinear", [scaled, one, zero_point], node), zero_point)
-    return not all(taken) or not readers or value in build.graph.outputs
-
-
-def as_product(build: Builder, node: Node, op: Convolution | InnerProduct) -> bool:
-    """Adds a layer that is a product, and returns whether it is one."""
-    if node.name not in build.products:
-        return False
-    if isinstance(op, Convolution):
-        _convolution(build, node, op)
-    else:
-        _inner_product(build, node, op)
-    return True
+        weight = build.derived(node.params[0], partial(_as_bytes, lay=lay, signed=self._signed), node, "weight")
+        weight_point = "" if self._signed else build.constant(np.array(128, np.uint8), node, "weight_zero_point")
+        operands = [rows, weight, one, one, zero_point, weight_point]
+        if len(node.params) > 1:
+            operands.append(build.derived(node.params[1], _as_floats, node, "bias"))
+        return build.node("MatMulIntegerToFloat", operands, node, output=output, domain=_DOMAIN)
 
 
 def _is_product(graph: Graph, node: Node) -> bool:
@@ -96,18 +145,6 @@ def _holds_bytes(weight: Array) -> bool:
     return np.array_equal(weight, weight.astype(np.int8))
 
 
-def _convolution(build: Builder, node: Node, op: Convolution) -> None:
-    value, zero_point = build.bytes[node.inputs[0]]
-    ends = op.end_pads(build.shape(node.inputs[0])[2:])
-    image = build.node("Transpose", [value], node, attributes={"perm": [0, 2, 3, 1]})
-    if any((*op.pad, *ends)):
-        pads = _integers(build, node, "pads", [0, *op.pad, 0, 0, *ends, 0])
-        image = build.node("Pad", [image, pads, zero_point], node)
-    columns = _windows(build, node, op, image)
-    found = _multiply(build, node, columns, _kernel_rows, zero_point)
-    build.node("Transpose", [found], node, output=node.outputs[0], attributes={"perm": [0, 3, 1, 2]})
-
-
 def _windows(build: Builder, node: Node, op: Convolution, image: str) -> str:
     """(N, H, W, C) -> (N, H', W', places of the kernel * C)."""
     if {*op.kernel, *op.stride} == {1}:
@@ -121,25 +158,6 @@ def _windows(build: Builder, node: Node, op: Convolution, image: str) -> str:
         bounds = [_integers(build, node, "starts", starts), _integers(build, node, "ends", last)]
         pieces.append(build.node("Slice", [image, *bounds, axes, strides], node))
     return pieces[0] if len(pieces) == 1 else build.node("Concat", pieces, node, attributes={"axis": 3})
-
-
-def _inner_product(build: Builder, node: Node, op: InnerProduct) -> None:
-    value, zero_point = build.bytes[node.inputs[0]]
-    if len(build.shape(node.inputs[0])) != 2:
-        value = build.node("Flatten", [value], node, attributes={"axis": 1})
-    _multiply(build, node, value, _itself if op.transpose else _transposed, zero_point, node.outputs[0])
-
-
-def _multiply(build: Builder, node: Node, rows: str, lay: _Layout, zero_point: str, output: str | None = None) -> str:
-    """Adds the product of (..., K) with the weights, laid out as (K, O), and the bias."""
-    one = build.number(1.0, node, "one")
-    signed = build.fast == "signed"
-    weight = build.derived(node.params[0], partial(_as_bytes, lay=lay, signed=signed), node, "weight")
-    weight_point = "" if signed else build.constant(np.array(128, np.uint8), node, "weight_zero_point")
-    operands = [rows, weight, one, one, zero_point, weight_point]
-    if len(node.params) > 1:
-        operands.append(build.derived(node.params[1], _as_floats, node, "bias"))
-    return build.node("MatMulIntegerToFloat", operands, node, output=output, domain=_DOMAIN)
 
 
 def _as_bytes(weight: Array, *, lay: _Layout, signed: bool) -> Array:

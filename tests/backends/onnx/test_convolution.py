@@ -8,6 +8,7 @@ import pytest
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.onnx import batch_problems, to_onnx
+from nuqconv.backends.onnx.styles import INTEGER
 from nuqconv.errors import ModelError, QuantizationError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
@@ -311,7 +312,7 @@ def test_integers_are_refused_where_they_cannot_be(axis, inputs):
         tuple(f"{name}_y" for name in names),
     )
     with pytest.raises(UnsupportedError, match="layer"):
-        to_onnx(graph, integer=True)
+        to_onnx(graph, style=INTEGER)
     onnx.checker.check_model(to_onnx(graph), full_check=True)
 
 
