@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto
 
 from nuqconv.errors import ModelError, RuntimeMissingError
@@ -43,6 +44,8 @@ class Caffe2Onnx(Runtime):
 
     def version(self) -> str:
         """The version of the package, and the Python that has it."""
+        if _missing():
+            raise RuntimeMissingError("not found")
         python = interpreter()
         ended = subprocess.run(
             [python, "-c", _PROBE],
@@ -58,8 +61,13 @@ class Caffe2Onnx(Runtime):
         return f"{ended.stdout.strip()} ({python})"
 
     def load(self, model: Runnable, outputs: Sequence[str] | None = None) -> Loaded:
-        """Makes a model ready to run."""
-        return SideRun(self.side(model), outputs)
+        """Makes a model ready to run.
+
+        caffe2onnx writes the batch size of the .prototxt into reshapes, so larger batches are run in pieces of that size.
+        """
+        side = self.side(model)
+        shape = next(iter(side.inputs.values()), ())
+        return _InPieces(SideRun(side, outputs), shape[0] if shape else None, side.label)
 
     def side(self, model: Runnable) -> Side:
         """Returns what caffe2onnx makes of a model as a comparison needs it.
@@ -71,6 +79,39 @@ class Caffe2Onnx(Runtime):
         """
         self.check_takes(model)
         return _Caffe2OnnxSide(model.graph, model.label, _converted(model))
+
+
+class _InPieces(Loaded):
+    """A model that runs one batch size only.
+
+    Args:
+        model: The model.
+        size: Its batch size; None if it runs any.
+        label: What it is.
+    """
+
+    def __init__(self, model: Loaded, size: int | None, label: str) -> None:
+        self._model = model
+        self._size = size
+        self._label = label
+
+    def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        count, size = len(next(iter(batch.values()))), self._size
+        if size is None or count == size:
+            return self._model.run(batch)
+        if count % size:
+            raise ModelError(
+                f"{self._label}: runs batches of {size} only, as the .prototxt says, and cannot run one of {count}; "
+                f"take a number of samples and a batch size that are multiples of {size}"
+            )
+        runs = [
+            self._model.run({name: array[start : start + size] for name, array in batch.items()})
+            for start in range(0, count, size)
+        ]
+        return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+    def close(self) -> None:
+        self._model.close()
 
 
 class _Caffe2OnnxSide(OnnxSide):
@@ -108,6 +149,10 @@ def _blob(graph: Graph, node: Node, made: Collection[str]) -> str:
     return node.outputs[0]
 
 
+def _missing() -> bool:
+    return not os.environ.get(VARIABLE) and find_spec("caffe2onnx") is None
+
+
 def interpreter() -> str:
     """Returns the Python that has caffe2onnx: the one that a variable of the environment names, else this one.
 
@@ -119,7 +164,7 @@ def interpreter() -> str:
         if not Path(named).is_file():
             raise RuntimeMissingError(f"{VARIABLE} names {named}, which is no file")
         return named
-    if find_spec("caffe2onnx") is None:
+    if _missing():
         raise RuntimeMissingError(f"caffe2onnx is not installed; {_HOW_TO_GET}")
     return sys.executable
 

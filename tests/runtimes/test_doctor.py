@@ -158,8 +158,7 @@ def test_caffe2onnx_is_really_imported(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
     if importlib.util.find_spec("caffe2onnx") is None:
         missing = check("caffe2onnx")
-        assert (missing.ok, missing.required) == (False, False)
-        assert missing.found.startswith("caffe2onnx is not installed; pip install --no-deps caffe2onnx==2.0.1")
+        assert (missing.ok, missing.required, missing.found) == (False, False, "not found")
         assert VARIABLE in missing.remedy
     monkeypatch.setenv(VARIABLE, sys.executable)
     (tmp_path / "caffe2onnx").mkdir()

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nuqconv.errors import NuqconvError
+from nuqconv.errors import RuntimeMissingError
 from nuqconv.ir import Array, Graph
 from nuqconv.runtimes.base import Loaded, ModelPool, Runtime
 from nuqconv.runtimes.caffe.cache import KeptNet
@@ -53,7 +53,7 @@ class Caffe(Runtime):
         """Caffe, its Python, and where that is."""
         found = find_caffe()
         if found is None:
-            raise NuqconvError("not found")
+            raise RuntimeMissingError("not found")
         return f"{found.caffe_version}, Python {found.python_version} ({found.python})"
 
     def is_there(self) -> bool:
