@@ -182,6 +182,15 @@ class SearchSpace:
         """Return the state in which all layers are at one level: `FLOAT_LEVEL`, or 0 for int8."""
         return (level,) * len(self.layers)
 
+    def problem(self, levels: Levels) -> str:
+        """Return why something is no state of this space; an empty text if it is one."""
+        if not isinstance(levels, tuple) or len(levels) != len(self.layers):
+            return f"expected a tuple of {len(self.layers)} levels, one for each layer of the space, found {levels!r}"
+        for layer, level in zip(self.layers, levels, strict=True):
+            if type(level) is not int or not FLOAT_LEVEL <= level < len(layer.options):
+                return f"layer {layer.name!r}: expected a level from {FLOAT_LEVEL} to {len(layer.options) - 1}, found {level!r}"
+        return ""
+
     def plan(self, levels: Levels) -> Plan:
         """Return the plan of a state."""
         return Plan(tuple(layer.named_plans[level] for layer, level in zip(self.layers, levels, strict=True)))
