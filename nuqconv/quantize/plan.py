@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -156,6 +157,11 @@ class Plan(Mapping[str, LayerPlan]):
                 raise QuantizationError(f"layer {name!r} comes twice in the plan; give each layer once")
             index[name] = layer_plan
         object.__setattr__(self, "_index", index)
+
+    def __repr__(self) -> str:
+        counts = Counter(layer_plan.precision.value for _, layer_plan in self.layers)
+        forms = ", ".join(f"{counts[precision.value]} {precision.value}" for precision in reversed(Precision))
+        return f"<Plan of {len(self.layers)} layers: {forms}>"
 
     @classmethod
     def of(cls, layers: Mapping[str, LayerPlan] | Iterable[tuple[str, LayerPlan]]) -> Plan:

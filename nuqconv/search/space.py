@@ -82,6 +82,9 @@ class LayerSpace:
         if problems:
             raise QuantizationError(f"the options of layer {self.name!r} are wrong", problems)
 
+    def __repr__(self) -> str:
+        return f"<LayerSpace {self.name!r}: {', '.join(map(self.label, range(len(self.options))))} or float>"
+
     @cached_property
     def losses(self) -> tuple[float, ...]:
         """Predicted losses by level, where a stronger option counts as no better than a weaker one."""
@@ -160,6 +163,9 @@ class SearchSpace:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise QuantizationError("layers come twice in the search space; give each once", map(repr, twice))
+
+    def __repr__(self) -> str:
+        return f"<SearchSpace of {len(self.layers)} layers, {self.state_count:,} states, {self.float_bytes:,.0f} bytes in float>"
 
     def __len__(self) -> int:
         return len(self.layers)
