@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators.identity import batches_digest
@@ -34,7 +35,7 @@ from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.search.strategies import check_strategy, strategy_named
+from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 
@@ -43,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_METHOD = WeightMethod()
 SMALLEST = SmallestBytes()
 OnCrash = Literal["stop", "refuse"]
+ON_CRASH: tuple[OnCrash, ...] = get_args(OnCrash)
 
 
 def auto_nuq(
@@ -70,7 +72,7 @@ def auto_nuq(
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     importance: Mapping[str, Array] | None = None,
     objective: Objective = SMALLEST,
-    strategy: str = "path",
+    strategy: StrategyChoice = "path",
     onnx: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> NuqResult:
@@ -112,7 +114,8 @@ def auto_nuq(
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
             for the best metric that all parameters of the model can have in so many bytes.
-        strategy: ``"path"``, or for comparison ``"prefix"``, ``"greedy"``, ``"exhaustive"``; see `nuqconv.search.strategies`.
+        strategy: A name in `nuqconv.search.strategies.STRATEGIES`; or one of your own: an object with the methods of
+            `nuqconv.search.strategies.Strategy`, or a class or function that makes one from (space, objective, original metric).
         onnx: Whether to write ONNX models too: fake_quant, QDQ, and one whose NUQ weights are packed; they are always written for an ONNX model.
         input_shapes: Shapes for inputs by name, instead of the file's; needed for ONNX inputs with open sizes other than the batch.
 
@@ -135,8 +138,8 @@ def auto_nuq(
     check_strategy(strategy)
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit)
     options.check()
-    if on_crash not in ("stop", "refuse"):
-        raise ConfigError(f"on_crash must be 'stop' or 'refuse', found {on_crash!r}")
+    if on_crash not in ON_CRASH:
+        raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {on_crash!r}")
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
@@ -179,7 +182,7 @@ def auto_nuq(
                 on_step=shown.on_step,
             ),
         )
-        chooser = strategy_named(strategy, preparation.space, objective, original.metric)
+        chooser = make_strategy(strategy, preparation.space, objective, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
                 preparation.space,
@@ -289,4 +292,5 @@ class _CallableModule(ModuleType):
         return auto_nuq(*args, **kwargs)
 
 
+__signature__ = inspect.signature(auto_nuq)
 sys.modules[__name__].__class__ = _CallableModule

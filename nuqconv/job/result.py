@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -151,6 +152,14 @@ class NuqResult:
     notes: tuple[str, ...]
     seconds: tuple[float, float]
     journal: Path | None = None
+
+    def __repr__(self) -> str:
+        counts = Counter(layer.precision.value for layer in self.layers)
+        forms = ", ".join(f"{counts[precision.value]} {precision.value}" for precision in reversed(Precision))
+        return (
+            f"<NuqResult metric {self.metric:.6g} of {self.original_metric:.6g}, {self.sizes.bytes:,} of {self.sizes.float_bytes:,} bytes, "
+            f"{len(self.layers)} layers with weights ({forms}), {len(self.trials)} trials ({self.stopped_by})>"
+        )
 
     @property
     def evaluations(self) -> int:
