@@ -22,6 +22,7 @@ from nuqconv.files.staging import check_targets, staging_folder
 from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model, shared
 from nuqconv.ir import Array
 from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, journal_path, open_journal, prepared, search_identity
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
@@ -33,6 +34,7 @@ from nuqconv.parallel import check_main_guard
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
+from nuqconv.search.metrics import Interval
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
 from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy
@@ -200,13 +202,14 @@ def auto_nuq(
                 on_trial=shown.on_trial,
                 on_lost=lost.append if on_crash == "refuse" else None,
             )
-        notes = (*caffe_notes, *preparation.notes, *(f"counted as refused: {words}" for words in lost))
+            interval, doubts = metric_interval(original, outcome.plan, evaluate.write, log)
+        notes = (*caffe_notes, *preparation.notes, *doubts, *(f"counted as refused: {words}" for words in lost))
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
         write_outputs(job, outcome.plan, files, staging)
     seconds = (time.monotonic() - start, evaluator.seconds)
-    return _result(job, preparation, outcome, files, notes, seconds, place, objective)
+    return _result(job, preparation, outcome, files, notes, seconds, place, objective, interval)
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:
@@ -245,6 +248,7 @@ def _result(
     seconds: tuple[float, float],
     journal: Path | None,
     objective: Objective,
+    difference: Interval | None,
 ) -> NuqResult:
     layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
@@ -261,6 +265,7 @@ def _result(
         plan=outcome.plan,
         original_metric=outcome.original,
         metric=outcome.metric,
+        difference=difference,
         trials=outcome.trials,
         best=outcome.best,
         pareto=outcome.pareto,

@@ -16,6 +16,7 @@ from nuqconv.job.calibration import Source
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rate import bits_per_weight, layer_bytes
+from nuqconv.search.metrics import Interval
 from nuqconv.search.run import Trial
 
 __all__ = ["LayerResult", "NuqResult", "OutputFiles", "Sizes", "layer_results", "measure_sizes"]
@@ -134,6 +135,8 @@ class NuqResult:
         notes: What the user should know.
         seconds: Duration of the whole call, and of the evaluator in it.
         journal: Where the journal of the search is, if one is kept.
+        difference: ``metric - original_metric`` with the interval in which it lies, from samples drawn again (`difference_interval`); None where the
+            evaluator does not tell.
     """
 
     plan: Plan
@@ -152,6 +155,7 @@ class NuqResult:
     notes: tuple[str, ...]
     seconds: tuple[float, float]
     journal: Path | None = None
+    difference: Interval | None = None
 
     def __repr__(self) -> str:
         counts = Counter(layer.precision.value for layer in self.layers)
@@ -173,6 +177,7 @@ class NuqResult:
         content: dict[str, Any] = {
             "original_metric": self.original_metric,
             "metric": self.metric,
+            "difference": None if self.difference is None else vars(self.difference),
             "accepted": self.best.accepted,
             "best_trial": self.best.number,
             "sizes": vars(self.sizes),
