@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -20,10 +21,14 @@ from nuqconv.evaluators.identity import batches_digest
 from nuqconv.files.staging import check_targets, staging_folder
 from nuqconv.formats.source import model_files
 from nuqconv.ir import Array
+from nuqconv.job.about import Budget
 from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.checkpoint import OnMismatch, journal_path, open_journal, prepared, search_identity
+from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
+from nuqconv.job.network_facts import network_facts
+from nuqconv.job.notebook import note_network, note_result, note_run
 from nuqconv.job.outputs import without_caffe, without_deploy, write_outputs
 from nuqconv.job.preparation import Preparation, prepare
 from nuqconv.job.progress import job_progress
@@ -149,6 +154,7 @@ def auto_nuq(
     files, caffe_notes = without_caffe(files, job.graph) if job.onnx else (files, ())
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
     data = None if calibration_data is None else list(calibration_data)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, data)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
@@ -165,17 +171,21 @@ def auto_nuq(
         job_progress(show=progress) as shown,
     ):
         original = Original(evaluator, sources, batch_num, log)
+        about = describe_run(job, original, sources, objective, strategy, Budget(max_evaluations, timeout, patience))
+        note_run(log, about)
         preparation = prepared(
             job,
             log,
             lambda: prepare(
                 job,
-                _calibrate(job, original, data, staging),
+                inputs.keep(_calibrate(job, original, data, staging)),
                 method=weight_method,
                 importance=importance,
                 on_step=shown.on_step,
             ),
         )
+        network = network_facts(job, preparation.space)
+        note_network(log, network)
         chooser = strategy_named(strategy, preparation.space, objective, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
@@ -199,8 +209,16 @@ def auto_nuq(
             files, stale = without_deploy(files)
             notes += stale
         write_outputs(job, outcome.plan, files, staging)
-    seconds = (time.monotonic() - start, evaluator.seconds)
-    return _result(job, preparation, outcome, files, notes, seconds, place, objective)
+        errors = errors_of(job, outcome.plan, inputs, shown.on_step)
+        seconds = (time.monotonic() - start, evaluator.seconds)
+        result = replace(
+            _result(job, preparation, outcome, files, notes, seconds, place, objective),
+            about=about,
+            network=network,
+            errors=errors,
+        )
+        note_result(log, result.document())
+    return result
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:

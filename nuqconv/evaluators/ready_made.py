@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -117,6 +118,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         self.__dict__.update(state)
         self._start()
 
+    runtime_name: str | None = None
+    """What runs the models, for reports."""
+
     _running: frozenset[str] = frozenset({"_lock"})
     """Names of the attributes that `_start` makes and that are not pickled."""
 
@@ -151,6 +155,29 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     def calibration_batches(self, batch_num: int) -> Iterator[Mapping[str, Array]]:
         """Yields the first ``batch_num`` batches of the calibration data."""
         return self._batches(self.calibration, batch_num)
+
+    def report_facts(self, original_metric: float) -> Mapping[str, Any]:
+        """Says what is measured and demanded; see `EvaluatorFacts`."""
+        shapes = ", ".join(f"{name} {'x'.join(map(str, array.shape[1:]))}" for name, array in self.inputs.items())
+        return {
+            "metric": self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", None),
+            "data": f"{self.samples:,} samples of {shapes}",
+            "samples": self.samples,
+            "runtime": self.runtime_name,
+            **self._demand(original_metric),
+        }
+
+    def _demand(self, original: float) -> dict[str, Any]:
+        if self.max_error is not None:
+            limit = self.max_error if math.isfinite(self.max_error) else None
+            words = "any value" if limit is None else f"at most {self.max_error:g}"
+            return {"demand": words, "limit": limit, "better": "lower"}
+        if self.max_drop is not None:
+            if not math.isfinite(self.max_drop):
+                return {"demand": "any value", "better": "higher"}
+            limit = original - self.max_drop
+            return {"demand": f"at most {self.max_drop:g} below the original", "limit": limit, "better": "higher"}
+        return {}
 
     @abstractmethod
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
@@ -223,6 +250,7 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
         **options: See `BatchEvaluator`.
     """
 
+    runtime_name = "onnxruntime"
     _running = BatchEvaluator._running | {"_cache", "_children"}  # noqa: SLF001
 
     def __init__(
@@ -282,6 +310,7 @@ class CaffeEvaluator(BatchEvaluator):
     arguments.
     """
 
+    runtime_name = "real Caffe"
     _running = BatchEvaluator._running | {"_children"}  # noqa: SLF001
 
     def _start(self) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.errors import EvaluatorError
+from nuqconv.search.evaluator_facts import EvaluatorFacts, read_facts
 
 __all__ = ["AutoNuqEvaluatorBase", "CheckedEvaluator"]
 
@@ -85,6 +86,20 @@ class AutoNuqEvaluatorBase:
         Returns:
             For each batch a mapping from the names of the model's input blobs to arrays, preprocessed as in `eval_model`; or None, the
             default, if the evaluator offers none.
+        """
+        return None
+
+    def report_facts(
+        self,
+        original_metric: float,  # noqa: ARG002  (for the classes that override this)
+    ) -> Mapping[str, str | int | float | None] | None:
+        """Say what is measured, for reports; optional.
+
+        Args:
+            original_metric: Metric of the original model.
+
+        Returns:
+            Some of the fields of `nuqconv.search.evaluator_facts.EvaluatorFacts` by name, such as ``metric`` and ``samples``; or None.
         """
         return None
 
@@ -177,6 +192,14 @@ class CheckedEvaluator:
                 f"{self._name}.evaluate_batch_num is {number!r}; it must be a positive integer or None"
             )
         return int(number)
+
+    def facts(self, original_metric: float) -> EvaluatorFacts:
+        """Return what the evaluator says of itself; see `read_facts`.
+
+        Raises:
+            EvaluatorError: The hook raises, or returns what a report cannot show.
+        """
+        return read_facts(self._evaluator, original_metric)
 
     def calibration_batches(self, batch_num: int) -> Iterator[Mapping[str, NDArray[Any]]] | None:
         """Return the evaluator's calibration batches, at most `batch_num`, each checked when it is read; None if it offers none.
