@@ -20,11 +20,11 @@ from rich.table import Table
 from cases import CASES, Case
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Deconvolution, InnerProduct, Weighted
 from nuqconv.job.fitted_weights import gather_moments
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
-from nuqconv.quantize.moments import Moments, weight_matrix
+from nuqconv.quantize.moments import Moments
 from nuqconv.quantize.weights import weight_scales
 
 STEPS = (16, 32)
@@ -73,7 +73,7 @@ def _model(case: Case) -> Iterator[Row]:
     layers = [
         node.name
         for node in graph.nodes
-        if isinstance(node.op, Convolution | Deconvolution | InnerProduct)
+        if isinstance(node.op, Weighted)
         and graph.params[node.params[0]].size > 2 * max(STEPS)
         and (isinstance(node.op, InnerProduct) or not isinstance(node.op, Deconvolution) or node.op.group == 1)
     ]
@@ -104,13 +104,13 @@ def _batches(images: Array, case: Case) -> list[dict[str, Array]]:
     return [{"data": images[start : start + case.batch_size]} for start in range(0, len(images), case.batch_size)]
 
 
-def _layer(graph: Graph, name: str) -> tuple[Convolution | Deconvolution | InnerProduct, Array, Array | None, Array]:
+def _layer(graph: Graph, name: str) -> tuple[Weighted, Array, Array | None, Array]:
     node = graph.node[name]
-    if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+    if not isinstance(node.op, Weighted):
         raise TypeError(name)
     weights = graph.params[node.params[0]]
     bias = graph.params[node.params[1]] if len(node.params) > 1 else None
-    axis = None if isinstance(node.op, InnerProduct) else node.op.weight_output_axis
+    axis = node.op.scale_axis()
     return node.op, weights, bias, weight_scales(weights, axis)
 
 
@@ -127,7 +127,7 @@ def _spread(scales: Array, matrix: Array) -> NDArray[np.float64]:
 def _kmeans(graph: Graph, name: str, truth: Moments, steps: int) -> float:
     """Optimal k-means of the weights in steps of their channel, levels not rounded, nearest assignment."""
     op, weights, _, scales = _layer(graph, name)
-    matrix = weight_matrix(op, weights).astype(np.float64)
+    matrix = op.to_matrix(weights).astype(np.float64)
     real = matrix / _spread(scales, matrix)
     sample = real.reshape(-1)[:: max(1, real.size // _LARGEST_SAMPLE)]
     levels = np.unique(kmeans1d.cluster(sample, steps)[1])
@@ -137,14 +137,14 @@ def _kmeans(graph: Graph, name: str, truth: Moments, steps: int) -> float:
 
 def _palette(graph: Graph, name: str, truth: Moments) -> float:
     op, weights, _, _ = _layer(graph, name)
-    difference = weight_matrix(op, weights).astype(np.float64) - weight_matrix(op, palettized(weights))
+    difference = op.to_matrix(weights).astype(np.float64) - op.to_matrix(palettized(weights))
     return float(truth.output_error(difference).sum())
 
 
 def _error(graph: Graph, name: str, truth: Moments, solution: LayerSolution) -> float:
     op, weights, bias, _ = _layer(graph, name)
-    matrix = weight_matrix(op, weights).astype(np.float64)
-    difference = matrix - weight_matrix(op, solution.weights) * _spread(solution.scales, matrix)
+    matrix = op.to_matrix(weights).astype(np.float64)
+    difference = matrix - op.to_matrix(solution.weights) * _spread(solution.scales, matrix)
     shift = None
     if bias is not None and solution.bias is not None:
         shift = (bias - solution.bias).reshape(matrix.shape[:2])

@@ -27,6 +27,7 @@ from rich.table import Table
 from cases import CASES, Case
 from nuqconv.api import create_quant_config
 from nuqconv.errors import SearchError
+from nuqconv.formats import open_model
 from nuqconv.ir import Array
 from nuqconv.job.calibration import calibrate
 from nuqconv.job.job import Job, read_job
@@ -131,7 +132,7 @@ def _model(case: Case) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         config = Path(name) / "config.json"
         create_quant_config(config, *case.files(), batch_num=case.batch_num)
-        job = read_job(*case.files(), config)
+        job = read_job(open_model(case.files()).read(), config)
         inputs = case.data()[2][: case.batch_num * case.batch_size]
         batches = [
             {"data": np.ascontiguousarray(inputs[start : start + case.batch_size])}

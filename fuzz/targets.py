@@ -28,6 +28,7 @@ from nuqconv.errors import NuqconvError, OnnxProcessError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import read_onnx, read_onnx_model
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir import dump
 from nuqconv.job.layer_facts import layer_facts
 from nuqconv.job.preparation import Preparation
@@ -81,7 +82,7 @@ def _facts() -> tuple[LayerFacts, ...]:
 
 def _read_model(model: Path, weights: Path, *, lenient: bool = False) -> None:
     """Reads a model and asks for all that its graph knows."""
-    read = read_model(model, weights, allow_unknown_fields=lenient, cut_for_inference=lenient)
+    read = read_model(model, weights, ReadOptions(allow_unknown_fields=lenient, cut_for_inference=lenient))
     dump(read.graph, places=True)
     layer_facts(read.graph)
 
@@ -106,7 +107,7 @@ def _convert(model: Path, weights: Path, out: Path) -> None:
 
 def _lower(model: Path, weights: Path) -> None:
     """Makes an ONNX model, with all checks, as `nuqconv.convert` does."""
-    graph = read_model(model, weights, allow_unknown_fields=True, cut_for_inference=True).graph
+    graph = read_model(model, weights, ReadOptions(allow_unknown_fields=True, cut_for_inference=True)).graph
     lowered = lower_graph(graph)
     if lowered.size() < _LARGEST_CHECKED:
         onnx.checker.check_model(lowered.for_checker().SerializeToString(), full_check=True)
@@ -139,7 +140,7 @@ def _read_onnx(path: Path) -> None:
 
 
 def _read_network(path: Path) -> None:
-    graph = read_onnx_model(path, input_shapes=None).graph
+    graph = read_onnx_model(path).graph
     dump(graph, places=True)
     layer_facts(graph)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nuqconv.backends.caffe import save_caffe
-from nuqconv.backends.onnx import write_onnx
 from nuqconv.config import make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.files.staging import check_targets
-from nuqconv.formats.source import StrPath, model_files, read_any
+from nuqconv.formats import Model, ReadOptions, open_model
+from nuqconv.formats.source import StrPath
+from nuqconv.formats.table import target_of
 from nuqconv.ir import Graph
 from nuqconv.job.layer_facts import layer_facts
 from nuqconv.quantize.capability import quantized_parts
@@ -23,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def load(
-    model_file: StrPath,
+    model_file: Model,
     weights_file: StrPath | None = None,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -35,7 +34,7 @@ def load(
 
     Args:
         model_file: The .prototxt; a deploy model that nuqconv wrote may be read too. Of a net for training or testing, the TEST phase is read.
-            Or an .onnx file.
+            Or an .onnx file, or the pair of .prototxt and .caffemodel. Its content tells which, whatever it is called.
         weights_file: The .caffemodel; nothing for an ONNX model.
         input_shapes: Shapes for inputs by name, instead of the file's; for data layers whose files hold the shape, and for ONNX inputs with open
             sizes other than the batch, they are needed.
@@ -50,13 +49,8 @@ def load(
         ConfigError: The files are not those of one model.
         FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
     """
-    model = read_any(
-        model_file,
-        weights_file,
-        input_shapes=input_shapes,
-        allow_unknown_fields=allow_unknown_fields,
-        cut_for_inference=cut_for_inference,
-    )
+    options = ReadOptions(input_shapes or {}, allow_unknown_fields, cut_for_inference)
+    model = open_model(model_file, weights_file).read(options)
     for note in model.notes:
         _LOG.info("%s", note)
     if notes is not None:
@@ -76,18 +70,19 @@ def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None)
         UnsupportedError: The graph has layers that the format cannot express; all are named.
         OutputError: The ending is none of the two, or a file cannot be written.
     """
-    target = Path(model_file)
-    if target.suffix == ".onnx" and weights_file is None:
-        write_onnx(graph, target)
-    elif target.suffix == ".prototxt" and weights_file is not None:
-        save_caffe(graph, target, Path(weights_file))
-    else:
-        raise OutputError(f"{target}: expected one file that ends in .onnx, or a .prototxt together with a .caffemodel")
+    given = [Path(path) for path in (model_file, weights_file) if path is not None]
+    found = target_of(given)
+    if found is None or len(found[1]) != len(given):
+        raise OutputError(
+            f"{given[0]}: expected one file that ends in .onnx, or a .prototxt together with a .caffemodel"
+        )
+    target, paths = found
+    target.trial.save(graph, paths)
 
 
 def create_quant_config(
     config_file: StrPath,
-    model_file: StrPath,
+    model_file: Model,
     weights_file: StrPath | None,
     skip_layers: Sequence[str] | None = None,
     batch_num: int = 1,
@@ -103,7 +98,7 @@ def create_quant_config(
 
     Args:
         config_file: The JSON file to write.
-        model_file: The .prototxt, or an .onnx model.
+        model_file: The .prototxt, or an .onnx model; what `nuqconv.formats.open_model` returned is not read again.
         weights_file: The .caffemodel; None for an ONNX model.
         skip_layers: Layers to leave in float.
         batch_num: Batches to calibrate on.
@@ -117,14 +112,17 @@ def create_quant_config(
         ConfigError: A name or value is wrong; all faults are listed.
         OutputError: The file cannot be written, or is one of the inputs.
     """
-    sources = [*model_files(model_file, weights_file), *([Path(config_defination)] if config_defination else [])]
+    model = open_model(model_file, weights_file)
+    sources = [*model.paths, *([Path(config_defination)] if config_defination else [])]
     check_targets([Path(config_file)], inputs=sources)
-    graph = load(model_file, weights_file, cut_for_inference=False, input_shapes=input_shapes)
-    parts = quantized_parts(graph)
+    source = model.read(ReadOptions(input_shapes or {}))
+    for note in source.notes:
+        _LOG.info("%s", note)
+    parts = quantized_parts(source.graph)
     if parts:
-        raise UnsupportedError(f"{os.fspath(model_file)} is quantized already; give the float model", parts)
+        raise UnsupportedError(f"{model.model} is quantized already; give the float model", parts)
     config = make_config(
-        layer_facts(graph),
+        layer_facts(source.graph),
         skip_layers=skip_layers,
         batch_num=batch_num,
         activation_offset=activation_offset,

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators.identity import batches_digest
 from nuqconv.files.staging import check_targets, staging_folder
-from nuqconv.formats.source import model_files
+from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model, shared
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.calibration import Calibration, Source, calibrate
@@ -29,7 +29,7 @@ from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run
-from nuqconv.job.outputs import without_caffe, without_deploy, write_outputs
+from nuqconv.job.outputs import without_caffe, without_ranges, write_outputs
 from nuqconv.job.preparation import Preparation, prepare
 from nuqconv.job.progress import job_progress
 from nuqconv.job.result import NuqResult, OutputFiles, layer_results, measure_sizes
@@ -51,7 +51,7 @@ OnCrash = Literal["stop", "refuse"]
 
 
 def auto_nuq(
-    model_file: str | os.PathLike[str],
+    model_file: Model,
     weights_file: str | os.PathLike[str] | None,
     nuq_evaluator: object,
     config_file: str | os.PathLike[str],
@@ -91,7 +91,7 @@ def auto_nuq(
     repeats no finished evaluation and ends with the same files.
 
     Args:
-        model_file: The .prototxt of the trained model, or an .onnx model.
+        model_file: The .prototxt of the trained model, or an .onnx model; what `nuqconv.formats.open_model` returned is not read again.
         weights_file: Its .caffemodel; None for an ONNX model. The evaluator of an ONNX model is given .onnx files, the same path twice.
         nuq_evaluator: Derived from `AutoNuqEvaluatorBase`, or any object with its methods.
         config_file: Quantization configuration as `create_quant_config` writes it.
@@ -145,13 +145,14 @@ def auto_nuq(
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
-    read = model_files(model_file, weights_file)
-    files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), onnx=onnx or len(read) == 1)
+    model = open_model(model_file, weights_file)
+    written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
+    files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
     place = journal_path(journal, prefix)
-    sources = {"model": read[0], "weights": read[-1], "configuration": Path(config_file)}
+    sources = {"model": model.model, "weights": model.weights, "configuration": Path(config_file)}
     check_targets([*files.present().values(), *([place] if place else [])], inputs=sources.values())
-    job = read_job(*sources.values(), input_shapes=input_shapes)
-    files, caffe_notes = without_caffe(files, job.graph) if job.onnx else (files, ())
+    job = read_job(model.read(ReadOptions(input_shapes or {})), sources["configuration"])
+    files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
     data = None if calibration_data is None else list(calibration_data)
     inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, data)
@@ -170,9 +171,11 @@ def auto_nuq(
         staging_folder(files.nuq_layer_record, *files.present().values()) as staging,
         job_progress(show=progress) as shown,
     ):
-        original = Original(evaluator, sources, batch_num, log)
-        about = describe_run(job, original, sources, objective, strategy, Budget(max_evaluations, timeout, patience))
-        note_run(log, about)
+        with shared(model):
+            original = Original(evaluator, sources, batch_num, log)
+        model.forget()
+        budget = Budget(max_evaluations, timeout, patience)
+        about = note_run(log, describe_run(job, original, sources, objective, strategy, budget))
         preparation = prepared(
             job,
             log,
@@ -184,8 +187,7 @@ def auto_nuq(
                 on_step=shown.on_step,
             ),
         )
-        network = network_facts(job, preparation.space)
-        note_network(log, network)
+        network = note_network(log, network_facts(job, preparation.space))
         chooser = strategy_named(strategy, preparation.space, objective, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
@@ -206,7 +208,7 @@ def auto_nuq(
             )
         notes = (*caffe_notes, *preparation.notes, *(f"counted as refused: {words}" for words in lost))
         if preparation.source is Source.NONE:
-            files, stale = without_deploy(files)
+            files, stale = without_ranges(files)
             notes += stale
         write_outputs(job, outcome.plan, files, staging)
         errors = errors_of(job, outcome.plan, inputs, shown.on_step)
@@ -239,7 +241,9 @@ def _calibrate(job: Job, original: Original, data: Iterable[Mapping[str, Array]]
         job.graph,
         job.values,
         batches=batches,
-        run_model=None if job.onnx else lambda model, weights: evaluator.measure(model, weights, job.config.batch_num),
+        run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
+        if job.format.runs_in_caffe
+        else None,
         folder=folder,
     )
     _LOG.info("calibration: %d blobs measured (%s)", len(found.histograms), found.source.value)

@@ -11,8 +11,7 @@ from pathlib import Path
 from tables import main, section
 
 from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS
-from nuqconv.ir import ops
-from nuqconv.ir.ops import Op
+from nuqconv.ir.families import operators
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "onnx-to-caffe.md"
 
@@ -23,6 +22,9 @@ APART = {
     "Custom": "refused: a registered layer is written only where it came from a Caffe file",
     "Opaque": "refused, with the reason why it was not understood",
 }
+
+# What became of onnx 1.23's own node tests in real Caffe; tests/backends/caffe/emitting/test_node_tests.py counts them.
+NODE_TESTS = {"same": 829, "refused": 153, "differs": 3}
 
 HEAD = """# Any graph as a Caffe model
 
@@ -38,16 +40,10 @@ refused by name, all of it at once, with the fork that has a layer for it.
 - **exact** says how real Caffe's numbers compare with the operator's definition in the tests (`tests/backends/caffe/emitting`): to the bit for all
   finite numbers, or relative to the largest number. "the same layer": Caffe's own layer computes the operator.
 - Of onnx 1.23's own node tests that the reader takes (without its function bodies and other number types, each with all inputs open
-  and with all but the first known) real Caffe gives the stored outputs in 829, 153 are refused, and 3 differ: one of remainders by
+  and with all but the first known) real Caffe gives the stored outputs in {same}, {refused} are refused, and {differs} differ: one of remainders by
   infinity, two in which onnxruntime differs, too.
 
 """
-
-
-def operators() -> dict[str, type[Op]]:
-    """Returns the operators of the graph by name."""
-    found = {name: getattr(ops, name) for name in ops.__all__}
-    return {name: kind for name, kind in sorted(found.items()) if isinstance(kind, type) and issubclass(kind, Op)}
 
 
 def table() -> str:
@@ -62,7 +58,7 @@ def table() -> str:
         elif name in APART:
             refused.append((name, APART[name]))
     return (
-        HEAD
+        HEAD.format(**NODE_TESTS)
         + section("Written", ("operator", "layers", "exact", "refused"), written)
         + section("Apart", ("operator", "what becomes of it"), refused)
         + section("Types that the graph has no operator for", ("type", "where it exists"), sorted(ELSEWHERE.items()))

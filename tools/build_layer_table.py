@@ -15,9 +15,9 @@ from google.protobuf import text_format
 from tables import main, section
 
 from nuqconv.backends.onnx.lowering import lowering_for
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, known_types, reader_for
+from nuqconv.frontends.caffe.layer_types import is_for_training
+from nuqconv.frontends.caffe.layers.registry import LAYER_TYPES, CannotReadError, reader_for
 from nuqconv.frontends.caffe.schema import LayerParameter
-from nuqconv.frontends.caffe.training import is_for_training
 from nuqconv.ir.ops import Op
 from nuqconv.quantize.capability import limits
 
@@ -27,7 +27,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "layers.md"
 _STOCK = (
     "AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Data Deconvolution Dropout DummyData "
     "ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM "
-    "Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP Scale Sigmoid "
+    "LSTMUnit Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP Scale Sigmoid "
     "SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData"
 )
 STOCK = _STOCK.split()
@@ -55,7 +55,6 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "SPP": ("spp_param { pyramid_height: 2 }",),
     "Tile": ("tile_param { tiles: 2 }",),
 }
-BOTTOMS = {"DetectionOutput": 3, "PriorBox": 2, "LSTM": 2, "RNN": 2, "ROIPooling": 2, "PSROIPooling": 2, "Axpy": 3}
 
 HEAD = """# Layer types
 
@@ -73,11 +72,16 @@ tells how to teach nuqconv such a type.
 """
 
 
+def bottoms(layer_type: str) -> int:
+    """Returns how many bottoms layers of a type have at least."""
+    return LAYER_TYPES[layer_type].ops[0].min_inputs
+
+
 def samples(layer_type: str) -> Iterator[Any]:
     """Yields LayerParameter messages of a type."""
     for text in SAMPLES.get(layer_type, ("",)):
         layer = LayerParameter(name="x", type=layer_type, top=["y"])
-        layer.bottom.extend(f"x{number}" for number in range(BOTTOMS.get(layer_type, 1)))
+        layer.bottom.extend(f"x{number}" for number in range(bottoms(layer_type)))
         text_format.Parse(text, layer)
         yield layer
 
@@ -92,7 +96,7 @@ def operators(layer_type: str) -> list[Op]:
     if reader is None:
         return []
     try:
-        shapes = [(1, 4, 8, 8)] * BOTTOMS.get(layer_type, 1)
+        shapes = [(1, 4, 8, 8)] * bottoms(layer_type)
         return [reader(layer, shapes).op for layer in samples(layer_type)]
     except CannotReadError as error:
         sys.exit(f"{layer_type}: {error}; give it a sample in {Path(__file__).name}")
@@ -120,7 +124,7 @@ def table() -> str:
     """Returns the text of the file."""
     columns = ("layer type", "read as", "ONNX", "Caffe", "int8", "NUQ", "conditions of int8 and NUQ")
     stock = [row(layer_type) for layer_type in sorted(STOCK, key=str.lower)]
-    others = [row(name) for name in sorted(set(known_types()) - set(STOCK), key=lambda text: (text.lower(), text))]
+    others = [row(name) for name in sorted(set(LAYER_TYPES) - set(STOCK), key=lambda text: (text.lower(), text))]
     tables = (("BVLC Caffe", stock), ("Forks, and this package's own", others))
     return (HEAD + "".join(section(title, columns, rows) for title, rows in tables)).rstrip() + "\n"
 

@@ -45,7 +45,7 @@ if not numpy.array_equal(found, numpy.maximum(2 * data + 1, 0)):
 
 def load_interpreters() -> Any:
     """Load the module that looks at interpreters by path, since nuqconv need not be installed yet."""
-    path = ROOT / "backends" / "caffe" / "runtime" / "interpreters.py"
+    path = ROOT / "nuqconv" / "runtimes" / "caffe" / "interpreters.py"
     spec = importlib.util.spec_from_file_location("nuqconv_interpreters", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be loaded")

@@ -9,7 +9,6 @@ import numpy as np
 
 from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS, LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.bound import Bound
-from nuqconv.backends.caffe.emitting.quantization import write_dequantize, write_quantize
 from nuqconv.backends.caffe.ends import is_from_caffe, net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
 from nuqconv.backends.caffe.style import Style
@@ -145,8 +144,7 @@ def _from_source(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
         message.type = "Convolution"
         if message.convolution_param.group != node.op.group:
             message.convolution_param.group = node.op.group
-    if style is Style.FAKE_QUANT:
-        arrays = [array if array.dtype == np.float32 else array.astype(np.float32) for array in arrays]
+    arrays = [style.layers.stored(array) for array in arrays]
     unchanged = _without_blobs(message) == _without_blobs(origin.source)
     text = origin.text if unchanged else None
     return [OutputLayer(message, tuple(blob(array) for array in arrays), text, unknown=origin.unknown)]
@@ -171,5 +169,8 @@ def _set_bias_term(message: Any, op: Op) -> None:
 
 _Writer = Callable[[Graph, Node, Style], list[OutputLayer]]
 
-_WRITERS: dict[type[Op], _Writer] = {Quantize: write_quantize, Dequantize: write_dequantize}
+_WRITERS: dict[type[Op], _Writer] = {
+    Quantize: lambda graph, node, style: style.layers.quantize(graph, node),
+    Dequantize: lambda graph, node, style: style.layers.dequantize(graph, node),
+}
 """Operators that are written anew wherever they come from."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nuqconv.backends.caffe.emitting import EMITTERS
 from nuqconv.backends.caffe.emitting.parts.bound import bind_constants
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.names import fresh_name
-from nuqconv.ir.ops import Dequantize, Power, Quantize, Silence
+from nuqconv.ir.ops import Power, Silence
+from nuqconv.ir.traits import QuantizedForm
 from nuqconv.passes.pads import absorb_pads
 
 __all__ = ["is_from_caffe", "net_problems", "prepared"]
@@ -21,7 +23,8 @@ def is_from_caffe(node: Node) -> bool:
 
 def prepared(graph: Graph) -> Graph:
     """Returns a graph that computes the same and can be written node by node."""
-    return _with_outputs_unread(bind_constants(absorb_pads(_without_places(graph))))
+    binding = {kind for kind, emitter in EMITTERS.items() if emitter.binds}
+    return _with_outputs_unread(bind_constants(absorb_pads(_without_places(graph)), binding))
 
 
 def _without_places(graph: Graph) -> Graph:
@@ -30,7 +33,7 @@ def _without_places(graph: Graph) -> Graph:
     Its layers may read their input after the first of them has written, and some share memory with their bottom. A blob that the user
     feeds stays as it is.
     """
-    if all(is_from_caffe(node) or isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
+    if all(is_from_caffe(node) or node.op.trait(QuantizedForm) for node in graph.nodes):
         return graph
     fed = {graph.storage_name(item.name) for item in graph.inputs}
     return replace(graph, storage={value: place for value, place in graph.storage.items() if place in fed})

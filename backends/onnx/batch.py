@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Graph
-from nuqconv.ir.ops import Filter, Opaque
+from nuqconv.ir.ops import Opaque
 
 __all__ = ["BATCH", "batch_problems", "batched_values", "open_sizes", "rebatch"]
 
@@ -98,7 +98,7 @@ def open_sizes(graph: Graph, *, dynamic_batch: bool) -> Mapping[str, str]:
 
 
 def _filters(graph: Graph) -> list[str]:
-    return [node.name for node in graph.nodes if isinstance(node.op, Filter)]
+    return [node.name for node in graph.nodes if node.op.with_count(1) is not None]
 
 
 def _selecting(graph: Graph, first: int) -> Graph:
@@ -106,11 +106,8 @@ def _selecting(graph: Graph, first: int) -> Graph:
     sizes = {name: first + number for number, name in enumerate(_filters(graph))}
     if not sizes:
         return graph
-    nodes = (
-        replace(node, op=replace(node.op, selected=sizes[node.name])) if isinstance(node.op, Filter) else node
-        for node in graph.nodes
-    )
-    return graph.with_nodes(nodes)
+    chosen = {name: graph.node[name].op.with_count(size) or graph.node[name].op for name, size in sizes.items()}
+    return graph.with_nodes(replace(node, op=chosen.get(node.name, node.op)) for node in graph.nodes)
 
 
 def _selected_values(graph: Graph) -> dict[str, str]:

@@ -14,7 +14,7 @@ from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.names import fresh_name
-from nuqconv.ir.ops import Quantize, Shape
+from nuqconv.ir.ops import Shape
 
 __all__ = ["Attribute", "Builder", "FastProducts"]
 
@@ -33,16 +33,8 @@ class Builder:
     Args:
         graph: The graph that is lowered.
         opset: The opset that is aimed at.
-        integer: Whether quantized layers compute on integers.
         open_sizes: Values whose axis 0 stays open, and the name of that size; empty when all sizes are fixed.
-        fast: How onnxruntime's own operators multiply matrices of 8 bits, or None to keep to ONNX.
-        products: Names of the layers that are such products.
-        compressed: Whether int8 parameters of few levels are stored as packed indices and a codebook.
-        qdq: Layers that are float operators between QuantizeLinear and DequantizeLinear, with the Dequantize behind each.
-
-    Attributes:
-        real: For a quantized value that is there as real numbers too, those.
-        bytes: For a quantized value that is there as uint8 ``q + 128`` too, that tensor and its zero point.
+        packed: Whether int8 parameters of few levels are stored as packed indices and a codebook.
     """
 
     def __init__(
@@ -50,22 +42,12 @@ class Builder:
         graph: Graph,
         *,
         opset: int,
-        integer: bool,
         open_sizes: Mapping[str, str],
-        fast: FastProducts | None = None,
-        products: frozenset[str] = frozenset(),
-        compressed: bool = False,
-        qdq: Mapping[str, Node] | None = None,
+        packed: bool = False,
     ) -> None:
         self.graph = graph
         self.opset = opset
-        self.integer = integer
-        self.fast = fast
-        self.products = products
-        self.compressed = compressed
-        self.qdq = qdq or {}
-        self.real: dict[str, str] = {}
-        self.bytes: dict[str, tuple[str, str]] = {}
+        self.packed = packed
         self.open_sizes = open_sizes
         self.batched = frozenset(open_sizes)
         self.nodes: list[NodeProto] = []
@@ -93,13 +75,6 @@ class Builder:
         """Returns the shape of a value as the target of a Reshape: -1 where axis 0 stays open."""
         shape = self.shape(value)
         return (-1, *shape[1:]) if value in self.open_sizes else shape
-
-    def zero_point(self, value: str) -> int | None:
-        """Returns the uint8 zero point of a value that a Quantize made, or None when it is computed on floats."""
-        maker = self.graph.producer.get(value)
-        if not self.integer or maker is None or not isinstance(maker.op, Quantize):
-            return None
-        return maker.op.offset + 128
 
     def node(
         self,
@@ -206,7 +181,7 @@ class Builder:
 
     def integers(self, name: str, array: Array) -> str:
         """Adds a parameter as it is stored, in its own shape or another, and returns the name of the tensor; int8 may be packed."""
-        packed = pack(array) if self.compressed else None
+        packed = pack(array) if self.packed else None
         if packed is not None:
             return self._unpacked(name, array.shape, packed)
         stored = self.tensor(array, name)

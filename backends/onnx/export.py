@@ -12,6 +12,8 @@ from onnx import ModelProto
 
 from nuqconv.backends.onnx import size
 from nuqconv.backends.onnx.lower import lower_graph
+from nuqconv.backends.onnx.style import Style
+from nuqconv.backends.onnx.styles import FAKE_QUANT
 from nuqconv.errors import ModelError, OutputError
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.ir import Graph
@@ -24,10 +26,8 @@ def write_onnx(
     path: str | os.PathLike[str],
     *,
     opset: int | None = None,
-    integer: bool = False,
+    style: Style = FAKE_QUANT,
     dynamic_batch: bool = False,
-    compressed: bool = False,
-    qdq: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a graph to an .onnx file, checked by ONNX's own checker first.
@@ -38,10 +38,8 @@ def write_onnx(
         graph: The graph, float or quantized.
         path: The file; its folder is made if need be.
         opset: See `to_onnx`.
-        integer: See `to_onnx`.
+        style: See `to_onnx`.
         dynamic_batch: See `to_onnx`.
-        compressed: Whether int8 weights of few levels are stored as packed indices and a codebook, see `packing`.
-        qdq: Whether quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
         metadata: Properties to note in the model.
 
     Raises:
@@ -50,9 +48,7 @@ def write_onnx(
         OutputError: The file cannot be written.
     """
     target = Path(path)
-    model = lower_graph(
-        graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch, compressed=compressed, qdq=qdq
-    )
+    model = lower_graph(graph, opset=opset, style=style, dynamic_batch=dynamic_batch)
     if metadata:
         onnx.helper.set_model_props(model.skeleton, dict(metadata))
     if model.size() > size.MAX_BYTES:

@@ -7,14 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from onnx import ModelProto, helper
 
 from nuqconv.backends.onnx.batch import open_sizes
-from nuqconv.backends.onnx.builder import Builder, FastProducts
-from nuqconv.backends.onnx.lowering import integer as integer_arithmetic
+from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering import lowering_for
-from nuqconv.backends.onnx.lowering.products import product_layers
-from nuqconv.backends.onnx.lowering.qdq import qdq_layers
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
 from nuqconv.backends.onnx.size import check_size
 from nuqconv.backends.onnx.stream import LoweredModel
+from nuqconv.backends.onnx.style import Layers, Style
+from nuqconv.backends.onnx.styles import FAKE_QUANT
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque
@@ -23,18 +22,16 @@ __all__ = ["lower_graph", "to_onnx"]
 
 
 def to_onnx(
-    graph: Graph, *, opset: int | None = None, integer: bool = False, dynamic_batch: bool = False
+    graph: Graph, *, opset: int | None = None, style: Style = FAKE_QUANT, dynamic_batch: bool = False
 ) -> ModelProto:
     """Writes a graph as an ONNX model; the same graph gives the same bytes.
 
-    Names of values, layers and parameters stay. A quantized graph computes on integers held in float32, as fake_quant models do:
-    a Quantize's value is ``u = q - offset``. With ``integer`` it is uint8 ``q + 128`` instead, and the layers that read it are
-    ConvInteger and MatMulInteger with int32 results.
+    Names of values, layers and parameters stay.
 
     Args:
         graph: The graph, float or quantized.
         opset: ONNX opset, at least 13; by default the newest that the installed onnxruntime runs and that is tested.
-        integer: Whether quantized layers compute on integers.
+        style: What quantized layers become, see `styles`.
         dynamic_batch: Whether axis 0 of the inputs stays open (named ``N``).
 
     Returns:
@@ -44,49 +41,23 @@ def to_onnx(
         UnsupportedError: The opset is not supported, layers have no form in ONNX (all of them are listed), or the model would exceed 2 GB.
         ModelError: The graph is wrong, or ``dynamic_batch`` is asked for and the batch size is fixed.
     """
-    return lower_graph(graph, opset=opset, integer=integer, dynamic_batch=dynamic_batch).whole()
+    return lower_graph(graph, opset=opset, style=style, dynamic_batch=dynamic_batch).whole()
 
 
 def lower_graph(
-    graph: Graph,
-    *,
-    opset: int | None = None,
-    integer: bool = False,
-    dynamic_batch: bool = False,
-    fast: FastProducts | None = None,
-    compressed: bool = False,
-    qdq: bool = False,
+    graph: Graph, *, opset: int | None = None, style: Style = FAKE_QUANT, dynamic_batch: bool = False
 ) -> LoweredModel:
-    """Does what `to_onnx` does, without copying the weights; see there.
-
-    With ``fast`` quantized layers are products of integers by onnxruntime's own operators, see `lowering.products`; not with ``integer``. With
-    ``compressed`` int8 weights of few levels are stored as packed indices and a codebook, see `packing`.
-    With ``qdq`` quantized layers are float operators between QuantizeLinear and DequantizeLinear, see `lowering.qdq`.
-    """
+    """Does what `to_onnx` does, without copying the weights; see there."""
     opset = _checked(opset)
-    if integer and (compressed or qdq):
-        raise UnsupportedError(
-            "integer arithmetic has no form with packed weights or with QuantizeLinear; choose one of them"
-        )
-    _refuse(graph, integer=integer)
+    layers = style.layers(graph)
+    _refuse(graph, layers)
     check_size(graph)
-    sizes = open_sizes(graph, dynamic_batch=dynamic_batch)
-    products = product_layers(graph) if fast else frozenset[str]()
-    build = Builder(
-        graph,
-        opset=opset,
-        integer=integer,
-        open_sizes=sizes,
-        fast=fast,
-        products=products,
-        compressed=compressed,
-        qdq=qdq_layers(graph) if qdq else None,
-    )
+    build = Builder(graph, opset=opset, open_sizes=open_sizes(graph, dynamic_batch=dynamic_batch), packed=style.packed)
     problems = []
     for node in graph.nodes:
         lower = lowering_for(node.op)
         try:
-            if lower is not None:
+            if lower is not None and not layers.write(build, node):
                 lower(build, node, node.op)
         except UnsupportedError as error:
             problems.append(str(error))
@@ -113,7 +84,7 @@ def _checked(opset: int | None) -> int:
     return opset
 
 
-def _refuse(graph: Graph, *, integer: bool) -> None:
+def _refuse(graph: Graph, layers: Layers) -> None:
     """Raises for everything that can be told before lowering, all at once."""
     problems = []
     for node in graph.nodes:
@@ -121,8 +92,7 @@ def _refuse(graph: Graph, *, integer: bool) -> None:
             problems.append(f"{node.place}: type '{node.op.layer_type}' has no form in ONNX: {node.op.reason}")
         elif lowering_for(node.op) is None:
             problems.append(f"{node.place}: operator {node.op.kind} has no form in ONNX")
-    if integer:
-        problems += integer_arithmetic.problems(graph)
+    problems += layers.problems()
     if problems:
         raise UnsupportedError(
             f"network '{graph.name}' cannot be written as ONNX; register these layer types (nuqconv.register_layer, see docs/custom-layers.md) "

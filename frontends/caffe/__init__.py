@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nuqconv.frontends.caffe.build import CaffeModel, load_graph, read_model
+from nuqconv.frontends.caffe.build import load_graph, read_model
 from nuqconv.frontends.caffe.phase import NetState
 
-__all__ = ["CaffeModel", "NetState", "load_graph", "read_model"]
+__all__ = ["NetState", "load_graph", "read_model"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
 from nuqconv.frontends.caffe.fields import UnknownField
+from nuqconv.frontends.caffe.layer_types import is_for_training, trait_of, traits_of
 from nuqconv.frontends.caffe.layers import (
     CannotReadError,
     Reading,
@@ -24,48 +25,25 @@ from nuqconv.frontends.caffe.memory import overwritten_reads
 from nuqconv.frontends.caffe.parameters import Parameters
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import LayerText, Prototxt, read_prototxt
-from nuqconv.frontends.caffe.training import Cut, cut_training, is_for_training
+from nuqconv.frontends.caffe.training import Cut, cut_training
 from nuqconv.frontends.caffe.weights import Weights, read_weights
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph, Input, Node, Origin
 from nuqconv.ir.ops import Opaque, OpError, Shape
+from nuqconv.ir.traits import Cuts, Stateful
 
-__all__ = ["CaffeModel", "load_graph", "read_model"]
+__all__ = ["load_graph", "read_model"]
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CaffeModel:
-    """A network that was read.
-
-    Attributes:
-        graph: The verified graph.
-        notes: What the reader chose or changed, in words; empty for a current deploy model that fits its weights.
-    """
-
-    graph: Graph
-    notes: tuple[str, ...]
-
-
-def read_model(
-    model_file: str | Path,
-    weights_file: str | Path,
-    *,
-    state: NetState | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    allow_unknown_fields: bool = False,
-    cut_for_inference: bool = False,
-) -> CaffeModel:
+def read_model(model_file: str | Path, weights_file: str | Path, options: ReadOptions = AS_THEY_ARE) -> ReadGraph:
     """Reads a Caffe network and its weights, of any generation.
 
     Args:
         model_file: The .prototxt.
         weights_file: The .caffemodel.
-        state: Phase, level and stages that select layers; TEST by default. Stages that the file itself sets are added.
-        input_shapes: Shapes for inputs by blob name, instead of the file's.
-        allow_unknown_fields: Whether a field that its message does not have (a misspelt parameter?) is only noted. It is kept for writing
-            back; outside of layers it is lost.
-        cut_for_inference: Whether a net for training or testing is cut down to what a user runs, see `training`, instead of being refused.
+        options: Shapes, the net's state, and what is allowed.
 
     Returns:
         The graph and what was noted. A layer whose type or parameters are not known is an Opaque node. Of a blob that in-place layers write
@@ -78,37 +56,21 @@ def read_model(
         ModelError: The net is wrong in itself, or weights or input shapes do not fit it; all faults are listed.
     """
     definition, weights = read_prototxt(model_file), read_weights(weights_file)
-    state = state or NetState()
-    state = NetState(state.phase, state.level, state.stages.union(definition.header.state.stage))
-    shapes = {name: tuple(int(size) for size in shape) for name, shape in (input_shapes or {}).items()}
-    builder = _Builder(definition, weights, state, shapes, allow_unknown=allow_unknown_fields)
-    builder.prepare(cut=cut_for_inference)
+    state = NetState(options.phase, options.level, options.stages.union(definition.header.state.stage))
+    shapes = {name: tuple(int(size) for size in shape) for name, shape in options.input_shapes.items()}
+    builder = _Builder(definition, weights, state, shapes, allow_unknown=options.allow_unknown_fields)
+    builder.prepare(cut=options.cut_for_inference)
     graph = builder.build()
     try:
         graph.verify()
     except ModelError as error:
         raise ModelError(f"{definition.path} with {weights.path}: the model is not valid", error.problems) from error
-    return CaffeModel(graph, (*definition.notes, *weights.notes, *builder.notes))
+    return ReadGraph(graph, (*definition.notes, *weights.notes, *builder.notes))
 
 
-def load_graph(
-    model_file: str | Path,
-    weights_file: str | Path,
-    *,
-    state: NetState | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    allow_unknown_fields: bool = False,
-    cut_for_inference: bool = False,
-) -> Graph:
+def load_graph(model_file: str | Path, weights_file: str | Path, options: ReadOptions = AS_THEY_ARE) -> Graph:
     """Reads a Caffe network and its weights; see `read_model`, whose notes go to the log here."""
-    model = read_model(
-        model_file,
-        weights_file,
-        state=state,
-        input_shapes=input_shapes,
-        allow_unknown_fields=allow_unknown_fields,
-        cut_for_inference=cut_for_inference,
-    )
+    model = read_model(model_file, weights_file, options)
     for note in model.notes:
         _LOG.info("%s", note)
     return model.graph
@@ -262,7 +224,7 @@ class _Builder:
 
     def _add(self, layer: LayerText) -> None:
         message = layer.message
-        wrong = layer_problems(message)
+        wrong = layer_problems(message, infinite=trait_of(message.type, Cuts) is not None)
         self.problems += [f"{self._place(layer)}: {problem}" for problem in wrong]
         if message.type == "Input":
             self._input_layer(layer)
@@ -288,7 +250,7 @@ class _Builder:
             self.current[blob] = value
             outputs.append(value)
             self.unread[value] = None
-        reading = Reading(Opaque(message.type, wrong[0])) if wrong else self._read(layer, inputs)
+        reading = _opaque(message, wrong[0]) if wrong else self._read(layer, inputs)
         names = self._blobs(layer, reading)
         origin = Origin(
             self.definition.path,
@@ -345,10 +307,10 @@ class _Builder:
             return self._read_custom(layer, custom)
         reader = reader_for(message.type)
         if reader is None:
-            return Reading(Opaque(message.type, "the layer type is not known"))
+            return _opaque(message, "the layer type is not known")
         unknown = [item for item in layer.unknown if item.name not in ignored_fields(message.type)]
         if unknown and has_dialects(message.type):
-            return Reading(Opaque(message.type, f"it has fields of another fork: {'; '.join(map(str, unknown))}"))
+            return _opaque(message, f"it has fields of another fork: {'; '.join(map(str, unknown))}")
         self._unknown(unknown, "is kept without being understood")
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
@@ -356,10 +318,10 @@ class _Builder:
             if reading.by_blobs:
                 reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
         except CannotReadError as error:
-            return Reading(Opaque(message.type, f"its parameters are not supported: {error}"))
+            return _opaque(message, f"its parameters are not supported: {error}")
         except WrongLayerError as error:
             self.problems.append(f"{self._place(layer)}: {error}")
-            return Reading(Opaque(message.type, str(error)))
+            return _opaque(message, str(error))
         if reading.note:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
@@ -370,7 +332,7 @@ class _Builder:
         try:
             return reader.read(layer, len(stored.blobs) if stored is not None else 0)
         except CannotReadError as error:
-            return Reading(Opaque(layer.message.type, f"it is not as registered: {error}"))
+            return _opaque(layer.message, f"it is not as registered: {error}")
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
         if self.allow_unknown:
@@ -388,3 +350,10 @@ class _Builder:
         names = self.params.take(layer.message, reading, problems)
         self.problems += [f"{self._place(layer)}: {problem}" for problem in problems]
         return names
+
+
+def _opaque(message: Any, reason: str) -> Reading:
+    """A layer that is kept without being understood."""
+    return Reading(
+        Opaque(message.type, reason, tuple(item for item in traits_of(message.type) if not isinstance(item, Stateful)))
+    )

@@ -17,8 +17,6 @@ MOST_LAYERS = 100_000
 
 _LONGEST_NAME = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Layers that cut at numbers, for which an infinity means no cut.
-_CUTTING = frozenset({"Clip", "Threshold"})
 
 
 def name_problem(name: str, what: str) -> str | None:
@@ -50,8 +48,8 @@ def shape_problem(shape: Sequence[int]) -> str | None:
     return None
 
 
-def layer_problems(message: Any) -> list[str]:
-    """Returns what is wrong with a LayerParameter's names and numbers, whatever its type is."""
+def layer_problems(message: Any, *, infinite: bool = False) -> list[str]:
+    """Returns what is wrong with a LayerParameter's names and numbers, whatever its type is; some types allow infinite numbers."""
     problems = [] if message.type else ["has no type"]
     named = [(message.name, "the layer's name"), (message.type, "the layer's type")]
     named += [(blob, "blob") for blob in dict.fromkeys((*message.bottom, *message.top))]
@@ -59,7 +57,7 @@ def layer_problems(message: Any) -> list[str]:
     problems += [problem for name, what in named if (problem := name_problem(name, what)) is not None]
     if "" in message.bottom or "" in message.top:
         problems.append("has a bottom or top without a name")
-    return [*problems, *_wrong_numbers(message, message.type in _CUTTING)]
+    return [*problems, *_wrong_numbers(message, infinite)]
 
 
 def _wrong_numbers(message: Any, infinite: bool, path: str = "") -> Iterator[str]:

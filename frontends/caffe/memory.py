@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Concat, Flatten, Identity, Op, Permute, Reshape, Slice, Split
+from nuqconv.ir.ops import Identity
+from nuqconv.ir.traits import SharesMemory
 
 __all__ = ["overwritten_reads"]
-
-
-def _always(node: Node) -> bool:
-    del node
-    return True
-
-
-_SHARING: Mapping[type[Op], Callable[[Node], bool]] = {
-    Flatten: _always,
-    Reshape: _always,
-    Split: _always,
-    Concat: lambda node: len(node.inputs) == 1,
-    Slice: lambda node: len(node.outputs) == 1,
-    Permute: lambda node: isinstance(node.op, Permute) and node.op.order == tuple(range(len(node.op.order))),
-}
-"""Layers whose tops are their bottom's memory in Caffe, and when."""
 
 
 def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Mapping[str, str]) -> list[str]:
@@ -53,7 +38,8 @@ def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Ma
 
     for node in nodes:
         problems += [_told(node, name, overwriter[name], storage) for name in node.inputs if name in overwriter]
-        shares = type(node.op) in _SHARING and _SHARING[type(node.op)](node)
+        sharing = node.op.trait(SharesMemory)
+        shares = sharing is not None and sharing.holds(len(node.inputs), len(node.outputs))
         for output in node.outputs:
             source = _in_place(node, output, storage)
             if source is not None:

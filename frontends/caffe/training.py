@@ -12,32 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
+from nuqconv.frontends.caffe.layer_types import APART, is_for_training, trait_of
 from nuqconv.frontends.caffe.layers import reader_for
 from nuqconv.frontends.caffe.layers.custom import custom_reader
 from nuqconv.frontends.caffe.prototxt import LayerText
 from nuqconv.frontends.caffe.schema import LayerParameter
 from nuqconv.frontends.caffe.weights import blob_shape
+from nuqconv.ir.traits import KeepsChannels
 
-__all__ = ["Cut", "cut_training", "is_for_training"]
-
-# For each layer that compares, how many of its first bottoms are the net's results; the others are labels.
-_COMPARING: Mapping[str, int] = {
-    "Accuracy": 1,
-    "ContrastiveLoss": 2,
-    "DetectionEvaluate": 1,
-    "EuclideanLoss": 1,
-    "HingeLoss": 1,
-    "InfogainLoss": 1,
-    "MultiBoxLoss": 3,
-    "MultinomialLogisticLoss": 1,
-    "SigmoidCrossEntropyLoss": 1,
-    "SoftmaxWithLoss": 1,
-}
-# What is left of a loss that computes the net's result on its way.
-_RESULTS: Mapping[str, str] = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
-
-# Layers that give each channel back as a channel, so that a convolution behind them tells the channels of the data.
-_CHANNELWISE = frozenset(("BatchNorm", "Bias", "Dropout", "LRN", "MVN", "Pooling", "Power", "ReLU", "Scale"))
+__all__ = ["Cut", "cut_training"]
 
 Value = tuple[int, int]
 """A blob at one time: number of the layer that makes it (-1: an input of the header) and of its top."""
@@ -58,11 +41,6 @@ class Cut:
     dropped: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-
-
-def is_for_training(layer_type: str) -> bool:
-    """Returns whether a layer of this type reads a data set, compares with labels or writes results to a file."""
-    return is_data_layer(layer_type) or layer_type in _COMPARING or layer_type == "HDF5Output"
 
 
 def cut_training(
@@ -92,7 +70,7 @@ def cut_training(
 
 def _is_loss(layer: LayerText) -> bool:
     kind = str(layer.message.type)
-    return kind in _COMPARING or (kind.endswith("Loss") and not _is_known(layer))
+    return (kind in APART and APART[kind].compared > 0) or (kind.endswith("Loss") and not _is_known(layer))
 
 
 def _is_known(layer: LayerText) -> bool:
@@ -165,7 +143,7 @@ class _Cutter:
             message, sources = layer.message, [value for value in self.sources[number] if value is not None]
             tops = {(number, index) for index in range(len(message.top))}
             if _is_loss(layer):
-                count = _COMPARING.get(message.type, 1)
+                count = APART[message.type].compared if message.type in APART else 1
                 self.compared.update(sources[:count])
                 self.labels.update(sources[count:])
                 if self._result(number, layer):
@@ -190,8 +168,8 @@ class _Cutter:
     def _result(self, number: int, layer: LayerText) -> bool:
         """Puts a Softmax or Sigmoid in the place of a loss, unless the net has one there; returns whether it did."""
         message = layer.message
-        kind = _RESULTS.get(message.type)
-        if kind is None or not len(message.bottom):
+        kind = APART[message.type].result if message.type in APART else ""
+        if not kind or not len(message.bottom):
             return False
         new = LayerParameter(name=message.name, type=kind, bottom=message.bottom[:1])
         if message.HasField("softmax_param"):
@@ -336,7 +314,7 @@ class _Cutter:
                     shape = blob_shape(entry.blobs[0])
                     if len(shape) == 4:
                         return int(shape[1]) * message.convolution_param.group, str(message.name)
-                if message.type in _CHANNELWISE:
+                if trait_of(message.type, KeepsChannels):
                     waiting.append((number, 0))
         return 0, ""
 

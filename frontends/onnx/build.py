@@ -6,7 +6,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -22,34 +21,20 @@ from nuqconv.frontends.onnx.inputs import graph_inputs
 from nuqconv.frontends.onnx.integers import as_quantized
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.types import element_types
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Identity
 from nuqconv.passes import straighten_layout
 
-__all__ = ["OLDEST_OPSET", "OnnxModel", "graph_of", "read_onnx_model"]
+__all__ = ["OLDEST_OPSET", "graph_of", "read_onnx_model"]
 
 _LOG = logging.getLogger(__name__)
 
 OLDEST_OPSET = 7
 
 
-@dataclass(frozen=True)
-class OnnxModel:
-    """A network that was read.
-
-    Attributes:
-        graph: The verified graph.
-        notes: What the reader chose or changed, in words.
-    """
-
-    graph: Graph
-    notes: tuple[str, ...]
-
-
-def read_onnx_model(
-    path: str | os.PathLike[str], *, input_shapes: Mapping[str, Sequence[int]] | None = None
-) -> OnnxModel:
+def read_onnx_model(path: str | os.PathLike[str], options: ReadOptions = AS_THEY_ARE) -> ReadGraph:
     """Reads an ONNX model of opset 7 or later.
 
     What does not depend on the inputs is computed beforehand, shapes among it. All values are float32 in the graph: truth values are 0 and 1, whole
@@ -57,8 +42,7 @@ def read_onnx_model(
 
     Args:
         path: The .onnx file; external data lie beside it.
-        input_shapes: Shapes of inputs by name, instead of the file's, also where that fixes another size. An open batch is 1 unless given here;
-            other open sizes must be given.
+        options: Shapes of inputs, also where they fix another size than the file's.
 
     Returns:
         The graph and what was noted.
@@ -68,18 +52,16 @@ def read_onnx_model(
         UnsupportedError: Its opset is older or newer than what is known.
         ModelError: Sizes of inputs are open or do not fit, or the model is wrong in itself; all faults are listed.
     """
-    return graph_of(read_onnx(path), str(Path(path)), input_shapes=input_shapes)
+    return graph_of(read_onnx(path), str(Path(path)), options)
 
 
-def graph_of(
-    model: ModelProto, file: str = "model", *, input_shapes: Mapping[str, Sequence[int]] | None = None
-) -> OnnxModel:
+def graph_of(model: ModelProto, file: str = "model", options: ReadOptions = AS_THEY_ARE) -> ReadGraph:
     """Does what `read_onnx_model` does with a model in memory, whose tensors are in it; see there.
 
     Args:
         model: The model; it is not changed.
         file: What messages call it.
-        input_shapes: As there.
+        options: As there.
     """
     versions = _versions(model, file)
     if model.functions:
@@ -96,7 +78,7 @@ def graph_of(
     if model.graph.sparse_initializer:
         raise UnsupportedError(f"{file}: has sparse tensors, which are not read; store them as dense ones")
     notes: list[str] = []
-    inputs = graph_inputs(model, file, input_shapes or {}, notes)
+    inputs = graph_inputs(model, file, options.input_shapes, notes)
     reading = Reading(file, constants, {item.name: item.shape for item in inputs}, element_types(model))
     reading.notes = notes
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
@@ -117,7 +99,7 @@ def graph_of(
         raise ModelError(f"{file}: the model is not valid", error.problems) from error
     for note in notes:
         _LOG.info("%s", note)
-    return OnnxModel(graph, tuple(notes))
+    return ReadGraph(graph, tuple(notes))
 
 
 def _versions(model: ModelProto, file: str) -> dict[str, int]:

@@ -19,7 +19,6 @@ from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import (
     Binary,
     Clip,
-    Convolution,
     Deconvolution,
     Dequantize,
     Flatten,
@@ -29,11 +28,11 @@ from nuqconv.ir.ops import (
     Power,
     Quantize,
     Unary,
+    Weighted,
 )
 
 __all__ = ["Stored", "as_quantized"]
 
-_Weighted = Convolution | Deconvolution | InnerProduct
 _OFFSETS = {(0, 255): -128, (-128, 127): 0}
 
 
@@ -109,7 +108,7 @@ def _quantized(
 ) -> tuple[_Activation, Array, Array, Array | None] | None:
     """Returns the input, the int8 weight, the step sizes of the result and the int32 bias of a layer that is quantized."""
     op = node.op
-    if not isinstance(op, _Weighted) or not _fits(op, node):
+    if not isinstance(op, Weighted) or not _fits(op, node):
         return None
     activation = _activation(graph, _unflattened(graph, node.inputs[0]))
     weight = _integers(op, graph.params[node.params[0]], stored.get(node.params[0]))
@@ -123,13 +122,13 @@ def _quantized(
     return (activation, integers, steps, rounded.astype(np.int32)) if np.abs(rounded).max() < 2**31 else None
 
 
-def _fits(op: _Weighted, node: Node) -> bool:
+def _fits(op: Weighted, node: Node) -> bool:
     if isinstance(op, InnerProduct) and op.transpose:
         return False
     return len(node.inputs) == 1 and op.axis == 1 and not (isinstance(op, Deconvolution) and op.group != 1)
 
 
-def _integers(op: _Weighted, real: Array, source: Stored | None) -> tuple[Array, Array] | None:
+def _integers(op: Weighted, real: Array, source: Stored | None) -> tuple[Array, Array] | None:
     """Returns the int8 weight as the layer has it, and a step size for each output; None if it is not made of such."""
     if source is None or source.integers.dtype != np.int8 or (source.points is not None and source.points.any()):
         return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from nuqconv.frontends.onnx.reading import NodeView, Reading
+from nuqconv.ir.ops import Op
 
-__all__ = ["Converter", "claimed", "converter_for", "converts"]
+__all__ = ["Converter", "claimed", "converter_for", "converts", "converts_to"]
 
 Converter = Callable[[Reading, NodeView], None]
 
@@ -24,6 +25,15 @@ def converts(*op_types: str) -> Callable[[Converter], Converter]:
         return function
 
     return register
+
+
+def converts_to(makers: Mapping[str, Callable[[NodeView], Op]]) -> None:
+    """Registers operators of one input that are read as one operator each, made by the functions given."""
+
+    def convert(reading: Reading, node: NodeView) -> None:
+        reading.add(node, makers[node.op_type](node), (reading.value(node, 0),))
+
+    converts(*makers)(convert)
 
 
 def converter_for(op_type: str) -> Converter | None:

@@ -18,6 +18,7 @@ from nuqconv.cli.auto import auto
 from nuqconv.cli.compare import compare
 from nuqconv.cli.config import config
 from nuqconv.cli.convert import convert
+from nuqconv.cli.data import data
 from nuqconv.cli.doctor import doctor
 from nuqconv.cli.inspect import inspect
 from nuqconv.cli.trials import trials
@@ -39,6 +40,7 @@ app.command()(convert)
 app.command()(compare)
 app.command()(inspect)
 app.command()(doctor)
+app.add_typer(data, name="data")
 app.add_typer(trials, name="trials")
 
 

@@ -19,8 +19,7 @@ from nuqconv.data.datafile import read_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.files.staging import check_targets, write_atomically
-from nuqconv.formats.source import is_onnx, model_files, read_any
-from nuqconv.frontends.onnx import fed_inputs, read_onnx
+from nuqconv.formats import open_model
 from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
@@ -204,10 +203,11 @@ def auto(
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
         )
-    names = _input_names(model, weights)
+    source = open_model(model, weights)
+    names = list(source.input_names())
     samples = read_data(data, names)
     shapes = None
-    if is_onnx(model):
+    if source.format.open_sizes:
         # What a model may not change any more, its batch among it, is that of a batch of the data.
         shapes = {name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()}
     evaluators: dict[Runtime, type[BatchEvaluator]] = {
@@ -230,10 +230,10 @@ def auto(
         )
         if config is None:
             config = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "config.json"
-            create_quant_config(config, model, weights, batch_num=batch_num, input_shapes=shapes)
+            create_quant_config(config, source, None, batch_num=batch_num, input_shapes=shapes)
         result = auto_nuq(
-            model,
-            weights,
+            source,
+            None,
             evaluator,
             config,
             record or save.with_name(f"{save.name}_scale_offset_record.txt"),
@@ -269,15 +269,6 @@ def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_tim
         "memory_limit": None if memory_limit is None else memory_limit << 20,
         "timeout": child_timeout,
     }
-
-
-def _input_names(model: Path, weights: Path | None) -> list[str]:
-    """Returns the names that data have for the inputs; of an ONNX model they are known before its open sizes are."""
-    if is_onnx(model):
-        model_files(model, weights)
-        return [item.name for item in fed_inputs(read_onnx(model))]
-    graph = read_any(model, weights).graph
-    return [graph.storage_name(item.name) for item in graph.inputs]
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:

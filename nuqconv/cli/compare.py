@@ -20,6 +20,7 @@ from nuqconv.comparison.compare import compare as compare_models
 from nuqconv.data.datafile import read_arrays
 from nuqconv.errors import ConfigError
 from nuqconv.files.staging import check_targets, write_atomically
+from nuqconv.formats import open_models
 from nuqconv.ir import Array
 
 __all__ = ["compare"]
@@ -94,19 +95,10 @@ def compare(
 
 
 def _models(files: Sequence[Path]) -> list[Model]:
-    models: list[Model] = []
-    waiting = list(files)
-    while waiting:
-        path = waiting.pop(0)
-        if path.suffix == ".prototxt" and waiting and waiting[0].suffix == ".caffemodel":
-            models.append((path, waiting.pop(0)))
-        elif path.suffix == ".onnx":
-            models.append(path)
-        else:
-            raise ConfigError(f"{path}: expected a .prototxt followed by its .caffemodel, or an .onnx file")
+    models = open_models(files)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; two can be compared")
-    return models
+    return [(model.model, model.weights) if model.format.runs_in_caffe else model.model for model in models]
 
 
 def _inputs(path: Path) -> dict[str, Array]:

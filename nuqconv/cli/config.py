@@ -11,16 +11,18 @@ from rich.markup import escape
 from nuqconv.api import create_quant_config
 from nuqconv.cli.report import config_table, new_console
 from nuqconv.config import load_config
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.formats import open_model
 from nuqconv.job.layer_facts import layer_facts
 
 __all__ = ["config"]
 
 
 def config(
-    model: Annotated[Path, typer.Argument(help="The net, .prototxt.")],
-    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel.")],
+    model: Annotated[Path, typer.Argument(help="The net, .prototxt or .onnx.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write, JSON.")],
+    weights: Annotated[
+        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
+    ] = None,
     definition: Annotated[
         Path | None, typer.Option(help="A simplified configuration (protobuf text) to follow.")
     ] = None,
@@ -40,17 +42,18 @@ def config(
 
     Example: nuqconv config deploy.prototxt weights.caffemodel -o config.json
     """
+    source = open_model(model, weights)
     create_quant_config(
         output,
-        model,
-        weights,
+        source,
+        None,
         skip_layers=skip,
         batch_num=batch_num,
         activation_offset=offset,
         config_defination=definition,
         device_rule=ddr_rate,
     )
-    graph = load_graph(model, weights)
+    graph = source.read().graph
     console = new_console()
     console.print(config_table(load_config(output, layer_facts(graph)), graph))
     console.print(f"\nwritten to {escape(str(output))}", soft_wrap=True)

@@ -19,7 +19,11 @@ from nuqconv.data.datafile import read_arrays
 from nuqconv.errors import FormatError, printable
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.files.safe_json import parse
-from nuqconv.frontends.caffe import load_graph
+from nuqconv.formats.argument import group_files, open_model
+from nuqconv.formats.base import FileKind
+from nuqconv.formats.caffe import DEFINITION, WEIGHTS
+from nuqconv.formats.onnx import MODEL
+from nuqconv.formats.table import kind_of
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
@@ -28,6 +32,8 @@ from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.capability import capabilities, quantized_parts
 
 __all__ = ["inspect"]
+
+_View = Callable[[Path, Console], None]
 
 
 def inspect(
@@ -43,19 +49,23 @@ def inspect(
     Examples: nuqconv inspect deploy.prototxt weights.caffemodel --layers, nuqconv inspect out/model_scale_offset_record.txt
     """
     console = new_console()
-    waiting = list(files)
-    while waiting:
-        path = waiting.pop(0)
-        console.print(f"[bold]{_cell(str(path))}", soft_wrap=True)
-        if path.suffix == ".prototxt" and waiting and waiting[0].suffix == ".caffemodel":
-            _model(load_graph(path, waiting.pop(0)), console, layers=layers)
-            continue
-        shown = _VIEWS.get(path.suffix)
-        if shown is None:
-            raise FormatError(
-                f"{path}: the ending {path.suffix or '(none)'} is not known; known are {', '.join(_VIEWS)}"
-            )
-        shown(path, console)
+    for group in group_files(files):
+        console.print(f"[bold]{_cell(str(group[0]))}", soft_wrap=True)
+        if len(group) > 1:
+            _model(open_model(group).read().graph, console, layers=layers)
+        else:
+            _view_of(group[0])(group[0], console)
+
+
+def _view_of(path: Path) -> _View:
+    found = kind_of(path)
+    shown = _OTHERS.get(path.suffix.lower()) if found is None else _MODELS[found[1]]
+    if shown is None:
+        endings = [kind.suffixes[0] for kind in _MODELS]
+        raise FormatError(
+            f"{path}: the ending {path.suffix or '(none)'} is not known; known are {', '.join((*endings, *_OTHERS))}"
+        )
+    return shown
 
 
 def _model(graph: Graph, console: Console, *, layers: bool) -> None:
@@ -262,11 +272,5 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-_VIEWS: Mapping[str, Callable[[Path, Console], None]] = {
-    ".prototxt": _prototxt,
-    ".caffemodel": _caffemodel,
-    ".onnx": _onnx,
-    ".txt": _text,
-    ".json": _json,
-    ".npz": _npz,
-}
+_MODELS: Mapping[FileKind, _View] = {DEFINITION: _prototxt, WEIGHTS: _caffemodel, MODEL: _onnx}
+_OTHERS: Mapping[str, _View] = {".txt": _text, ".json": _json, ".npz": _npz}

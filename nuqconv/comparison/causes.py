@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nuqconv.comparison.measure import Tolerance, aligned
 from nuqconv.ir import Array, Node
-from nuqconv.ir.ops import BatchNorm, Convolution, Deconvolution, Op, Pooling, Power, Quantize, ReLU, Softmax
+from nuqconv.ir.ops import BatchNorm, Op, Pooling, Power, Quantize, ReLU, Softmax
+from nuqconv.ir.traits import Jumps, Windowed
 
 __all__ = ["Evidence", "likely_causes"]
 
@@ -205,7 +206,7 @@ def _slope(evidence: Evidence) -> str | None:
 
 
 def _border(evidence: Evidence) -> str | None:
-    if not isinstance(evidence.op, Pooling | Convolution | Deconvolution) or not aligned(evidence.a, evidence.b):
+    if evidence.op is None or not evidence.op.trait(Windowed) or not aligned(evidence.a, evidence.b):
         return None
     if evidence.a.ndim < 3:
         return None
@@ -252,7 +253,8 @@ def _order(evidence: Evidence) -> str | None:
 
 def _flip(evidence: Evidence) -> str | None:
     """Layers that turn a small difference of their input into a large one."""
-    if evidence.layer_type not in _JUMPING:
+    # Why a Quantize jumps has words of its own.
+    if evidence.op is None or not evidence.op.trait(Jumps) or isinstance(evidence.op, Quantize):
         return None
     pairs = [
         (x, y) for x, y in zip(evidence.inputs_a, evidence.inputs_b, strict=False) if x is not None and y is not None
@@ -274,8 +276,6 @@ def _rounding(evidence: Evidence) -> str | None:
         return "overflow, division by zero or NaN on one side"
     return None
 
-
-_JUMPING = frozenset({"ArgMax", "DetectionOutput", "Filter", "Proposal", "Threshold", "Upsample"})
 
 _RULES: tuple[_Rule, ...] = (
     _operator,

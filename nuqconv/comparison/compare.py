@@ -14,8 +14,10 @@ from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
+from nuqconv.formats import ONNX
+from nuqconv.formats.table import format_of
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import DetectionOutput, Embed, Quantize, Shape
+from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
 from nuqconv.runtimes.caffe import CaffeProcess, find_caffe
 from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
 from nuqconv.runtimes.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
@@ -104,7 +106,8 @@ def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[st
     for name, own in side.inputs.items():
         shape = shapes.get(name, tuple(1 if size is None else size for size in own))
         readers = () if side.graph is None else side.graph.consumers.get(name, ())
-        limit = min((node.op.input_dim for node in readers if isinstance(node.op, Embed)), default=None)
+        limits = [node.op.index_limit for node in readers if node.op.index_limit is not None]
+        limit = min(limits, default=None)
         numbers = rng.standard_normal(shape) if limit is None else rng.integers(0, limit, shape)
         made[name] = numbers.astype(np.float32)
     return made
@@ -157,7 +160,7 @@ class _Sides:
             return GraphSide(model, f"network '{model.name}'")
         if isinstance(model, tuple):
             raise TypeError(model)
-        if not isinstance(model, ModelProto) and Path(model).suffix != ".onnx":
+        if not isinstance(model, ModelProto) and format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
         return OnnxSide(model)
 

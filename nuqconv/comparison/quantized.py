@@ -13,7 +13,7 @@ import numpy as np
 
 from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, Flatten, InnerProduct, Pooling, Quantize, Scale
+from nuqconv.ir.ops import Deconvolution, Dequantize, Flatten, Pooling, Quantize, Scale, Weighted
 from nuqconv.passes import collapse_quantize, fold_affine
 
 __all__ = ["Pair", "QuantizedLayer", "has_quantized_layers", "pair_layers"]
@@ -82,8 +82,7 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
     found = _quantized(quantized)
     # What still stands in the quantized network was not folded.
     kept = [node.name for node in original.nodes if node.name in quantized.node]
-    weighted = (Convolution, Deconvolution, InnerProduct)
-    affine = [name for name in kept if not isinstance(original.node[name].op, weighted)]
+    affine = [name for name in kept if not isinstance(original.node[name].op, Weighted)]
     folded = fold_affine(original, skip=affine).graph
     by_output = {layer.output: name for name, layer in found.items()}
     layers = {}
@@ -107,7 +106,7 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
 def _quantized(graph: Graph) -> dict[str, QuantizedLayer]:
     layers = {}
     for node in graph.nodes:
-        if not isinstance(node.op, Convolution | Deconvolution | InnerProduct | Pooling):
+        if not isinstance(node.op, Weighted | Pooling):
             continue
         before = _before(graph, node)
         readers = graph.consumers[node.outputs[0]]
@@ -136,7 +135,7 @@ def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: Node) -> 
     nodes, quantize = (*before, node, behind), before[0].op
     if not isinstance(quantize, Quantize):
         raise TypeError(quantize)
-    if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+    if not isinstance(node.op, Weighted):
         return QuantizedLayer(nodes, quantize, None, None, None)
     if isinstance(node.op, Deconvolution) and node.op.group > 1:
         raise ModelError(f"{node.place}: a quantized Deconvolution in groups is none of our forms")
@@ -157,7 +156,7 @@ def _bias(graph: Graph, node: Node) -> Array | None:
 
 def _other_weights(original: Graph, node: Node, quantized: Graph, own: Node) -> bool:
     """Whether a layer has the float layer's operator, and other weights of few levels for each output."""
-    if not isinstance(node.op, Convolution | Deconvolution | InnerProduct) or type(own.op) is not type(node.op):
+    if not isinstance(node.op, Weighted) or type(own.op) is not type(node.op):
         return False
     one, two = original.params[node.params[0]], quantized.params[own.params[0]]
     if one.shape != two.shape or two.dtype.kind != "f" or np.array_equal(one, two):

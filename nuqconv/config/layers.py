@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nuqconv.errors import ConfigError
+from nuqconv.ir.families import operators
 
 __all__ = ["LAYER_TYPES", "LayerFacts", "index_layers", "suggestion"]
 
 # Longer names are no slip of the finger, and comparing takes time with the square of the length.
 _LONGEST_GUESS = 200
 
-# The types that can be quantized at all; only these may be named where a configuration speaks of layer types.
-LAYER_TYPES = ("Convolution", "Deconvolution", "InnerProduct", "Pooling")
+LAYER_TYPES = tuple(name for name, kind in operators().items() if kind.quantizable)
+"""The types that can be quantized at all; only these may be named where a configuration speaks of layer types."""
 
 
 @dataclass(frozen=True, slots=True)

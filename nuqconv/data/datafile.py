@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +20,26 @@ import numpy as np
 from nuqconv.errors import FormatError
 from nuqconv.ir import Array
 
-__all__ = ["DataFile", "read_arrays", "read_data"]
+__all__ = [
+    "LABELS",
+    "NUMBERS",
+    "SCALE",
+    "ArrayHeader",
+    "DataFile",
+    "check_npy",
+    "data_problems",
+    "read_arrays",
+    "read_data",
+    "read_headers",
+    "read_rows",
+]
 
-_LABELS = ("label", "labels")
-_NUMBERS = "fiub"
+LABELS = ("label", "labels")
+"""Arrays that hold the classes."""
+SCALE = "scale"
+"""The array, of one number, by which the inputs are multiplied."""
+NUMBERS = "fiub"
+"""Kinds of types that are numbers."""
 
 _MAGIC = b"\x93NUMPY"
 _HEADERS: Mapping[tuple[int, int], Callable[[IO[bytes]], Any]] = {
@@ -50,14 +68,109 @@ class DataFile:
     labels: Array | None
 
 
-def read_arrays(path: str | Path) -> dict[str, Array]:
-    """Reads all arrays of a .npz file.
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What a file says of an array before its numbers.
+
+    Attributes:
+        shape: Its sizes.
+        dtype: Its type.
+        by_columns: Whether the first axis runs fastest (Fortran's order), so that samples do not lie one behind the other.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    by_columns: bool
+
+
+def read_arrays(path: str | os.PathLike[str], names: Sequence[str] | None = None) -> dict[str, Array]:
+    """Reads arrays of a .npz file.
 
     What an array takes is known from the sizes in the file before memory is taken for it, and objects (pickles) are refused.
+
+    Args:
+        path: The file.
+        names: Those that are wanted; all by default.
 
     Raises:
         FormatError: The file cannot be read, or is no file of plain arrays.
     """
+    with _opened(path) as archive:
+        wanted = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        return {name: _array(archive, info) for name, info in wanted.items() if names is None or name in names}
+
+
+def read_headers(path: str | os.PathLike[str]) -> dict[str, ArrayHeader]:
+    """Reads what a .npz file says of its arrays, and none of their numbers.
+
+    Raises:
+        FormatError: As in `read_arrays`.
+    """
+    found = {}
+    with _opened(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                found[info.filename.removesuffix(".npy")] = _header(member, info)
+    return found
+
+
+def read_rows(path: str | os.PathLike[str], names: Sequence[str], count: int, limit: int) -> Iterator[dict[str, Array]]:
+    """Yields the first entries of some arrays of a .npz file, and keeps no more than it yields.
+
+    Args:
+        path: The file.
+        names: The arrays; each has at least one axis, and all of them the same number of entries.
+        count: Entries at once.
+        limit: Most entries.
+
+    Raises:
+        FormatError: As in `read_arrays`.
+    """
+    with _opened(path) as archive, ExitStack() as stack:
+        members, headers, whole = {}, {}, {}
+        for name in names:
+            info = archive.getinfo(f"{name}.npy")
+            members[name] = stack.enter_context(archive.open(info))
+            headers[name] = _header(members[name], info)
+            if headers[name].by_columns:
+                whole[name] = _array(archive, info)
+        for start in range(0, limit, count):
+            size = min(count, limit - start)
+            yield {
+                name: whole[name][start : start + size] if name in whole else _rows(members[name], headers[name], size)
+                for name in names
+            }
+
+
+def check_npy(path: str | os.PathLike[str]) -> ArrayHeader:
+    """Returns what a .npy file says of its array, after a check that the file holds it.
+
+    Raises:
+        FormatError: The file cannot be read, or is no file of a plain array.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            info = zipfile.ZipInfo(Path(path).name)
+            info.file_size = os.fstat(file.fileno()).st_size
+            return _header(file, info)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, struct.error) as error:
+        raise FormatError(f"{path}: is no .npy file of a plain array: {error}") from error
+
+
+def _rows(member: IO[bytes], header: ArrayHeader, count: int) -> Array:
+    shape = (count, *header.shape[1:])
+    size = math.prod(shape) * header.dtype.itemsize
+    data = member.read(size)
+    if len(data) != size:
+        raise EOFError(f"an array ends after {len(data)} of {size} bytes")
+    return np.frombuffer(data, header.dtype).reshape(shape)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+    """Opens a .npz; what reading it raises in the block becomes FormatError."""
     try:
         with Path(path).open("rb") as file:
             if file.read(len(_MAGIC)) == _MAGIC:
@@ -67,7 +180,7 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
             file.seek(0)
             with zipfile.ZipFile(file) as archive:
                 _check_members(archive)
-                return {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
+                yield archive
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
@@ -94,12 +207,7 @@ def _check_members(archive: zipfile.ZipFile) -> None:
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     with archive.open(info) as member:
-        shape, dtype, data = _header(member, info)
-        count = math.prod(shape)
-        if data != count * dtype.itemsize:
-            raise ValueError(
-                f"array {info.filename[:80]!r} has {data} bytes, but its shape {shape} of {dtype} takes {count * dtype.itemsize}"
-            )
+        _header(member, info)
     with archive.open(info) as member:
         array: Array = np.lib.format.read_array(member, allow_pickle=False)
         # The checksum is looked at where the data end.
@@ -108,8 +216,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         return array
 
 
-def _header(member: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Returns shape and type of an array, and how many bytes follow its header."""
+def _header(member: IO[bytes], info: zipfile.ZipInfo) -> ArrayHeader:
+    """Reads the header of an array; as many bytes as its shape takes follow, or ValueError is raised."""
     version = np.lib.format.read_magic(member)
     if version not in _HEADERS:
         raise ValueError(f"array {info.filename[:80]!r} is in version {version} of the format")
@@ -117,7 +225,7 @@ def _header(member: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], 
         with warnings.catch_warnings():
             # Headers of Python 2 are fine, and what Python thinks of a stranger's text is no matter.
             warnings.simplefilter("ignore")
-            shape, _, dtype = _HEADERS[version](member)
+            shape, by_columns, dtype = _HEADERS[version](member)
     except (TypeError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError) as error:
         raise ValueError(f"array {info.filename[:80]!r} has a header that cannot be read") from error
     if dtype.kind not in _PLAIN or dtype.itemsize == 0:
@@ -127,7 +235,12 @@ def _header(member: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], 
     # numpy multiplies the other sizes even where one is 0.
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > _LARGEST:
         raise ValueError(f"array {info.filename[:80]!r} of shape {shape} is larger than memory can be")
-    return shape, dtype, info.file_size - member.tell()
+    data, taken = info.file_size - member.tell(), math.prod(shape) * dtype.itemsize
+    if data != taken:
+        raise ValueError(
+            f"array {info.filename[:80]!r} has {data} bytes, but its shape {shape} of {dtype} takes {taken}"
+        )
+    return ArrayHeader(shape, dtype, by_columns)
 
 
 def read_data(path: str | Path, names: Sequence[str]) -> DataFile:
@@ -147,22 +260,13 @@ def read_data(path: str | Path, names: Sequence[str]) -> DataFile:
         FormatError: The file cannot be read, or arrays are missing or do not fit; all faults are listed.
     """
     arrays = read_arrays(path)
-    problems = [f"array '{name}' for the net's input of that name is missing" for name in names if name not in arrays]
-    labels = next((arrays[name] for name in _LABELS if name in arrays), None)
-    scale = arrays.get("scale", np.array(1, np.float32))
-    problems += _scale_problems(scale)
-    sizes = {name: len(arrays[name]) for name in names if name in arrays and arrays[name].ndim}
-    if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        problems.append(f"the arrays must have one number of samples, at least 1; found {sizes}")
-    if labels is not None:
-        problems += _label_problems(labels, next(iter(sizes.values()), None))
-    for name in (name for name in names if name in arrays):
-        if arrays[name].dtype.kind not in _NUMBERS:
-            problems.append(f"array '{name}' holds {arrays[name].dtype}, expected numbers")
-        elif not arrays[name].ndim:
-            problems.append(f"array '{name}' is a single number, expected one entry for each sample")
+    problems = data_problems(
+        names, {name: ArrayHeader(array.shape, array.dtype, by_columns=False) for name, array in arrays.items()}, arrays
+    )
     if problems:
         raise FormatError(f"{path}: does not fit the net; it holds {', '.join(arrays) or 'nothing'}", problems)
+    labels = next((arrays[name] for name in LABELS if name in arrays), None)
+    scale = arrays.get(SCALE, np.array(1, np.float32))
     inputs = {name: _scaled(arrays.pop(name), np.float32(scale)) for name in dict.fromkeys(names)}
     problems = [
         f"array '{name}': {bad} of {array.size} numbers are NaN or infinite as float32 after scaling"
@@ -172,6 +276,36 @@ def read_data(path: str | Path, names: Sequence[str]) -> DataFile:
     if problems:
         raise FormatError(f"{path}: holds what is no number", problems)
     return DataFile(inputs, labels)
+
+
+def data_problems(names: Sequence[str], headers: Mapping[str, ArrayHeader], small: Mapping[str, Array]) -> list[str]:
+    """Returns what is wrong with the arrays of a data set.
+
+    Args:
+        names: The net's input blobs.
+        headers: All arrays.
+        small: Labels and scale, where they are.
+    """
+    problems = [f"array '{name}' for the net's input of that name is missing" for name in names if name not in headers]
+    known = list(dict.fromkeys((*names, LABELS[0], SCALE)))
+    problems += [
+        f"'{name}' is not used; known are {', '.join(known)}" for name in headers if name not in (*known, *LABELS)
+    ]
+    if all(name in headers for name in LABELS):
+        problems.append(f"there are '{LABELS[0]}' and '{LABELS[1]}'; give one of them")
+    problems += _scale_problems(small.get(SCALE, np.array(1, np.float32)))
+    sizes = {name: headers[name].shape[0] for name in names if name in headers and headers[name].shape}
+    if len(set(sizes.values())) > 1 or 0 in sizes.values():
+        problems.append(f"the arrays must have one number of samples, at least 1; found {sizes}")
+    labels = next((small[name] for name in LABELS if name in small), None)
+    if labels is not None:
+        problems += _label_problems(labels, next(iter(sizes.values()), None))
+    for name in (name for name in names if name in headers):
+        if headers[name].dtype.kind not in NUMBERS:
+            problems.append(f"array '{name}' holds {headers[name].dtype}, expected numbers")
+        elif not headers[name].shape:
+            problems.append(f"array '{name}' is a single number, expected one entry for each sample")
+    return problems
 
 
 def _scaled(array: Array, scale: np.float32) -> Array:
@@ -184,13 +318,13 @@ def _scaled(array: Array, scale: np.float32) -> Array:
 def _scale_problems(scale: Array) -> list[str]:
     if scale.ndim != 0:
         return [f"'scale' has shape {scale.shape}, expected one number"]
-    if scale.dtype.kind not in _NUMBERS:
+    if scale.dtype.kind not in NUMBERS:
         return [f"'scale' holds {scale.dtype}, expected one number"]
     return [] if np.isfinite(scale) else [f"'scale' is {scale}, expected a finite number"]
 
 
 def _label_problems(labels: Array, samples: int | None) -> list[str]:
-    if labels.dtype.kind not in _NUMBERS or not np.array_equal(labels, np.trunc(labels)):
+    if labels.dtype.kind not in NUMBERS or not np.array_equal(labels, np.trunc(labels)):
         return [f"'label' holds {labels.dtype} that are not whole numbers, expected the number of each sample's class"]
     if not labels.ndim:
         return ["'label' is a single number, expected one for each sample"]

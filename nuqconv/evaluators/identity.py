@@ -17,6 +17,7 @@ import numpy as np
 
 from nuqconv.errors import ConfigError, FormatError
 from nuqconv.ir import Array
+from nuqconv.search.metrics import Boxes
 
 __all__ = ["batches_digest", "contents_digest", "evaluator_identity", "file_digest", "states_data_version"]
 
@@ -93,7 +94,7 @@ def evaluator_identity(evaluator: object) -> dict[str, str]:
         ConfigError: Its ``data_version`` is neither a text nor None.
     """
     kind = type(evaluator)
-    name = _name_in_journals(kind)
+    name = getattr(evaluator, "known_as", None) or _name_in_journals(kind)
     if states_data_version(evaluator):
         return {"evaluator": name, "data version": str(getattr(evaluator, "data_version"))}  # noqa: B009
     found = hashlib.sha256()
@@ -131,6 +132,8 @@ def _feed(found: Any, value: object, depth: int) -> None:
         found.update(f"array {array.dtype.str} {array.shape};".encode())
         if array.dtype.kind != "O":
             found.update(array.tobytes())
+    elif isinstance(value, Boxes):
+        _feed(found, vars(value), depth)
     elif depth and isinstance(value, Mapping):
         found.update(f"mapping {len(value)};".encode())
         for key, item in value.items():

@@ -1,46 +1,57 @@
-"""Ready-made evaluators: batches of data and a metric, run in onnxruntime or in real Caffe."""
+"""Ready-made evaluators: batches of data and a metric, run in one of the runtimes."""
 
 from __future__ import annotations
 
-import math
 import threading
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nuqconv.errors import EvaluatorError
+from nuqconv.data.arrays import Arrays
+from nuqconv.data.base import Batch, DataSet
+from nuqconv.errors import EvaluatorError, NuqconvError
+from nuqconv.evaluators.demand import Demand
+from nuqconv.evaluators.fitting import check_outputs
 from nuqconv.evaluators.identity import contents_digest
-from nuqconv.formats.source import is_onnx
+from nuqconv.evaluators.measuring import measure
+from nuqconv.evaluators.reference import Reference
+from nuqconv.formats import ReadOptions, open_model
 from nuqconv.ir import Array
-from nuqconv.runtimes.caffe.cache import KeptNet
-from nuqconv.runtimes.child import DEFAULT_TIMEOUT
-from nuqconv.runtimes.onnxruntime.cache import SessionCache
-from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess, check_limits
-from nuqconv.runtimes.pool import ChildPool, KeptSessions
+from nuqconv.runtimes.base import Runtime
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.onnxruntime.runtime import OnnxRuntime
+from nuqconv.runtimes.table import DEFAULT, runtime_named
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
-from nuqconv.search.metrics import output_error, topk
+from nuqconv.search.metrics import (
+    FunctionTally,
+    Interval,
+    Metric,
+    MetricFunction,
+    Outputs,
+    Tally,
+    Terms,
+    Truth,
+    difference_interval,
+    parse_metric,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"]
 
-Outputs = Mapping[str, Array]
-Metric = Callable[[Outputs, Array], float]
-
 
 class BatchEvaluator(AutoNuqEvaluatorBase):
     """Runs a model over fixed data and compares a metric.
 
     Args:
-        inputs: The data for each input blob, float32 (N, ...); all N are equal.
-        labels: For ``"top1"`` and ``"topK"``: class of each sample, integers (N,).
-        metric: ``"top1"``, ``"top5"`` (any number), ``"output_error"``, or a function that takes the outputs of all samples (blob name ->
-            (N, ...)) and the labels and returns a number.
+        inputs: The samples: the data for each input blob, float32 (N, ...), all N equal; or a `DataSet`, which is read batch by batch.
+        labels: Of data in memory: what the metric must know of each sample, one entry for each; a `DataSet` has its own.
+        metric: A text of the table of metrics, such as ``"top1"``, ``"output_error"`` or ``"psnr:border=4,y"`` (`parse_metric`); or a function
+            that takes the outputs of all samples (blob name -> (N, ...)) and the labels and returns a number. A function needs memory for the
+            outputs of all samples; a metric of the table does not.
         max_drop: For a metric where more is better: the loss that is allowed, in the metric's own unit.
         max_error: For a metric where less is better: the largest value that is allowed.
         satisfied: A predicate ``(original, new) -> bool`` instead of the two.
@@ -48,57 +59,48 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             onnxruntime up to a layer that onnxruntime does not have.
         batch_size: Samples for each run.
         calibration: Data to calibrate on instead of ``inputs``.
+        runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as ``OnnxRuntime(threads=2)``.
 
     Attributes:
+        runtime: The runtime.
         evaluate_batch_num: Number of batches that one evaluation runs: all.
 
-    ``"output_error"`` is the relative L2 error of the outputs against those of the first model evaluated, the original; of several outputs
-    the one with the largest error counts. That reference goes with the evaluator when it is pickled.
+    Some metrics hold a model against the first one evaluated, the original: what they need of its outputs is kept, up to 32 MiB of it in
+    memory and the rest in a temporary file, and goes with the evaluator when it is pickled.
 
     It can be pickled (what it has running stays behind) if ``metric`` and ``satisfied`` can, and may be used from several threads.
     """
 
     def __init__(
         self,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Array] | DataSet,
         *,
-        labels: Array | None = None,
-        metric: str | Metric = "top1",
+        labels: Any | None = None,
+        metric: str | MetricFunction = "top1",
         max_drop: float | None = None,
         max_error: float | None = None,
         satisfied: Callable[[float, float], bool] | None = None,
         outputs: tuple[str, ...] | None = None,
         batch_size: int = 32,
-        calibration: Mapping[str, Array] | None = None,
+        calibration: Mapping[str, Array] | DataSet | None = None,
+        runtime: str | Runtime = DEFAULT,
     ) -> None:
         super().__init__()
-        sizes = {name: len(array) for name, array in inputs.items()}
-        if not sizes or len(set(sizes.values())) != 1 or 0 in sizes.values():
-            raise EvaluatorError(f"the inputs must have one number of samples, at least 1; found {sizes}")
-        if sum(rule is not None for rule in (max_drop, max_error, satisfied)) != 1:
-            raise EvaluatorError("give exactly one of max_drop, max_error and satisfied")
+        self.runtime = runtime_named(runtime) if isinstance(runtime, str) else runtime
+        self.data = _data(inputs, labels)
+        self.demand = Demand(max_drop, max_error, satisfied)
+        self.metric = metric
         if isinstance(metric, str):
-            _check_limit(metric, max_drop, max_error)
+            _check_metric(parse_metric(metric), self.demand, self.data)
         if batch_size < 1:
             raise EvaluatorError(f"batch_size must be at least 1, found {batch_size}")
-        self.inputs = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
-        self.samples = next(iter(sizes.values()))
-        if isinstance(metric, str) and metric != "output_error":
-            _top(metric)
-            if labels is None:
-                raise EvaluatorError(f"metric '{metric}' needs labels")
-        if labels is not None and len(labels) != self.samples:
-            raise EvaluatorError(f"there are {len(labels)} labels for {self.samples} samples")
-        self.labels = np.zeros(0, np.int64) if labels is None else np.asarray(labels)
-        self.metric = metric
-        self.max_drop, self.max_error, self.satisfied = max_drop, max_error, satisfied
         self.outputs = outputs
         self.batch_size = batch_size
-        self.calibration = (
-            self.inputs if calibration is None else {k: np.asarray(v, np.float32) for k, v in calibration.items()}
-        )
-        self.evaluate_batch_num = -(-self.samples // batch_size)
-        self._reference: dict[int, dict[str, Array]] = {}
+        self.calibration = self.data if calibration is None else _data(calibration)
+        self.evaluate_batch_num = -(-len(self.data) // batch_size)
+        self._references: dict[int, Reference] = {}
+        self._originals: dict[int, Terms] = {}
+        self._fits = False
         self._start()
 
     # An attribute in the base, which users set; here the data are known, and nothing is to be set.
@@ -109,7 +111,19 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         Of a function its code, defaults and what it encloses count, not what it calls.
         """
         outputs = None if self.outputs is None else list(self.outputs)
-        return contents_digest([self.inputs, self.labels, self.metric, outputs, self.batch_size])
+        # The name of a ready-made evaluator says where it runs, and so does that of a class derived from it, unless another runtime was asked for.
+        place = [] if self.known_as or self.runtime.name == self._usual else [self.runtime.name]
+        return contents_digest([*_content(self.data), self.metric, outputs, self.batch_size, *place])
+
+    @property
+    def known_as(self) -> str | None:
+        """What journals call a ready-made evaluator; None for a class of the user's own."""
+        return self.runtime.evaluator if type(self) in _READY_MADE else None
+
+    @property
+    def isolate(self) -> bool:
+        """Whether a trial whose child process is lost is tried again in a new one."""
+        return getattr(self.runtime, "isolate", False) is True
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in self._running}
@@ -118,73 +132,115 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         self.__dict__.update(state)
         self._start()
 
-    runtime_name: str | None = None
-    """What runs the models, for reports."""
+    _usual: ClassVar[str] = DEFAULT
+    """The runtime that the name of the class stands for."""
 
-    _running: frozenset[str] = frozenset({"_lock"})
+    _running: frozenset[str] = frozenset({"_lock", "_models"})
     """Names of the attributes that `_start` makes and that are not pickled."""
 
     def _start(self) -> None:
         self._lock = threading.Lock()
+        self._models = self.runtime.pool()
 
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
-        """Runs the first ``batch_num`` batches and returns the metric."""
-        runs: list[Outputs] = list(self.run(model_file, weights_file, self._batches(self.inputs, batch_num)))
-        found = _joined(runs)
-        seen = min(self.samples, batch_num * self.batch_size)
-        if self.metric == "output_error":
-            # The search evaluates the original first; its outputs are what all others are held against.
-            with self._lock:
-                reference = self._reference.setdefault(
-                    batch_num, {name: np.array(value) for name, value in found.items()}
-                )
-            return max(output_error(array, reference[name]) for name, array in found.items())
-        if isinstance(self.metric, str):
-            return _top(self.metric)(_only(found), self.labels[:seen])
-        return float(self.metric(found, self.labels[:seen]))
+        """Runs the first ``batch_num`` batches and returns the metric.
+
+        Raises:
+            EvaluatorError: The metric cannot take the model's outputs, or the samples' truths.
+            NuqconvError: The runtime cannot run the model.
+        """
+        return self._measured(model_file, weights_file, batch_num).value()
+
+    def interval(self, model_file: str, weights_file: str, batch_num: int) -> Interval | None:
+        """Runs a model once more and returns the interval of its metric's difference to the original's; see `difference_interval`.
+
+        The original is the first model that was evaluated with this number of batches.
+
+        Returns:
+            The interval; None where the metric is a function, or no original was evaluated.
+        """
+        with self._lock:
+            original = self._originals.get(batch_num)
+        if original is None:
+            return None
+        tally = self._measured(model_file, weights_file, batch_num)
+        return difference_interval(tally.metric, original, tally.terms) if isinstance(tally, Tally) else None
 
     def is_satisfied(self, original_metric: float, new_metric: float) -> bool:
         """Applies ``max_drop``, ``max_error`` or ``satisfied``."""
-        if self.satisfied is not None:
-            return self.satisfied(original_metric, new_metric)
-        if self.max_error is not None:
-            return new_metric <= self.max_error
-        # A guard of a few float64 steps: 0.5016 - 0.01 comes out above 0.4916, which must be accepted.
-        return new_metric >= original_metric - (self.max_drop or 0.0) - 1e-12 * abs(original_metric)
+        return self.demand.accepts(original_metric, new_metric)
 
     def calibration_batches(self, batch_num: int) -> Iterator[Mapping[str, Array]]:
         """Yields the first ``batch_num`` batches of the calibration data."""
-        return self._batches(self.calibration, batch_num)
+        return (batch.inputs for batch in self._batches(self.calibration, batch_num))
+
+    def _measured(self, model_file: str, weights_file: str, batch_num: int) -> Tally | FunctionTally:
+        """Returns what the metric has seen of a model; the first model is the original."""
+        batches = self._batches(self.data, batch_num)
+
+        def run(inputs: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
+            return self.run(model_file, weights_file, inputs)
+
+        if not isinstance(self.metric, str):
+            return measure(FunctionTally(_with_labels(self.metric, self.data)), run, batches)
+        metric = parse_metric(self.metric)
+        with self._lock:
+            if batch_num not in self._originals:
+                # Others wait: the search evaluates the original first, and all are held against it.
+                reference = Reference() if metric.against_float else None
+                tally = measure(Tally(metric), run, batches, reference=reference, fill=True)
+                self._originals[batch_num] = tally.terms
+                if reference is not None:
+                    self._references[batch_num] = reference
+                return tally
+        return measure(Tally(metric), run, batches, reference=self._references.get(batch_num))
+
+    def _check_once(self, model: Runnable) -> None:
+        """Checks the metric against the first net before a sample is run; what a function takes is not known."""
+        if self._fits or not isinstance(self.metric, str):
+            return
+        try:
+            graph = model.graph
+        except NuqconvError:
+            # Its runtime may run what cannot be read here; the outputs of the first batch then tell.
+            return
+        check_outputs(parse_metric(self.metric), graph, self.outputs)
+        self._fits = True
 
     def report_facts(self, original_metric: float) -> Mapping[str, Any]:
         """Says what is measured and demanded; see `EvaluatorFacts`."""
-        shapes = ", ".join(f"{name} {'x'.join(map(str, array.shape[1:]))}" for name, array in self.inputs.items())
         return {
             "metric": self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", None),
-            "data": f"{self.samples:,} samples of {shapes}",
-            "samples": self.samples,
-            "runtime": self.runtime_name,
-            **self._demand(original_metric),
+            "data": self.data.describe(),
+            "preparation": self.data.preparation,
+            "samples": len(self.data),
+            "runtime": self.runtime.title,
+            **self.demand.facts(original_metric),
         }
 
-    def _demand(self, original: float) -> dict[str, Any]:
-        if self.max_error is not None:
-            limit = self.max_error if math.isfinite(self.max_error) else None
-            words = "any value" if limit is None else f"at most {self.max_error:g}"
-            return {"demand": words, "limit": limit, "better": "lower"}
-        if self.max_drop is not None:
-            if not math.isfinite(self.max_drop):
-                return {"demand": "any value", "better": "higher"}
-            limit = original - self.max_drop
-            return {"demand": f"at most {self.max_drop:g} below the original", "limit": limit, "better": "higher"}
-        return {}
-
-    @abstractmethod
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
-        """Yields the outputs of a model for each batch."""
+        """Yields the outputs of a model for each batch.
+
+        Raises:
+            EvaluatorError: The runtime does not run models of this format.
+            NuqconvError: It cannot run this one.
+        """
+        files, options = open_model(model_file, weights_file), ReadOptions()
+        if files.format.open_sizes:
+            # They are those of the data.
+            size = min(self.batch_size, len(self.data))
+            options = ReadOptions({name: (size, *sizes) for name, sizes in self.data.shapes().items()})
+        model = Runnable.of(files, options)
+        refusal = self.runtime.refusal(model)
+        if refusal:
+            raise EvaluatorError(refusal)
+        self._check_once(model)
+        with self._models.take(model, self.outputs) as loaded:
+            yield from map(loaded.run, batches)
 
     def close(self) -> None:
-        """Ends what the evaluator has running."""
+        """Ends what the evaluator has running; it can be used again."""
+        self._models.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,46 +250,51 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     ) -> None:
         self.close()
 
-    def _batches(self, data: Mapping[str, Array], batch_num: int) -> Iterator[Mapping[str, Array]]:
-        size = len(next(iter(data.values())))
-        for start in range(0, min(size, batch_num * self.batch_size), self.batch_size):
-            yield {name: array[start : start + self.batch_size] for name, array in data.items()}
+    def _batches(self, data: DataSet, batch_num: int) -> Iterator[Batch]:
+        return data.batches(self.batch_size, batch_num * self.batch_size)
 
 
-def _check_limit(metric: str, max_drop: float | None, max_error: float | None) -> None:
-    """A drop of an error would accept every model, a limit on an accuracy only bad ones."""
-    wrong, right = ("max_drop", "max_error") if metric == "output_error" else ("max_error", "max_drop")
-    if {"max_drop": max_drop, "max_error": max_error}[wrong] is not None:
-        raise EvaluatorError(f"metric '{metric}' goes with {right}, found {wrong}")
+def _data(inputs: Mapping[str, Any] | DataSet, labels: Any | None = None) -> DataSet:
+    if isinstance(inputs, DataSet):
+        if labels is not None:
+            raise EvaluatorError("labels= goes with data in memory; a data set has its own")
+        return inputs
+    sizes = {name: len(array) for name, array in inputs.items()}
+    if not sizes or len(set(sizes.values())) != 1 or 0 in sizes.values():
+        raise EvaluatorError(f"the inputs must have one number of samples, at least 1; found {sizes}")
+    count = next(iter(sizes.values()))
+    if labels is not None and len(labels) != count:
+        raise EvaluatorError(f"there are {len(labels)} labels for {count} samples")
+    arrays = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
+    return Arrays(arrays, None if labels is None else np.asarray(labels) if _is_array(labels) else tuple(labels))
 
 
-def _top(name: str) -> Callable[[Array, Array], float]:
-    count = name.removeprefix("top")
-    if count == name or not count.isdecimal() or int(count) < 1:
-        raise EvaluatorError(
-            f"metric '{name}' is not known; top1, top5 (any number) and output_error are, or give a function"
-        )
-    return topk(int(count))
+def _is_array(labels: Any) -> bool:
+    """Whether labels are numbers of one shape, and not truths such as texts and `Boxes`."""
+    return all(isinstance(label, (int, float, np.generic, np.ndarray)) for label in labels) and (
+        len({np.shape(label) for label in labels}) == 1
+    )
 
 
-def _joined(runs: list[Outputs]) -> dict[str, Array]:
-    """Returns the outputs of all batches, one after the other."""
-    uneven = [name for name in runs[0] if len({run[name].shape[1:] for run in runs}) != 1]
-    if uneven:
-        shapes = "; ".join(f"'{name}': {', '.join(str(run[name].shape) for run in runs[:3])}" for name in uneven)
-        raise EvaluatorError(
-            f"these outputs have no fixed number of entries for each sample, so they cannot be compared: {shapes}; "
-            "choose blobs before them with outputs= (--outputs)"
-        )
-    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+def _with_labels(function: MetricFunction, data: DataSet) -> MetricFunction:
+    """Returns a function that is given the labels of data in memory as the user gave them."""
+    if not isinstance(data, Arrays) or data.labels is None:
+        return function
+    labels = data.labels
+    return lambda outputs, given: function(outputs, labels[: len(given)])
 
 
-def _only(outputs: Outputs) -> Array:
-    if len(outputs) != 1:
-        raise EvaluatorError(
-            f"a top-k metric needs one output, the net has {', '.join(outputs)}; choose one with outputs="
-        )
-    return next(iter(outputs.values()))
+def _check_metric(metric: Metric, demand: Demand, data: DataSet) -> None:
+    demand.check_fits(metric)
+    if metric.truth is not Truth.NONE and not data.has_labels():
+        raise EvaluatorError(f"metric '{metric.text}' needs labels: {metric.truth.value} of each sample")
+
+
+def _content(data: DataSet) -> list[Any]:
+    """Returns what journals know data by."""
+    if not isinstance(data, Arrays) or data.preparation is not None:
+        return [data.digest()]
+    return [data.arrays, np.zeros(0, np.int64) if data.labels is None else data.labels]
 
 
 class OnnxRuntimeEvaluator(BatchEvaluator):
@@ -241,21 +302,16 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
 
     Args:
         inputs: See `BatchEvaluator`.
-        threads: Number of threads for each model that runs, or None for onnxruntime's choice. Where a search evaluates several models at
-            once, a share of the cores for each is faster.
-        isolate: Whether to run models in child processes, so that a model that crashes onnxruntime, hangs it or fills the memory is an
-            ordinary error. A search does such a trial again in a new child.
-        memory_limit: With ``isolate``: bytes of memory that a child may have, Python and onnxruntime included; None for any number.
+        threads: See `OnnxRuntime`, as for the following.
+        isolate: Whether to run models in child processes.
+        memory_limit: With ``isolate``: bytes of memory that a child may have; None for any number.
         timeout: With ``isolate``: seconds that a child may take to load a model, or to run a batch; by default 600.
         **options: See `BatchEvaluator`.
     """
 
-    runtime_name = "onnxruntime"
-    _running = BatchEvaluator._running | {"_cache", "_children"}  # noqa: SLF001
-
     def __init__(
         self,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Array] | DataSet,
         *,
         threads: int | None = None,
         isolate: bool = False,
@@ -263,44 +319,11 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
         timeout: float | None = None,
         **options: Any,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise EvaluatorError(f"threads must be at least 1 or None, found {threads}")
-        if not isolate and (memory_limit is not None or timeout is not None):
-            raise EvaluatorError("memory_limit and timeout are limits of a child process; they need isolate=True")
+        runtime = OnnxRuntime(threads, isolate, memory_limit, timeout)
         self.threads = threads
-        self.isolate = isolate
         self.memory_limit = memory_limit
-        self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
-        check_limits(self.timeout, memory_limit)
-        super().__init__(inputs, **options)
-
-    def _start(self) -> None:
-        super()._start()
-        self._cache = SessionCache()
-        self._children = ChildPool(
-            lambda: KeptSessions(OnnxProcess(timeout=self.timeout, memory_limit=self.memory_limit))
-        )
-
-    def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
-        """Yields the outputs of a model for each batch."""
-        # Sizes that an ONNX model leaves open are those of the data.
-        size = min(self.batch_size, self.samples)
-        shapes = (
-            {name: (size, *array.shape[1:]) for name, array in self.inputs.items()} if is_onnx(model_file) else None
-        )
-        if not self.isolate:
-            model = self._cache.load(model_file, weights_file, self.outputs, self.threads, shapes)
-            yield from map(model.run, batches)
-            return
-        text = _text_of(model_file)
-        with self._children.take(text) as child:
-            model = child.load(text, model_file, weights_file, self.outputs, self.threads, shapes)
-            yield from map(model.run, batches)
-
-    def close(self) -> None:
-        """Frees the last model, and ends the children, also those that evaluate."""
-        self._cache.clear()
-        self._children.close(busy=True)
+        self.timeout = runtime.seconds
+        super().__init__(inputs, runtime=runtime, **options)
 
 
 class CaffeEvaluator(BatchEvaluator):
@@ -310,28 +333,10 @@ class CaffeEvaluator(BatchEvaluator):
     arguments.
     """
 
-    runtime_name = "real Caffe"
-    _running = BatchEvaluator._running | {"_children"}  # noqa: SLF001
+    _usual = "caffe"
 
-    def _start(self) -> None:
-        super()._start()
-        self._children = ChildPool(KeptNet)
-
-    def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
-        """Yields the outputs of a model for each batch."""
-        if is_onnx(model_file):
-            raise EvaluatorError(
-                f"{model_file}: real Caffe runs no ONNX model; evaluate it in onnxruntime (OnnxRuntimeEvaluator)"
-            )
-        with self._children.take(_text_of(model_file)) as child:
-            net = child.load(model_file, weights_file)
-            for batch in batches:
-                yield net.run(batch, self.outputs)
-
-    def close(self) -> None:
-        """Ends the child processes; one that still evaluates ends after that."""
-        self._children.close()
+    def __init__(self, inputs: Mapping[str, Array] | DataSet, **options: Any) -> None:
+        super().__init__(inputs, runtime=self._usual, **options)
 
 
-def _text_of(model_file: str) -> bytes:
-    return Path(model_file).read_bytes() if Path(model_file).is_file() else b""
+_READY_MADE = (BatchEvaluator, OnnxRuntimeEvaluator, CaffeEvaluator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nuqconv.backends.caffe import Style, save_caffe
-from nuqconv.backends.onnx import newest_opset, write_onnx
 from nuqconv.backends.onnx.batch import batched_values
 from nuqconv.errors import ConfigError, OutputError, UnsupportedError
 from nuqconv.files.staging import check_targets
-from nuqconv.formats.source import StrPath, is_onnx, model_files, read_any
+from nuqconv.formats.argument import Model, open_model
+from nuqconv.formats.base import Format
+from nuqconv.formats.form import WriteOptions, is_quantized
+from nuqconv.formats.source import ModelFiles, StrPath
+from nuqconv.formats.table import FORMATS, format_of, target_of
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir import Graph
-from nuqconv.ir.ops import Opaque, Quantize
+from nuqconv.ir.ops import Opaque
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.capability import quantized_parts
 
@@ -63,7 +67,7 @@ class Conversion:
 
 
 def convert(
-    model_file: StrPath,
+    model_file: Model,
     weights_file: StrPath,
     target: StrPath | None = None,
     target_weights: StrPath | None = None,
@@ -76,7 +80,7 @@ def convert(
     outputs: Sequence[str] | None = None,
     allow_unknown_fields: bool = False,
 ) -> Conversion:
-    """Converts a Caffe or an ONNX model; the ending of the target chooses its format.
+    """Converts a Caffe or an ONNX model, told by its content; the ending of the target chooses its format.
 
     Values of an ONNX model have the blobs' names, and the other way round. Written as Caffe, old forms of layers and files become current ones, and a
     layer that is current already stays to the letter; operators of ONNX become stock layers (``docs/onnx-to-caffe.md``). A net for training is cut
@@ -84,8 +88,8 @@ def convert(
     "b.prototxt")``, ``convert("a.onnx", "b.onnx")``.
 
     Args:
-        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too. Or an .onnx file.
-        weights_file: The .caffemodel. Of an ONNX model it is left out: the target comes here.
+        model_file: The .prototxt; a deploy model that nuqconv wrote may be read too. Or an .onnx file, a pair of both, or a graph.
+        weights_file: The .caffemodel. Of an ONNX model, a pair or a graph it is left out: the target comes here.
         target: ``.onnx``, or ``.prototxt``.
         target_weights: The .caffemodel to write beside a .prototxt; by default of the same name.
         opset: ONNX opset from 13 on; by default the newest that the installed onnxruntime runs.
@@ -106,77 +110,75 @@ def convert(
         OutputError: The files cannot be written, or are among those read.
     """
     begun = time.perf_counter()
-    sources, targets = _sources_and_targets(model_file, weights_file, target, target_weights)
-    to_onnx = len(targets) == 1
-    if not to_onnx and (opset is not None or dynamic_batch or integer):
-        raise ConfigError(f"{targets[0]}: opset, dynamic batch and integer arithmetic belong to .onnx")
-    check_targets(targets, inputs=sources)
-    read = read_any(
-        *sources, input_shapes=input_shapes, allow_unknown_fields=allow_unknown_fields, cut_for_inference=True
-    )
+    source, given = _source_and_rest(model_file, [weights_file, target, target_weights])
+    entry, targets = _target(_subject(source), given)
+    options = WriteOptions(opset, dynamic_batch, _metadata(source))
+    options = entry.chosen(options, targets[0], integer=integer)
+    check_targets(targets, inputs=source.paths)
+    read = source.read(ReadOptions(input_shapes or {}, allow_unknown_fields, cut_for_inference=True))
     graph = read.graph
     if outputs:
         graph = graph.up_to(outputs)
     folded: Mapping[str, tuple[str, ...]] = {}
-    quantized = any(isinstance(node.op, Quantize) for node in graph.nodes)
-    if integer and not quantized:
-        raise UnsupportedError(f"{sources[0]}: has no quantized layers; integer arithmetic is for deploy models")
+    if integer and not is_quantized(graph):
+        raise UnsupportedError(f"{_subject(source)}: has no quantized layers; integer arithmetic is for deploy models")
     if fold:
         parts = quantized_parts(graph)
         if parts:
-            raise UnsupportedError(f"{sources[0]}: is quantized, so nothing can be folded into its weights", parts)
+            raise UnsupportedError(
+                f"{_subject(source)}: is quantized, so nothing can be folded into its weights", parts
+            )
         result = fold_affine(graph)
         graph, folded = result.graph, result.folded
-    if to_onnx:
-        opset = newest_opset() if opset is None else opset
-        metadata = {"source_format": "caffe" if len(sources) > 1 else "onnx", "source_model": sources[0].name}
-        if len(sources) > 1:
-            metadata["source_weights"] = sources[1].name
-        write_onnx(graph, targets[0], opset=opset, integer=integer, dynamic_batch=dynamic_batch, metadata=metadata)
-    else:
-        save_caffe(graph, targets[0], targets[1], Style.DEPLOY if quantized else Style.FAKE_QUANT)
-    return _summary(graph, sources, targets, opset, folded, read.notes, dynamic_batch=dynamic_batch, begun=begun)
+    entry.form(graph, integer=integer).save(graph, targets, options)
+    return _summary(graph, source.paths, targets, options, folded, read.notes, begun=begun)
 
 
-def _sources_and_targets(
-    model_file: StrPath, weights_file: StrPath, target: StrPath | None, target_weights: StrPath | None
-) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    given = [Path(path) for path in (weights_file, target, target_weights) if path is not None]
-    sources = model_files(model_file, None if is_onnx(model_file) else given.pop(0))
+def _source_and_rest(model: Model, more: Sequence[StrPath | None]) -> tuple[ModelFiles, list[Path]]:
+    """Returns what is read, and the files behind it: those to write. A path is followed by the other files of its model."""
+    given = [Path(path) for path in more if path is not None]
+    if not isinstance(model, str | os.PathLike):
+        return open_model(model), given
+    count = len(format_of(Path(model)).kinds) - 1
+    return open_model((model, *given[:count])), given[count:]
+
+
+def _target(subject: str, given: Sequence[Path]) -> tuple[Format, tuple[Path, ...]]:
     if not given:
-        raise ConfigError(f"{Path(model_file)}: what is to be written? Give an .onnx file or a .prototxt")
-    if len(given) > 2:
-        raise ConfigError(
-            f"{Path(model_file)}: an ONNX model has no weights file; found {', '.join(map(str, given))} behind it"
+        raise ConfigError(f"{subject}: what is to be written? Give an .onnx file or a .prototxt")
+    if len(given) > max(len(entry.kinds) for entry in FORMATS):
+        raise ConfigError(f"{subject}: has no weights file; found {', '.join(map(str, given))} behind it")
+    found = target_of(given)
+    if found is None:
+        raise OutputError(
+            f"{' with '.join(map(str, given))}: expected one file that ends in .onnx, "
+            "or a .prototxt, with a .caffemodel if that is to have another name"
         )
-    return sources, _targets(given[0], given[1] if len(given) > 1 else None)
+    return found
 
 
-def _targets(target: Path, weights: Path | None) -> tuple[Path, ...]:
-    if target.suffix == ".onnx" and weights is None:
-        return (target,)
-    if target.suffix == ".prototxt" and (weights is None or weights.suffix == ".caffemodel"):
-        return (target, target.with_suffix(".caffemodel") if weights is None else weights)
-    raise OutputError(
-        f"{target}{f' with {weights}' if weights else ''}: expected one file that ends in .onnx, "
-        "or a .prototxt, with a .caffemodel if that is to have another name"
-    )
+def _metadata(source: ModelFiles) -> Mapping[str, str]:
+    names = zip(("source_model", "source_weights"), source.paths, strict=False)
+    return {"source_format": source.format.name, **{key: path.name for key, path in names}}
+
+
+def _subject(source: ModelFiles) -> str:
+    return str(source.model if source.paths else source)
 
 
 def _summary(
     graph: Graph,
     sources: Sequence[Path],
     targets: Sequence[Path],
-    opset: int | None,
+    options: WriteOptions,
     folded: Mapping[str, tuple[str, ...]],
     notes: tuple[str, ...],
     *,
-    dynamic_batch: bool,
     begun: float,
 ) -> Conversion:
     opaque = [node for node in graph.nodes if isinstance(node.op, Opaque)]
     kinds = Counter(node.op.layer_type if isinstance(node.op, Opaque) else node.op.kind for node in graph.nodes)
-    batched = batched_values(graph) if dynamic_batch else frozenset()
+    batched = batched_values(graph) if options.dynamic_batch else frozenset()
 
     def shown(name: str) -> tuple[int | str, ...] | None:
         shape = graph.shapes[name]
@@ -188,7 +190,7 @@ def _summary(
         parameters=sum(int(np.prod(array.shape)) for array in graph.params.values()),
         source_bytes=sum(path.stat().st_size for path in sources),
         bytes=sum(path.stat().st_size for path in targets),
-        opset=opset,
+        opset=options.opset,
         inputs={graph.storage_name(item.name): shown(item.name) or item.shape for item in graph.inputs},
         outputs={graph.storage_name(name): shown(name) for name in graph.outputs},
         folded=folded,

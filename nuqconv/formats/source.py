@@ -1,90 +1,119 @@
-"""Models in whichever format their files are."""
+"""A model's files, and what was read from them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nuqconv.errors import ConfigError
-from nuqconv.frontends.caffe.build import read_model
-from nuqconv.frontends.onnx import read_onnx_model
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
-__all__ = ["ReadModel", "StrPath", "is_onnx", "model_files", "read_any"]
+if TYPE_CHECKING:
+    from nuqconv.formats.base import Format
+
+__all__ = ["ModelFiles", "SourceModel", "StrPath"]
 
 StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class ReadModel:
+class SourceModel:
     """A network that was read.
 
     Attributes:
         graph: The verified graph.
         notes: What the reader chose or changed, in words.
         files: The files read: .prototxt and .caffemodel, or .onnx.
+        format: Their format.
     """
 
     graph: Graph
     notes: tuple[str, ...]
     files: tuple[Path, ...]
+    format: Format
 
 
-def is_onnx(model_file: StrPath) -> bool:
-    """Returns whether a file is named like an ONNX model."""
-    return Path(model_file).suffix == ".onnx"
-
-
-def model_files(model_file: StrPath, weights_file: StrPath | None) -> tuple[Path, ...]:
-    """Returns the files of a model.
-
-    Raises:
-        ConfigError: An ONNX model has weights beside it, or another model has none.
-    """
-    if is_onnx(model_file):
-        if weights_file is not None and Path(weights_file) != Path(model_file):
-            raise ConfigError(
-                f"{os.fspath(model_file)}: an ONNX model holds its weights; {os.fspath(weights_file)} does not go with it"
-            )
-        return (Path(model_file),)
-    if weights_file is None:
-        raise ConfigError(
-            f"{os.fspath(model_file)}: a .prototxt needs its .caffemodel; only an .onnx model stands alone"
-        )
-    return (Path(model_file), Path(weights_file))
-
-
-def read_any(
-    model_file: StrPath,
-    weights_file: StrPath | None = None,
-    *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    allow_unknown_fields: bool = False,
-    cut_for_inference: bool = False,
-) -> ReadModel:
-    """Reads a Caffe or an ONNX model; the ending of ``model_file`` tells which.
+class ModelFiles(ABC):
+    """The files of a model. They are read once, however often the model is asked for; may be used from several threads.
 
     Args:
-        model_file: .prototxt or .onnx.
-        weights_file: .caffemodel; None, or the same file, for an ONNX model.
-        input_shapes: Shapes for inputs by name, instead of the file's.
-        allow_unknown_fields: See `read_model`; of no meaning for ONNX.
-        cut_for_inference: See `read_model`; of no meaning for ONNX.
-
-    Raises:
-        ConfigError: The files are not those of one model.
-        FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong.
+        format: Their format.
+        paths: The files, in its order.
     """
-    files = model_files(model_file, weights_file)
-    if len(files) == 1:
-        onnx_model = read_onnx_model(files[0], input_shapes=input_shapes)
-        return ReadModel(onnx_model.graph, onnx_model.notes, files)
-    model = read_model(
-        *files,
-        input_shapes=input_shapes,
-        allow_unknown_fields=allow_unknown_fields,
-        cut_for_inference=cut_for_inference,
-    )
-    return ReadModel(model.graph, model.notes, files)
+
+    def __init__(self, format: Format, paths: tuple[Path, ...]) -> None:  # noqa: A002
+        self.format = format
+        self.paths = paths
+        self._lock = threading.RLock()
+        self._last: tuple[ReadOptions, SourceModel] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.format.name} model {self}>"
+
+    def __str__(self) -> str:
+        return " with ".join(map(str, self.paths))
+
+    @property
+    def model(self) -> Path:
+        """The file that names the model.
+
+        Raises:
+            ConfigError: The model is a graph, which has no files.
+        """
+        return self._path(0)
+
+    @property
+    def weights(self) -> Path:
+        """The file with its weights; the same one where a format has one.
+
+        Raises:
+            ConfigError: The model is a graph, which has no files.
+        """
+        return self._path(-1)
+
+    def is_at(self, *paths: Path) -> bool:
+        """Whether these are the files at some paths; where a format has one file it may be given several times."""
+        return bool(self.paths) and (paths == self.paths or set(paths) == set(self.paths) == {self.model})
+
+    def read(self, options: ReadOptions = AS_THEY_ARE) -> SourceModel:
+        """Returns the model: what was read before, if the options are the same.
+
+        Raises:
+            FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
+        """
+        with self._lock:
+            if self._last is None or self._last[0] != options:
+                found = self._read(options)
+                self._last = (options, SourceModel(found.graph, found.notes, self.paths, self.format))
+            return self._last[1]
+
+    @abstractmethod
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Returns the inputs by the names that data have for them, with their shapes; None for a size that the files leave open.
+
+        Raises:
+            FormatError, ModelError, UnsupportedError: As in `read`.
+        """
+
+    def input_names(self) -> tuple[str, ...]:
+        """Returns the names that data have for the inputs; they are known before open sizes are."""
+        return tuple(self.inputs())
+
+    def forget(self) -> None:
+        """Gives up what was read, so that its memory is free when nobody else uses it; the files can be read again."""
+        with self._lock:
+            self._last = None
+
+    def _path(self, number: int) -> Path:
+        if not self.paths:
+            raise ConfigError(f"{self} has no files, which are needed here; write it with nuqconv.save first")
+        return self.paths[number]
+
+    @abstractmethod
+    def _read(self, options: ReadOptions) -> ReadGraph:
+        """Reads the files."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Node
-from nuqconv.ir.ops import InnerProduct
+from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
@@ -198,7 +198,7 @@ def _weighted(
     weights = quantizer.graph.params[node.params[0]]
     biases = quantizer.graph.params[node.params[1]].size if len(node.params) > 1 else 0
     axis = None if integers.scales.size == 1 else getattr(node.op, "weight_output_axis", 0)
-    per_channel = request.channel_wise and not isinstance(node.op, InnerProduct)
+    per_channel = request.channel_wise and isinstance(node.op, Weighted) and node.op.scales_by_channel
     energy = float(np.square(weights, dtype=np.float64).sum()) or 1.0
     difference = integers.as_floats(getattr(node.op, "weight_output_axis", 0)) - weights
     rounding = float(np.square(difference, dtype=np.float64).sum())

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nuqconv.backends.caffe.writer import CaffeWriter
 from nuqconv.errors import ConfigError
+from nuqconv.formats import WriteOptions
 from nuqconv.job.job import Job, TimedEvaluator
-from nuqconv.job.outputs import write_quantized_onnx
 from nuqconv.job.result import OutputFiles
 from nuqconv.parallel import PlanPool
 from nuqconv.quantize.plan import Plan
@@ -164,19 +163,16 @@ def evaluation(
 
 def _writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, Path]]:
     """Returns what writes a plan's fake_quant model in the format of the original; of an ONNX model both paths are the same."""
-    writer = CaffeWriter()
-    names = [files.fake_quant_onnx] if job.onnx else [files.fake_quant_model, files.fake_quant_weights]
+    form = job.format.trial
+    names = [path.name for path in files.of(form)]
+    write_graph = form.writer(WriteOptions(dynamic_batch=None))
 
     def write(plan: Plan, folder: Path) -> tuple[Path, Path]:
-        paths = [folder / path.name for path in names if path is not None]
+        paths = [folder / name for name in names]
         for path in paths:
             # A new file each time: the evaluator may still hold the last one open.
             path.unlink(missing_ok=True)
-        graph = job.quantizer.apply(plan)
-        if job.onnx:
-            write_quantized_onnx(graph, paths[0])
-        else:
-            writer.write(graph, paths[0], paths[-1])
+        write_graph(job.quantizer.apply(plan), paths)
         return paths[0], paths[-1]
 
     return write

@@ -27,7 +27,7 @@ from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct, Softmax
+from nuqconv.ir.ops import Softmax, Weighted
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.caffe.net import Net
 from nuqconv.runtimes.caffe.process import CaffeProcess
@@ -39,7 +39,6 @@ LOSSES = ("SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss")
 
 _LABEL = "fisher_label"
 _LOSS = "fisher_loss"
-_Weighted = Convolution | Deconvolution | InnerProduct
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ def _cut(graph: Graph, loss: Any, source: str) -> Graph:
 
 
 def _layers(graph: Graph, layers: Sequence[str] | None, source: str) -> tuple[str, ...]:
-    there = [node.name for node in graph.nodes if isinstance(node.op, _Weighted)]
+    there = [node.name for node in graph.nodes if isinstance(node.op, Weighted)]
     if layers is None:
         return tuple(there)
     missing = [name for name in layers if name not in there]

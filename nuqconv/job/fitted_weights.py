@@ -10,13 +10,13 @@ import numpy as np
 
 from nuqconv.errors import ModelError, QuantizationError
 from nuqconv.ir import Array, Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import InnerProduct, Weighted
 from nuqconv.job.candidates import Chosen, LayerRequest, Solutions
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
-from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches, weight_matrix
+from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
 from nuqconv.quantize.weights import bias_floor, quantize_bias
 from nuqconv.runtimes.onnxruntime.cache import load
 
@@ -64,7 +64,7 @@ def solve_layers(
     for done, (name, moments) in enumerate(gather_moments(graph, list(by_name), batches), 1):
         request = by_name[name]
         node, activation = graph.node[name], activations[name]
-        if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+        if not isinstance(node.op, Weighted):
             raise QuantizationError(f"{node.place} has no weights to quantize")
         own = quantizer.integers(name, activation, channel_wise=request.channel_wise)
         levels = np.count_nonzero(np.bincount(own.weights.reshape(-1).view(np.uint8), minlength=256))
@@ -146,9 +146,9 @@ def _groups(graph: Graph, layers: Sequence[str]) -> Iterator[list[str]]:
 
 def _matrix(graph: Graph, name: str) -> Array:
     node = graph.node[name]
-    if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+    if not isinstance(node.op, Weighted):
         raise ModelError(f"{node.place} has no weights whose inputs could be measured")
-    return weight_matrix(node.op, graph.params[node.params[0]])
+    return node.op.to_matrix(graph.params[node.params[0]])
 
 
 def _sums(
@@ -169,7 +169,7 @@ def _sums(
             found.update(model.run(found))
         for name in group:
             op = graph.node[name].op
-            if isinstance(op, Convolution | Deconvolution | InnerProduct):
+            if isinstance(op, Weighted):
                 groups, _, columns = shapes[name]
                 rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
                 x = found[graph.node[name].inputs[0]]

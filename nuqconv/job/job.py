@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nuqconv.config import QuantConfig, load_config
 from nuqconv.errors import ConfigError, UnsupportedError
-from nuqconv.formats.source import is_onnx, read_any
+from nuqconv.formats import CAFFE, Format, SourceModel
 from nuqconv.ir import Graph
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.layer_facts import layer_facts, layer_requests
@@ -33,14 +33,14 @@ class Job:
         fold: The float graph after folding.
         quantizer: Quantizes that graph.
         requests: What the configuration allows for each layer.
-        onnx: Whether the model is an ONNX model; so are then the models that its evaluator is given.
+        format: The model's format; that of the models that its evaluator is given.
     """
 
     config: QuantConfig
     fold: FoldResult
     quantizer: Quantizer
     requests: tuple[LayerRequest, ...]
-    onnx: bool = False
+    format: Format = CAFFE
 
     @property
     def graph(self) -> Graph:
@@ -53,29 +53,21 @@ class Job:
         return tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in self.requests))
 
 
-def read_job(
-    model_file: Path,
-    weights_file: Path,
-    config_file: Path,
-    *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-) -> Job:
-    """Reads a model and its configuration, and folds what can be folded.
+def read_job(source: SourceModel, config_file: Path) -> Job:
+    """Reads the configuration of a model, and folds what can be folded.
 
     Args:
-        model_file: .prototxt or .onnx.
-        weights_file: .caffemodel, or the same .onnx.
+        source: The model.
         config_file: The configuration.
-        input_shapes: Shapes for inputs by name, instead of the file's.
 
     Raises:
-        FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
+        UnsupportedError: The model is quantized already, or the configuration asks for what is not supported.
         ConfigError: The configuration is wrong or lets nothing be searched.
     """
-    graph = read_any(model_file, weights_file, input_shapes=input_shapes).graph
+    graph = source.graph
     parts = quantized_parts(graph)
     if parts:
-        raise UnsupportedError(f"{model_file} is quantized already; give the float model", parts)
+        raise UnsupportedError(f"{source.files[0]} is quantized already; give the float model", parts)
     config = load_config(config_file, layer_facts(graph))
     unsupported = config.unsupported()
     if unsupported:
@@ -89,7 +81,7 @@ def read_job(
     fold = FoldResult(graph, {})
     if config.do_fusion:
         fold = fold_affine(graph, skip=config.skip_fusion_layers)
-    return Job(config, fold, Quantizer(fold.graph), requests, is_onnx(model_file))
+    return Job(config, fold, Quantizer(fold.graph), requests, source.format)
 
 
 class TimedEvaluator:

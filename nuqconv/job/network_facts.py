@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from nuqconv.errors import FormatError
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Weighted
 from nuqconv.job.job import Job
 from nuqconv.search.space import SearchSpace
 
@@ -87,7 +87,7 @@ def network_facts(job: Job, space: SearchSpace) -> NetworkFacts:
     plans = {layer.name: layer.options[0].layer_plan for layer in space.layers}
     layers = []
     for node in graph.nodes:
-        if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+        if not isinstance(node.op, Weighted):
             continue
         weights = graph.params[node.params[0]]
         counts: tuple[int, ...] = ()

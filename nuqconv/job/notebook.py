@@ -19,16 +19,18 @@ _T = TypeVar("_T")
 _RUN, _NETWORK, _RESULT = "run", "network", "result"
 
 
-def note_run(journal: Journal | None, about: About) -> None:
-    """Notes what a run is asked for; the result of an earlier one is no longer that of this journal."""
+def note_run(journal: Journal | None, about: About) -> About:
+    """Notes what a run is asked for, and returns it; the result of an earlier one is no longer that of this journal."""
     if journal is not None:
         journal.set_facts({_RUN: about.to_json(), _RESULT: None})
+    return about
 
 
-def note_network(journal: Journal | None, network: NetworkFacts) -> None:
-    """Notes what the network was."""
+def note_network(journal: Journal | None, network: NetworkFacts) -> NetworkFacts:
+    """Notes what the network was, and returns it."""
     if journal is not None:
         journal.set_facts({_NETWORK: network.to_json()})
+    return network
 
 
 def note_result(journal: Journal | None, document: Document) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from nuqconv.comparison.layer_errors import LayerErrors
+from nuqconv.formats import CAFFE, FORMATS, Form, Format
 from nuqconv.ir import Graph
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Weighted
 from nuqconv.job.about import UNKNOWN, About
 from nuqconv.job.calibration import Source
 from nuqconv.job.network_facts import NetworkFacts
@@ -42,22 +44,28 @@ class OutputFiles:
     nuq_onnx: Path | None = None
 
     @classmethod
-    def for_prefix(cls, save_dir: str | Path, record_file: str | Path, *, onnx: bool = False) -> OutputFiles:
-        """Returns the files of ``save_dir`` = DIR/PREFIX, with or without the ONNX models."""
+    def for_prefix(
+        cls, save_dir: str | Path, record_file: str | Path, formats: Iterable[Format] = (CAFFE,)
+    ) -> OutputFiles:
+        """Returns the files of ``save_dir`` = DIR/PREFIX, with the models of some formats."""
         home, prefix = Path(save_dir).absolute().parent, Path(save_dir).name
+        names = {name for entry in FORMATS for form in entry.forms for name in form.outputs}
+        written = {name: end for entry in formats for form in entry.forms for name, end in form.outputs.items()}
         return cls(
-            home / f"{prefix}_fake_quant_model.prototxt",
-            home / f"{prefix}_fake_quant_weights.caffemodel",
-            home / f"{prefix}_deploy_model.prototxt",
-            home / f"{prefix}_deploy_weights.caffemodel",
-            home / f"{prefix}_nuq_layer_record.txt",
-            home / f"{prefix}_quant.json",
-            Path(record_file).absolute(),
-            *(
-                home / f"{prefix}_{name}.onnx" if onnx else None
-                for name in ("fake_quant_model", "qdq_model", "nuq_model")
-            ),
+            **{name: home / f"{prefix}{written[name]}" if name in written else None for name in names},
+            nuq_layer_record=home / f"{prefix}_nuq_layer_record.txt",
+            quant_info=home / f"{prefix}_quant.json",
+            scale_offset_record=Path(record_file).absolute(),
         )
+
+    def of(self, form: Form) -> tuple[Path, ...]:
+        """Returns the files of a form, in the order of its format; nothing where the result does not have it."""
+        return tuple(path for name in form.outputs if (path := getattr(self, name)) is not None)
+
+    def without(self, forms: Iterable[Form]) -> OutputFiles:
+        """Returns the files without those of some forms."""
+        none: dict[str, Any] = {name: None for form in forms for name in form.outputs}
+        return replace(self, **none)
 
     def present(self) -> Mapping[str, Path]:
         """Returns the files there are, by field name."""
@@ -204,7 +212,7 @@ def layer_results(quantizer: Quantizer, plan: Plan, lossless: Mapping[str, int])
     """Returns what a plan makes of each layer with weights."""
     results = []
     for node in quantizer.graph.nodes:
-        if not isinstance(node.op, Convolution | Deconvolution | InnerProduct):
+        if not isinstance(node.op, Weighted):
             continue
         layer = plan.get(node.name)
         precision = Precision.FLOAT if layer is None else layer.precision

@@ -18,42 +18,16 @@ import numpy as np
 
 from nuqconv.backends.onnx.batch import batch_problems, rebatch
 from nuqconv.errors import CalibrationError, ModelError
-from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import (
-    ArgMax,
-    Concat,
-    Convolution,
-    Deconvolution,
-    DetectionOutput,
-    Filter,
-    Flatten,
-    Identity,
-    InnerProduct,
-    Op,
-    Opaque,
-    Permute,
-    Reshape,
-    Sigmoid,
-    Softmax,
-    Split,
-)
-from nuqconv.runtimes.onnxruntime.free_weights import FreeWeightsSession
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import Opaque, Weighted
+from nuqconv.ir.traits import Decides, Rearranges, SizedByData
+from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession
 from nuqconv.search.space import SearchSpace
 
 __all__ = ["Responses", "default_samples", "measure_responses", "network_losses", "watched_values"]
 
 _RUNS, _SAMPLES = 512, (2, 8)
 
-# What is left of a difference behind these depends on how sure the network was, or on a threshold.
-_DECIDING: tuple[type[Op], ...] = (ArgMax, Sigmoid, Softmax)
-# Nothing behind these can be compared.
-_BARRIERS: Mapping[type[Op], str] = {
-    DetectionOutput: "how many detections it lists depends on the weights",
-    Filter: "how many items it selects depends on the weights",
-    Opaque: "onnxruntime cannot run it",
-}
-_REARRANGING: tuple[type[Op], ...] = (Concat, Flatten, Identity, Permute, Reshape, Split)
-_WEIGHTED: tuple[type[Op], ...] = (Convolution, Deconvolution, InnerProduct)
 _LEAST = 1e-3
 """Smallest response, as a share of the median."""
 _DUST = 1e-12
@@ -98,13 +72,13 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
     missing = [name for name in wanted if name not in graph.consumers]
     if missing:
         raise ModelError(f"network '{graph.name}' has no value {', '.join(map(repr, missing))}")
-    blocked = _behind(graph, [node.name for node in _barriers(graph)])
+    blocked = _behind(graph, _barriers(graph))
     found: dict[str, tuple[str, ...]] = {item.name: () for item in graph.inputs}
     for node in graph.nodes:
         fronts = tuple(dict.fromkeys(front for name in node.inputs for front in found[name]))
-        moved = isinstance(node.op, _REARRANGING) and any(front not in node.inputs for front in fronts)
+        moved = node.op.trait(Rearranges) is not None and any(front not in node.inputs for front in fronts)
         for name in node.outputs:
-            found[name] = fronts if moved or isinstance(node.op, _DECIDING) or name in blocked else (name,)
+            found[name] = fronts if moved or node.op.trait(Decides) or name in blocked else (name,)
     return tuple(dict.fromkeys(front for name in wanted for front in found[name]))
 
 
@@ -218,8 +192,8 @@ class _Runs:
     def __init__(self, graph: Graph, free: Sequence[str], values: Sequence[str], threads: int | None) -> None:
         self._graph, self._free, self._values, self._threads = graph, free, values, threads
         self._fixed = bool(batch_problems(graph.up_to(values)))
-        self._sessions: dict[int, FreeWeightsSession] = {}
-        self._batches: list[tuple[FreeWeightsSession, dict[str, Array], dict[str, Array]]] = []
+        self._sessions: dict[int, ExchangeSession] = {}
+        self._batches: list[tuple[ExchangeSession, dict[str, Array], dict[str, Array]]] = []
 
     def load(self, batches: Iterable[Mapping[str, Array]], samples: int) -> int:
         """Takes the first samples and computes their outputs; returns how many there are."""
@@ -268,11 +242,11 @@ class _Runs:
                     noise[value] = np.inf
         return {value: noise[value] / self._signal[value] for value in self._values}
 
-    def _session(self, size: int) -> FreeWeightsSession:
+    def _session(self, size: int) -> ExchangeSession:
         key = size if self._fixed else 0
         if key not in self._sessions:
             graph = rebatch(self._graph, size) if self._fixed else self._graph
-            self._sessions[key] = FreeWeightsSession(graph, self._free, outputs=self._values, threads=self._threads)
+            self._sessions[key] = ExchangeSession(graph, self._free, outputs=self._values, threads=self._threads)
         return self._sessions[key]
 
 
@@ -290,8 +264,16 @@ def _behind(graph: Graph, layers: Iterable[str]) -> frozenset[str]:
     return frozenset(reached)
 
 
-def _barriers(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if type(node.op) in _BARRIERS]
+def _barriers(graph: Graph) -> dict[str, str]:
+    """Returns the layers behind which nothing can be compared, with the reasons."""
+    found = {}
+    for node in graph.nodes:
+        sized = node.op.trait(SizedByData)
+        if isinstance(node.op, Opaque):
+            found[node.name] = "onnxruntime cannot run it"
+        elif sized is not None:
+            found[node.name] = sized.why
+    return found
 
 
 def _features(graph: Graph, value: str) -> tuple[str, ...]:
@@ -302,7 +284,7 @@ def _features(graph: Graph, value: str) -> tuple[str, ...]:
     node = graph.producer.get(value)
     while node is not None and len(node.inputs) == 1:
         source = graph.producer.get(node.inputs[0])
-        if isinstance(node.op, _WEIGHTED):
+        if isinstance(node.op, Weighted):
             return () if source is None else node.inputs
         node = source
     return ()
@@ -310,14 +292,14 @@ def _features(graph: Graph, value: str) -> tuple[str, ...]:
 
 def _unmeasured(graph: Graph, layers: Iterable[str], values: Sequence[str]) -> dict[str, str]:
     """Returns the layers that the session cannot measure, with the reasons."""
-    behind = {node.name: _behind(graph, [node.name]) for node in _barriers(graph)}
+    barriers = _barriers(graph)
+    behind = {name: _behind(graph, [name]) for name in barriers}
     part = graph.up_to(values).node if values else {}
     reasons = {}
     for name in layers:
         first = next((item for item, values in behind.items() if values.intersection(graph.node[name].outputs)), None)
         if first is not None:
-            barrier = graph.node[first]
-            reasons[name] = f"it lies behind {barrier.place}: {_BARRIERS[type(barrier.op)]}"
+            reasons[name] = f"it lies behind {graph.node[first].place}: {barriers[first]}"
         elif name not in part:
             reasons[name] = "none of the outputs that are compared depends on it"
     return reasons

@@ -13,36 +13,14 @@ What is left stands where an operator needs the layout, or at an output. No arit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.names import fresh_name
-from nuqconv.ir.ops import (
-    Bias,
-    Binary,
-    Concat,
-    CumSum,
-    Eltwise,
-    Hardmax,
-    L2Norm,
-    LogSoftmax,
-    Op,
-    Pad,
-    Parameter,
-    Permute,
-    Reduce,
-    Resize,
-    Scale,
-    Slice,
-    Softmax,
-    StridedSlice,
-    Tile,
-)
-from nuqconv.ir.ops.base import UnaryOp
+from nuqconv.ir.ops import Bias, Binary, Op, Parameter, Permute, Reduce, Scale
 
 __all__ = ["straighten_layout"]
 
@@ -56,48 +34,6 @@ def straighten_layout(graph: Graph) -> Graph:
     found = _Straightener(graph).run()
     count = sum(isinstance(node.op, Permute) for node in found.nodes)
     return found if count < sum(isinstance(node.op, Permute) for node in graph.nodes) else graph
-
-
-def _by_axis(op: Any, order: _Order) -> Op:
-    moved: Op = replace(op, axis=order[op.axis % len(order)])
-    return moved
-
-
-def _spread(values: Sequence[Any], order: _Order) -> tuple[Any, ...]:
-    """Lists with an entry for each axis: entry ``i`` of the permuted value belongs to axis ``order[i]``."""
-    found: list[Any] = [None] * len(order)
-    for place, value in zip(order, values, strict=True):
-        found[place] = value
-    return tuple(found)
-
-
-def _pad(op: Pad, order: _Order) -> Op:
-    return replace(op, begins=_spread(op.begins, order), ends=_spread(op.ends, order))
-
-
-def _strided(op: StridedSlice, order: _Order) -> Op:
-    return StridedSlice(*(_spread(item, order) for item in (op.starts, op.ends, op.steps)))
-
-
-def _resize(op: Resize, order: _Order) -> Op:
-    rank = len(order)
-    roi = (*_spread(op.roi[:rank], order), *_spread(op.roi[rank:], order)) if op.roi else ()
-    return replace(op, sizes=_spread(op.sizes, order), scales=_spread(op.scales, order) if op.scales else (), roi=roi)
-
-
-def _same(op: Op, order: _Order) -> Op:
-    del order
-    return op
-
-
-_MOVED: Mapping[type[Op], Callable[[Any, _Order], Op]] = {
-    **dict.fromkeys((Concat, CumSum, Hardmax, LogSoftmax, Slice, Softmax, Tile), _by_axis),
-    Eltwise: _same,
-    Binary: _same,
-    Pad: _pad,
-    Resize: _resize,
-    StridedSlice: _strided,
-}
 
 
 class _Straightener:
@@ -139,15 +75,15 @@ class _Straightener:
 
     def _carried(self, node: Node) -> bool:
         """Puts a node in front of the transpositions that it reads, if it can be there."""
-        moved = _MOVED.get(type(node.op)) or (_same if isinstance(node.op, UnaryOp) else None)
         orders = {self.pending[name][1] for name in node.inputs if name in self.pending}
         params = node.params
-        if isinstance(node.op, Bias | Scale) and len(node.inputs) == 1:
-            # Numbers along one axis are laid along another; along several they would have to be turned.
-            moved = _by_axis if all(self.params[name].ndim == 1 for name in params) else None
-        elif params or isinstance(node.op, L2Norm):
-            return False
-        if moved is None or len(orders) != 1:
+        # Numbers along one axis are laid along another; along several they would have to be turned.
+        along_one = isinstance(node.op, Bias | Scale) and all(self.params[name].ndim == 1 for name in params)
+        if (
+            (params and not along_one)
+            or (isinstance(node.op, Bias | Scale) and len(node.inputs) > 1)
+            or len(orders) != 1
+        ):
             return False
         (order,) = orders
         if order == tuple(range(len(order))) or any(len(self._shape(name)) != len(order) for name in node.outputs):
@@ -155,10 +91,13 @@ class _Straightener:
         others = [name for name in node.inputs if name not in self.pending]
         if not all(name in self.constants and isinstance(node.op, Binary) for name in others):
             return False
+        moved = node.op.permuted(order)
+        if moved is None:
+            return False
         if others and self._with_constant(node, node.op, order):
             return True
         inputs = [self.pending[name][0] if name in self.pending else self._turned(name, order) for name in node.inputs]
-        self._place(node, moved(node.op, order), inputs, params, order)
+        self._place(node, moved, inputs, params, order)
         return True
 
     def _with_constant(self, node: Node, op: Op, order: _Order) -> bool:

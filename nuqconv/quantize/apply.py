@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nuqconv.errors import QuantizationError
 from nuqconv.ir import Array, Graph, Node, read_only
-from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Quantize
+from nuqconv.ir.ops import Dequantize, Quantize, Weighted
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.codebook import assign
@@ -19,8 +19,6 @@ from nuqconv.quantize.rounding import reciprocal
 from nuqconv.quantize.weights import bias_floor, check_accumulator, quantize_bias, quantize_weights, weight_scales
 
 __all__ = ["QuantizedWeights", "Quantizer", "apply_plan", "quant_node_name"]
-
-_Weighted = Convolution | Deconvolution | InnerProduct
 
 
 def quant_node_name(layer: str, index: int = 0) -> str:
@@ -151,9 +149,9 @@ class Quantizer:
 
     def _quantize(self, layer: str, activation: ActivationQuant | None, *, channel_wise: bool) -> QuantizedWeights:
         node = self.graph.node[layer]
-        if not isinstance(node.op, _Weighted):
+        if not isinstance(node.op, Weighted):
             raise QuantizationError(f"{node.place} has no weights to quantize")
-        axis = None if isinstance(node.op, InnerProduct) or not channel_wise else node.op.weight_output_axis
+        axis = node.op.scale_axis(channel_wise=channel_wise)
         weights = self.graph.params[node.params[0]]
         bias = self.graph.params[node.params[1]] if len(node.params) > 1 else None
         floor = None
@@ -175,16 +173,16 @@ class Quantizer:
         else:
             found = self.stored(layer.weights)
             self._check_stored(node, layer, found)
-        if layer.activation is not None and isinstance(node.op, _Weighted):
+        if layer.activation is not None and isinstance(node.op, Weighted):
             check_accumulator(found.weights, found.bias, node.op.weight_output_axis, name)
         return found
 
     def _check_stored(self, node: Node, layer: LayerPlan, found: QuantizedWeights) -> None:
         """Stored integers may come from a file: they must be of this layer and of this codebook."""
-        if not isinstance(node.op, _Weighted):
+        if not isinstance(node.op, Weighted):
             raise QuantizationError(f"{node.place} has no weights to quantize")
         shape = self.graph.params[node.params[0]].shape
-        per_channel = layer.channel_wise and not isinstance(node.op, InnerProduct)
+        per_channel = layer.channel_wise and node.op.scales_by_channel
         wanted = node.op.num_output if per_channel else 1
         biases = node.op.num_output if len(node.params) > 1 and layer.activation is not None else None
         problems = []
@@ -205,7 +203,7 @@ class Quantizer:
             raise QuantizationError(f"{node.place}: the stored integers are not of this layer", problems)
 
     def _weights_only(self, node: Node, layer: LayerPlan, params: dict[str, Array]) -> Node:
-        if not isinstance(node.op, _Weighted):
+        if not isinstance(node.op, Weighted):
             raise QuantizationError(f"{node.place} has no weights, and the plan gives its input no step size")
         params[node.params[0]] = self.layer_integers(node.name, layer).as_floats(node.op.weight_output_axis)
         return node
@@ -240,7 +238,7 @@ class Quantizer:
 
     def _integer_params(self, node: Node, layer: LayerPlan, params: dict[str, Array]) -> NDArray[np.float32]:
         """Puts the layer's integers among the parameters and returns its step sizes."""
-        if not isinstance(node.op, _Weighted):
+        if not isinstance(node.op, Weighted):
             return np.ones(1, np.float32)
         found = self.layer_integers(node.name, layer)
         params[node.params[0]] = found.weights
@@ -249,7 +247,7 @@ class Quantizer:
         return found.scales
 
     def _channels(self, node: Node) -> int:
-        if isinstance(node.op, _Weighted):
+        if isinstance(node.op, Weighted):
             return node.op.num_output
         shape = self.graph.shapes[node.outputs[0]]
         if shape is None:

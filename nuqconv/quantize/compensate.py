@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.errors import QuantizationError
+from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.codebook import optimal_codebooks
-from nuqconv.quantize.moments import Moments, Weighted, from_matrix, weight_matrix
+from nuqconv.quantize.moments import Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
 __all__ = ["LayerSolution", "WeightMethod", "solve_layer"]
@@ -134,7 +135,7 @@ class _Problem:
         floor: NDArray[np.floating] | None,
         importance: NDArray[np.floating] | None,
     ) -> None:
-        matrix = weight_matrix(op, weights).astype(np.float64)
+        matrix = op.to_matrix(weights).astype(np.float64)
         if moments.mean.shape != (matrix.shape[0], matrix.shape[2]):
             raise QuantizationError(f"moments of shape {moments.mean.shape} are not of weights {weights.shape}")
         self.op, self.shape, self.bias, self.moments, self.method = op, weights.shape, bias, moments, method
@@ -148,7 +149,7 @@ class _Problem:
         self.centred = bias is not None and method.bias_correction
         self.weighing = np.ones_like(matrix)
         if importance is not None:
-            self.weighing = weight_matrix(op, np.asarray(importance, np.float64))
+            self.weighing = op.to_matrix(np.asarray(importance, np.float64))
         self.row_weight = self.weighing.mean(axis=2)
         self.hessian = [
             _damped(block, moments.count) for block in (moments.covariance if self.centred else moments.second)
@@ -342,7 +343,7 @@ class _Problem:
         signal = float(self.moments.output_error(self.matrix).sum())
         total = float(error.sum())
         return LayerSolution(
-            weights=from_matrix(self.op, levels.astype(np.int8), self.shape),
+            weights=self.op.from_matrix(levels.astype(np.int8), self.shape),
             scales=scales,
             bias=bias,
             codebook=tuple(np.unique(levels).tolist()),

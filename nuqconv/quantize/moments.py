@@ -13,26 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from nuqconv.errors import QuantizationError
 from nuqconv.ir import Array
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import OpError, Weighted
 
 __all__ = [
     "MAX_COLUMNS",
     "MomentSum",
     "Moments",
-    "Weighted",
     "block_sizes",
-    "from_matrix",
     "patches",
     "positions",
-    "weight_matrix",
 ]
 
-Weighted = Convolution | Deconvolution | InnerProduct
 
 MAX_COLUMNS = 8192
 """Up to this many weights of one output share one matrix of moments; more are split into blocks of at most `BLOCK_COLUMNS`."""
@@ -57,43 +52,6 @@ def block_sizes(columns: int) -> tuple[int, ...]:
         return (columns,)
     count = -(-columns // BLOCK_COLUMNS)
     return tuple((columns + number) // count for number in range(count))
-
-
-def weight_matrix(op: Weighted, weights: Array) -> Array:
-    """Views or copies a layer's weights as matrices that multiply its `patches`.
-
-    Args:
-        op: The layer's operator.
-        weights: Its weights, in the shape that the operator has in Caffe.
-
-    Returns:
-        Shape (groups, outputs of a group, columns).
-    """
-    if isinstance(op, InnerProduct):
-        return (weights.T if op.transpose else weights)[None]
-    if isinstance(op, Convolution):
-        return weights.reshape(op.group, op.num_output // op.group, -1)
-    split = weights.reshape(op.group, -1, *weights.shape[1:])
-    return np.swapaxes(split, 1, 2).reshape(op.group, weights.shape[1], -1)
-
-
-def from_matrix(op: Weighted, matrix: Array, shape: tuple[int, ...]) -> Array:
-    """Undoes `weight_matrix`.
-
-    Args:
-        op: The layer's operator.
-        matrix: Shape (groups, outputs of a group, columns).
-        shape: Shape of the layer's weights.
-
-    Returns:
-        A C-contiguous array of that shape.
-    """
-    if isinstance(op, InnerProduct):
-        return np.ascontiguousarray(matrix[0].T if op.transpose else matrix[0])
-    if isinstance(op, Convolution):
-        return np.ascontiguousarray(matrix).reshape(shape)
-    split = matrix.reshape(op.group, shape[1], shape[0] // op.group, *shape[2:])
-    return np.ascontiguousarray(np.swapaxes(split, 1, 2)).reshape(shape)
 
 
 def positions(available: int, wanted: int, image: int) -> NDArray[np.intp]:
@@ -128,64 +86,32 @@ def patches(op: Weighted, x: Array, rows: int | None = None, first: int = 0) -> 
 
     Returns:
         Float32, shape (rows in all, groups, columns), a row for each image and position in the order of the output. The columns are those of
-        `weight_matrix`.
+        `Weighted.to_matrix`.
 
     Raises:
         QuantizationError: The input does not fit the operator.
     """
-    axis = op.axis % x.ndim if -x.ndim <= op.axis < x.ndim else x.ndim
-    if isinstance(op, InnerProduct):
-        if axis == x.ndim:
-            raise QuantizationError(f"an input of shape {x.shape} has no axis {op.axis}")
-        return x.reshape(math.prod(x.shape[:axis]), 1, -1).astype(np.float32, copy=False)
-    if x.ndim != axis + 1 + len(op.kernel) or x.shape[axis] % op.group:
-        raise QuantizationError(f"an input of shape {x.shape} does not fit {op}")
-    images = x.reshape(-1, *x.shape[axis:]).astype(np.float32, copy=False)
-    windows = _windows(op, images)
-    spatial = windows.shape[2 : 2 + len(op.kernel)]
+    try:
+        windows = op.windows(x)
+    except OpError as error:
+        raise QuantizationError(str(error)) from error
+    images, rank = len(windows), (windows.ndim - 2) // 2
+    columns = math.prod(windows.shape[2 + rank :]) * windows.shape[1] // op.groups
+    if not rank:
+        return windows.reshape(images, op.groups, columns)
+    spatial = windows.shape[2 : 2 + rank]
     count = math.prod(spatial)
-    taken = [positions(count, count if rows is None else rows, first + number) for number in range(len(images))]
-    columns = math.prod(op.kernel) * images.shape[1] // op.group
-    found = np.empty((sum(map(len, taken)), op.group, columns), np.float32)
+    taken = [positions(count, count if rows is None else rows, first + number) for number in range(images)]
+    found = np.empty((sum(map(len, taken)), op.groups, columns), np.float32)
     start = 0
     for number, flat in enumerate(taken):
         index = np.unravel_index(flat, spatial)
         # With the advanced indices in a row, numpy puts their axis where they stand: behind the channels.
         where = (slice(None), *index)
         chosen = windows[number][where]
-        found[start : start + len(flat)] = np.swapaxes(chosen, 0, 1).reshape(len(flat), op.group, columns)
+        found[start : start + len(flat)] = np.swapaxes(chosen, 0, 1).reshape(len(flat), op.groups, columns)
         start += len(flat)
     return found
-
-
-def _windows(op: Convolution | Deconvolution, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Views images as windows: (images, channels, output..., kernel...)."""
-    sizes, rank = images.shape[2:], len(op.kernel)
-    reach = [step * (size - 1) + 1 for size, step in zip(op.kernel, op.dilation, strict=True)]
-    axes = tuple(range(2, 2 + rank))
-    every = (slice(None), slice(None))
-    if isinstance(op, Convolution):
-        padded = np.pad(images, [(0, 0), (0, 0), *zip(op.pad, op.end_pads(sizes), strict=True)])
-        views = sliding_window_view(padded, reach, axes)
-        taken = (*every, *(slice(None, None, step) for step in op.stride), *_thinned(op))
-        return views[taken]
-    # Output p sums input i times kernel k wherever p + pad = i * stride + k * dilation: zeros go between the inputs, the kernel is mirrored.
-    spread = np.zeros(
-        (*images.shape[:2], *(step * (n - 1) + 2 * r - 1 for step, n, r in zip(op.stride, sizes, reach, strict=True))),
-        np.float32,
-    )
-    inner = (slice(r - 1, r + step * (n - 1), step) for step, n, r in zip(op.stride, sizes, reach, strict=True))
-    places = (*every, *inner)
-    spread[places] = images
-    views = sliding_window_view(spread, reach, axes)
-    outputs = (slice(pad, views.shape[2 + number] - pad) for number, pad in enumerate(op.pad))
-    mirrored = (slice(None, None, -step) for step in op.dilation)
-    turned = (*every, *outputs, *mirrored)
-    return views[turned]
-
-
-def _thinned(op: Convolution) -> tuple[slice, ...]:
-    return tuple(slice(None, None, step) for step in op.dilation)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,15 +17,35 @@ from nuqconv.errors import ModelError, RuntimeMissingError
 from nuqconv.frontends.onnx import read_onnx
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import BatchNorm, Scale
+from nuqconv.runtimes.base import Loaded, Runtime
+from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
-from nuqconv.runtimes.sides import CaffeFiles, layer_type
+from nuqconv.runtimes.sides import CaffeFiles, SideRun, layer_type
 
-__all__ = ["VARIABLE", "Caffe2OnnxSide", "interpreter"]
+__all__ = ["VARIABLE", "Caffe2Onnx", "Caffe2OnnxSide", "interpreter"]
 
 VARIABLE = "NUQCONV_CAFFE2ONNX_PYTHON"
 _TIMEOUT = 1800.0
 # It was written for onnx 1.6, whose helpers stamp this opset; beside a newer onnx it stamps that one's newest.
 _OPSET, _IR_VERSION = 11, 6
+
+
+@dataclass(frozen=True)
+class Caffe2Onnx(Runtime):
+    """The converter caffe2onnx, and onnxruntime for what it makes."""
+
+    name = "caffe2onnx"
+    title = "caffe2onnx"
+    takes = frozenset({"caffe"})
+    remedy = (
+        "optional second converter of Caffe models: pip install --no-deps caffe2onnx==2.0.1, here or in an environment with onnx and numpy "
+        f"whose Python is named in {VARIABLE}"
+    )
+
+    def load(self, model: Runnable, outputs: Sequence[str] | None = None) -> Loaded:
+        """Makes a model ready to run."""
+        self.check_takes(model)
+        return SideRun(Caffe2OnnxSide(CaffeFiles.of(model)), outputs)
 
 
 class Caffe2OnnxSide(OnnxSide):

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nuqconv.errors import ModelError, RuntimeMissingError
 from nuqconv.ir import Array
-from nuqconv.runtimes.sides import CaffeFiles, Side
+from nuqconv.runtimes.base import Loaded, Runtime
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.sides import CaffeFiles, Side, SideRun
 
-__all__ = ["OpenCvSide"]
+__all__ = ["OpenCv", "OpenCvSide"]
+
+
+@dataclass(frozen=True)
+class OpenCv(Runtime):
+    """OpenCV's ``dnn`` module, in this process."""
+
+    name = "opencv"
+    title = "OpenCV"
+    takes = frozenset({"caffe"})
+    remedy = "optional second oracle for Caffe models: pip install opencv-python-headless==4.10.0.84"
+
+    def load(self, model: Runnable, outputs: Sequence[str] | None = None) -> Loaded:
+        """Makes a model ready to run."""
+        self.check_takes(model)
+        return SideRun(OpenCvSide(CaffeFiles.of(model)), outputs)
 
 
 class OpenCvSide(Side):

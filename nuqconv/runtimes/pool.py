@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
-from nuqconv.runtimes.onnxruntime.cache import LoadedModel, SessionCache
-from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess
-
-__all__ = ["ChildPool", "KeptChild", "KeptSessions"]
+__all__ = ["ChildPool", "KeptChild"]
 
 
 class KeptChild(Protocol):
@@ -35,7 +32,7 @@ K = TypeVar("K", bound=KeptChild)
 
 
 class ChildPool(Generic[K]):
-    """Children that live until `close`; may be used from several threads.
+    """Children that live until `end`; may be used from several threads.
 
     Args:
         make: Starts a child.
@@ -49,7 +46,7 @@ class ChildPool(Generic[K]):
         self.idle: list[K] = []
 
     @contextmanager
-    def take(self, text: bytes) -> Iterator[K]:
+    def child(self, text: bytes) -> Iterator[K]:
         """Takes an idle child, best one whose model has this text, or starts one; it is idle again afterwards if it still lives."""
         with self._lock:
             closings = self._closings
@@ -77,60 +74,10 @@ class ChildPool(Generic[K]):
             if not keep:
                 child.close()
 
-    def close(self, *, busy: bool = False) -> None:
+    def end(self, *, busy: bool = False) -> None:
         """Ends the children; one that is busy ends after its work, or at once with ``busy``."""
         with self._lock:
             ending, self.idle = self.idle + (self._busy if busy else []), []
             self._closings += 1
         for child in ending:
             child.close()
-
-
-class KeptSessions:
-    """Models in an onnxruntime process of their own, which keeps the last one; not for several threads at once.
-
-    Args:
-        process: The child. `close` ends it.
-    """
-
-    def __init__(self, process: OnnxProcess) -> None:
-        self.process = process
-        self.text = b""
-        self._cache = SessionCache(process.session)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the child still runs."""
-        return self.process.alive
-
-    def load(
-        self,
-        text: bytes,
-        model_file: str,
-        weights_file: str,
-        outputs: tuple[str, ...] | None,
-        threads: int | None,
-        input_shapes: Mapping[str, Sequence[int]] | None = None,
-    ) -> LoadedModel:
-        """Returns a model; see `SessionCache.load`.
-
-        Args:
-            text: The content of the .prototxt, by which a further model of the same net comes to this child.
-            model_file: The .prototxt.
-            weights_file: The .caffemodel.
-            outputs: Names of the values to compute, or None for the network's own.
-            threads: Number of threads.
-            input_shapes: Shapes of inputs by name, for an ONNX model that leaves sizes open.
-        """
-        self.text = text
-        return self._cache.load(model_file, weights_file, outputs, threads, input_shapes)
-
-    def forget(self) -> None:
-        """Frees the model."""
-        self.text = b""
-        self._cache.clear()
-
-    def close(self) -> None:
-        """Ends the child."""
-        self._cache.clear()
-        self.process.close()

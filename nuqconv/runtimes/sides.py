@@ -15,18 +15,21 @@ import numpy as np
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ConfigError, ModelError
-from nuqconv.frontends.caffe.build import CaffeModel, read_model
+from nuqconv.frontends.caffe.build import read_model
+from nuqconv.frontends.caffe.layer_types import is_for_training
 from nuqconv.frontends.caffe.prototxt import read_prototxt
-from nuqconv.frontends.caffe.training import is_for_training
+from nuqconv.frontends.options import ReadGraph, ReadOptions
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Opaque, Shape
+from nuqconv.runtimes.base import Loaded
 from nuqconv.runtimes.caffe import CaffeProcess, Net
+from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.onnxruntime import OnnxSession
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["RUNTIMES", "CaffeFiles", "GraphSide", "Side", "make_side", "runnable_values"]
+__all__ = ["RUNTIMES", "CaffeFiles", "GraphSide", "Side", "SideRun", "make_side", "runnable_values"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class CaffeFiles:
     graph: Graph
     label: str
     notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(model: Runnable) -> CaffeFiles:
+        """Returns a Caffe model with its graph."""
+        return CaffeFiles(model.files[0], model.files[1], model.graph, model.label, model.notes)
 
     @staticmethod
     def read(
@@ -76,19 +84,19 @@ class CaffeFiles:
         return CaffeFiles(definition, stored, found.graph, str(definition), found.notes)
 
 
-def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> CaffeModel:
+def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> ReadGraph:
     try:
-        found = read_model(model, weights, cut_for_inference=True)
+        found = read_model(model, weights, ReadOptions(cut_for_inference=True))
     except ModelError:
         # The shape of a data layer's blob can be one that only the caller knows.
         if not shapes:
             raise
-        return read_model(model, weights, input_shapes=shapes, cut_for_inference=True)
+        return read_model(model, weights, ReadOptions(shapes, cut_for_inference=True))
     own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
     wanted = {**own, **shapes}
     if len(wanted) > len(own):
         wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
-    return found if wanted == own else read_model(model, weights, input_shapes=wanted, cut_for_inference=True)
+    return found if wanted == own else read_model(model, weights, ReadOptions(wanted, cut_for_inference=True))
 
 
 class Side(ABC):
@@ -155,6 +163,31 @@ def runnable_values(graph: Graph) -> list[str]:
         if not isinstance(node.op, Opaque) and good.issuperset(node.inputs):
             good.update(node.outputs)
     return [name for node in graph.nodes for name in node.outputs if name in good]
+
+
+class SideRun(Loaded):
+    """A side with the outputs that are wanted of it.
+
+    Args:
+        side: The side; it is closed with this.
+        outputs: Names of the blobs, or None for the model's own outputs.
+    """
+
+    def __init__(self, side: Side, outputs: Sequence[str] | None) -> None:
+        self._side = side
+        self._outputs = tuple(side.outputs if outputs is None else dict.fromkeys(outputs))
+        missing = [name for name in self._outputs if not side.has(name)]
+        if missing:
+            side.close()
+            raise ModelError(f"{side.label}: it does not give {', '.join(map(repr, missing))}")
+
+    def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs the model once."""
+        return self._side.run(batch, self._outputs)
+
+    def close(self) -> None:
+        """Closes the side."""
+        self._side.close()
 
 
 class GraphSide(Side):

@@ -240,6 +240,25 @@ def test_several_files(look):
     assert any(line.startswith("  network 'small'") for line in lines)
 
 
+def test_files_of_models_are_told_by_their_content(run, made, tmp_path):
+    names = {
+        "net.prototxt": "a.prototxt.txt",
+        "net.caffemodel": "a.bin",
+        "net.onnx": "model",
+        "record.txt": "record.txt",
+    }
+    for name, other in names.items():
+        shutil.copy(made / name, tmp_path / other)
+    for shown, usual in (
+        (("a.prototxt.txt", "a.bin"), ("net.prototxt", "net.caffemodel")),
+        (("model",), ("net.onnx",)),
+    ):
+        ended = run("inspect", *(tmp_path / name for name in shown))
+        wanted = run("inspect", *(made / name for name in usual))
+        assert ended.code == wanted.code == 0
+        assert ended.out.splitlines()[1:] == wanted.out.splitlines()[1:]
+
+
 @pytest.mark.parametrize("columns", [60, 80, None])
 @pytest.mark.parametrize("name", ["net.caffemodel", "record.txt", "config.json"])
 def test_names_and_numbers_are_whole_at_any_width(look, name, columns):

@@ -26,7 +26,7 @@ def problems(path, *names):
 @pytest.mark.parametrize("key", ["label", "labels"])
 def test_inputs_labels_and_scale(tmp_path, key):
     images = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
-    path = written(tmp_path, data=images, **{key: np.array([3, 1])}, scale=np.float64(0.1), more=np.zeros(9))
+    path = written(tmp_path, data=images, **{key: np.array([3, 1])}, scale=np.float64(0.1))
     found = read_data(path, ["data"])
     assert list(found.inputs) == ["data"]
     assert found.inputs["data"].dtype == np.float32
@@ -41,6 +41,11 @@ def test_several_inputs_without_labels(tmp_path):
     assert found.inputs["a"].tolist() == [[1.5], [-2.0]]
     assert found.inputs["b"].tolist() == [[1.0], [0.0]]
     assert found.labels is None
+
+
+def test_arrays_that_nobody_uses_are_refused(tmp_path):
+    path = written(tmp_path, data=np.zeros((2, 3)), mean=np.zeros(3), labels=np.zeros(2, int))
+    assert problems(path, "data").problems == ("'mean' is not used; known are data, label, scale",)
 
 
 def test_all_faults_are_listed(tmp_path):

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuqconv import CaffeEvaluator, OnnxRuntimeEvaluator
+from nuqconv import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.errors import CaffeProcessError, EvaluatorError, ModelError
+from nuqconv.errors import CaffeProcessError, ConfigError, EvaluatorError, ModelError
+from nuqconv.evaluators.identity import evaluator_identity
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.runtimes.caffe import CaffeProcess, Net
 from nuqconv.runtimes.onnxruntime import cache
+from nuqconv.runtimes.onnxruntime.runtime import OnnxRuntime
+from nuqconv.search.metrics import metric_names
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, lenet_data
 from tests.support.nets import blob_into, conv_net
 from tests.support.plans import strongest_plan
@@ -163,18 +166,21 @@ def test_top_k_of_several_outputs(data):
     evaluator = OnnxRuntimeEvaluator(data.inputs, labels=data.labels, max_drop=0.01, outputs=("ip2", "prob"))
     with pytest.raises(EvaluatorError) as caught:
         _value(evaluator)
-    assert str(caught.value) == "a top-k metric needs one output, the net has ip2, prob; choose one with outputs="
+    assert (
+        str(caught.value)
+        == "metric 'top1' needs one output, the net has ip2, prob; choose one with outputs= (--outputs)"
+    )
 
 
 IMAGES = {"data": np.zeros((4, 1, 28, 28))}
 NO_RULE = "give exactly one of max_drop, max_error and satisfied"
-UNKNOWN = "is not known; top1, top5 (any number) and output_error are, or give a function"
+UNKNOWN = f"is not known; these are: {metric_names()}; or give a function of your own"
 
 
 @pytest.mark.parametrize(
     ("inputs", "options", "message"),
     [
-        (IMAGES, {"max_drop": 0.1}, "metric 'top1' needs labels"),
+        (IMAGES, {"max_drop": 0.1}, "metric 'top1' needs labels: the number of its class of each sample"),
         (IMAGES, {"max_drop": 0.1, "labels": np.zeros(3)}, "there are 3 labels for 4 samples"),
         (IMAGES, {"labels": np.zeros(4)}, NO_RULE),
         (IMAGES, {"labels": np.zeros(4), "max_drop": 0.0, "max_error": 0.0}, NO_RULE),
@@ -246,16 +252,16 @@ def _is_running(pid):
 @pytest.mark.caffe
 def test_one_child_process_serves_all_evaluations_and_closing_ends_it(data, caffe_python):
     with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
-        assert evaluator._children.idle == []
+        assert evaluator._models.idle == []
         first = evaluator.eval_model(*LENET_FILES, 1)
-        pid = evaluator._children.idle[0].process.pid
+        pid = evaluator._models.idle[0].process.pid
         evaluator.eval_model(*LENET_FILES, 1)
-        assert [child.process.pid for child in evaluator._children.idle] == [pid]
+        assert [child.process.pid for child in evaluator._models.idle] == [pid]
         assert _is_running(pid)
     assert not _is_running(pid)
     evaluator.close()
     again = evaluator.eval_model(*LENET_FILES, 1)
-    new = evaluator._children.idle[0].process.pid
+    new = evaluator._models.idle[0].process.pid
     evaluator.close()
     assert again == first
     assert not _is_running(new)
@@ -285,7 +291,7 @@ def test_weights_that_are_set_give_what_a_new_net_gives(data, quantized, tmp_pat
     order = [quantized, models[0], models[2], models[2], models[1], LENET_FILES, models[0], quantized]
     with CaffeEvaluator(data.inputs, labels=data.labels, max_drop=0.01) as evaluator:
         found = [list(evaluator.run(*files, iter(batches))) for files in order]
-        assert evaluator._children.idle[0].process.request("hello").fields["loads"] == 3
+        assert evaluator._models.idle[0].process.request("hello").fields["loads"] == 3
     with CaffeProcess(caffe_python) as process:
         for files, runs in zip(order, found, strict=True):
             fresh = Net(*files, process=process)
@@ -319,7 +325,7 @@ def test_layers_that_share_weights_are_loaded_anew(tmp_path, caffe_python, shari
     inputs = {"x": np.ones((1, 1), np.float32)}
     with CaffeEvaluator(inputs, metric="output_error", max_error=1) as evaluator:
         found = [next(evaluator.run(str(model), str(file), iter([inputs]))) for file in files]
-        assert evaluator._children.idle[0].process.request("hello").fields["loads"] == (2 if sharing else 1)
+        assert evaluator._models.idle[0].process.request("hello").fields["loads"] == (2 if sharing else 1)
     for file, outputs in zip(files, found, strict=True):
         with Net(model, file, python=caffe_python) as fresh:
             for name, array in fresh.run(inputs).items():
@@ -337,12 +343,12 @@ def test_a_child_that_is_killed_is_a_clear_error_and_the_next_evaluation_has_a_n
             os.kill(child.process.pid, signal.SIGKILL)
             yield batch
 
-        (child,) = evaluator._children.idle
+        (child,) = evaluator._models.idle
         with pytest.raises(CaffeProcessError, match="SIGKILL"):
             list(evaluator.run(*quantized, killing()))
-        assert evaluator._children.idle == []
+        assert evaluator._models.idle == []
         assert evaluator.eval_model(*quantized, 1) == expected
-        assert evaluator._children.idle[0].process.pid != child.process.pid
+        assert evaluator._models.idle[0].process.pid != child.process.pid
 
 
 @pytest.mark.caffe
@@ -434,3 +440,66 @@ def test_outputs_whose_size_depends_on_the_data(monkeypatch):
         "these outputs have no fixed number of entries for each sample, so they cannot be compared: "
         "'found': (1, 1, 1, 7), (1, 1, 3, 7); choose blobs before them with outputs= (--outputs)"
     )
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("runtime", ["onnxruntime", "caffe", "opencv"])
+def test_every_runtime_gives_the_metric_of_real_caffe(runtime, data, quantized, scores, caffe_python):
+    options = {"metric": "output_error", "max_error": 0.1, "batch_size": 128, "runtime": runtime}
+    with BatchEvaluator(data.inputs, **options) as evaluator:
+        runs = list(evaluator.run(*LENET_FILES, evaluator.calibration_batches(3)))
+        assert evaluator.eval_model(*LENET_FILES, 3) == 0
+        found = evaluator.eval_model(*quantized, 3)
+    np.testing.assert_allclose(np.concatenate([run["prob"] for run in runs]), scores, rtol=1e-4, atol=1e-6)
+    with Net(*quantized, python=caffe_python) as net:
+        other = net.run(data.inputs)["prob"]
+    assert found == pytest.approx(np.linalg.norm(other - scores) / np.linalg.norm(scores), rel=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "opencv"])
+def test_blobs_by_name_in_every_runtime(runtime, data):
+    with BatchEvaluator(
+        data.inputs, metric="output_error", max_error=1, outputs=("pool2", "ip2"), runtime=runtime
+    ) as one:
+        (run,) = one.run(*LENET_FILES, one.calibration_batches(1))
+        assert {name: array.shape for name, array in run.items()} == {"pool2": (32, 50, 4, 4), "ip2": (32, 10)}
+    with (
+        BatchEvaluator(data.inputs, metric="output_error", max_error=1, outputs=("prb",), runtime=runtime) as one,
+        pytest.raises(ModelError, match="'prb'"),
+    ):
+        one.eval_model(*LENET_FILES, 1)
+
+
+def test_a_runtime_with_options():
+    one = BatchEvaluator(IMAGES, metric="output_error", max_error=1, runtime=OnnxRuntime(threads=1, isolate=True))
+    assert one.isolate
+    assert pickle.loads(pickle.dumps(one)).runtime == one.runtime
+    assert not CaffeEvaluator(IMAGES, metric="output_error", max_error=1).isolate
+    with pytest.raises(
+        ConfigError, match="runtime 'torch' is not known; known are onnxruntime, caffe, opencv, caffe2onnx"
+    ):
+        BatchEvaluator(IMAGES, metric="output_error", max_error=1, runtime="torch")
+    for options in ({"threads": 0}, {"timeout": 3.0}, {"isolate": True, "memory_limit": 5}):
+        with pytest.raises(ConfigError):
+            OnnxRuntime(**options)
+
+
+def test_what_journals_call_an_evaluator():
+    """Names that journals of earlier versions hold, and one for each other runtime."""
+    options = {"metric": "output_error", "max_error": 1}
+    old = "7b0e4e91dc7ebcf24698121094d3d6a9"
+
+    class Own(BatchEvaluator):
+        """A class of the user's."""
+
+    def known(kind, **more):
+        return evaluator_identity(kind(IMAGES, **options, **more))
+
+    assert known(OnnxRuntimeEvaluator)["evaluator"] == "nuqconv.evaluators.OnnxRuntimeEvaluator"
+    assert known(CaffeEvaluator)["evaluator"] == "nuqconv.evaluators.CaffeEvaluator"
+    assert known(CaffeEvaluator)["data version"].startswith(old)
+    assert known(BatchEvaluator, runtime="caffe") == known(CaffeEvaluator)
+    assert known(BatchEvaluator) == known(OnnxRuntimeEvaluator, threads=1)
+    names = ("onnxruntime", "caffe", "opencv", "caffe2onnx")
+    for kind in (BatchEvaluator, Own):
+        assert len({str(known(kind, runtime=name)) for name in names}) == len(names)

@@ -92,7 +92,7 @@ def test_other_processes_find_the_same():
         "import sys; sys.path.insert(0, 'tests');"
         "from tests.evaluators.test_identity import *; print(contents(a={'x': 1, 'y': 'z'}, b=threshold(3), c=Path('q')))"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     found = {
         subprocess.run(
             [sys.executable, "-c", code],

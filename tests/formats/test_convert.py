@@ -213,6 +213,12 @@ def test_refusals(files, tmp_path):
     for targets in (("x.tflite",), ("x.onnx", "x.caffemodel"), ("x.prototxt", "x.onnx")):
         with pytest.raises(OutputError, match="expected one file"):
             nuqconv.convert(files.model, files.weights, *(tmp_path / name for name in targets))
+    with pytest.raises(ConfigError, match="what is to be written"):
+        nuqconv.convert(files.model, files.weights)
+    nuqconv.save(nuqconv.load(files.model, files.weights), tmp_path / "source.onnx")
+    with pytest.raises(ConfigError, match="has no weights file; found"):
+        nuqconv.convert(tmp_path / "source.onnx", files.weights, tmp_path / "x.prototxt", tmp_path / "x.caffemodel")
+    (tmp_path / "source.onnx").unlink()
     before = files.model.read_bytes()
     with pytest.raises(OutputError, match="is an input of this run"):
         nuqconv.convert(files.model, files.weights, files.model)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nuqconv.errors import FormatError
+from nuqconv.formats import open_model
 from nuqconv.job.calibration import calibrate
 from nuqconv.job.job import read_job
 from nuqconv.job.preparation import Preparation, prepare
@@ -23,7 +24,7 @@ def job(tmp_path):
 
 
 def prepared(job, tmp_path, **options):
-    found = read_job(job.files.model, job.files.weights, job.config)
+    found = read_job(open_model(job.files.model, job.files.weights).read(), job.config)
     folder = tmp_path / "calibration"
     folder.mkdir(exist_ok=True)
     calibration = calibrate(found.graph, found.values, batches=batches(), run_model=None, folder=folder)

@@ -13,16 +13,22 @@ from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import (
+    ArgMax,
+    ArgReduce,
     Concat,
     Convolution,
     DetectionOutput,
     Eltwise,
     Filter,
     Flatten,
+    Hardmax,
+    Identity,
     InnerProduct,
     Opaque,
+    Permute,
     ReLU,
     Reshape,
+    Reverse,
     Softmax,
 )
 from nuqconv.job.sensitivity import (
@@ -206,6 +212,16 @@ def test_values_that_are_watched():
     # A Softmax in the middle is no end: what follows it computes with it.
     nodes = (Node("soft", Softmax(), ("x",), ("soft",)), dense("a", 4, "soft"))
     graph = Graph("attention", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3)}, ("a",)).verify()
+    assert watched_values(graph) == ("a",)
+
+
+@pytest.mark.parametrize("op", [ArgMax(), ArgReduce("argmax", 1), Hardmax(1), Softmax()], ids=str)
+@pytest.mark.parametrize("behind", [Flatten(), Reverse(0), Permute((0, 1)), Identity()], ids=str)
+def test_decisions_of_every_framework_are_stepped_over_and_so_is_what_moves_them(op, behind):
+    nodes = (dense("a", 4, "x"), Node("b", op, ("a",), ("b",)))
+    graph = Graph("decides", (Input("x", (1, 3)),), nodes, {"a/w": floats(4, 3)}, ("b",)).verify()
+    if len(graph.shapes["b"]) == 2:
+        graph = replace(graph, nodes=(*nodes, Node("c", behind, ("b",), ("c",))), outputs=("c",)).verify()
     assert watched_values(graph) == ("a",)
 
 

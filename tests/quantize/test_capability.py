@@ -18,6 +18,7 @@ from nuqconv.ir.ops import (
     ReLU,
     Scale,
 )
+from nuqconv.ir.traits import QuantizedForm
 from nuqconv.quantize.capability import Capability, capabilities, quantized_parts
 
 
@@ -105,7 +106,7 @@ def test_a_float_graph_has_no_quantized_parts():
 
 @pytest.mark.parametrize(
     "op",
-    [Quantize(1.0, 0), Dequantize(), *(Opaque(kind, "not known") for kind in ("Quant", "DeQuant", "AntiQuant"))],
+    [Quantize(1.0, 0), Dequantize(), Opaque("AntiQuant", "not known", (QuantizedForm(),))],
 )
 def test_layers_of_a_quantized_graph_are_found(op):
     assert quantized_parts(single(op)) == [f"layer 'layer' ({op.kind})"]

@@ -13,7 +13,7 @@ from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
 from nuqconv.job.fitted_weights import gather_moments
 from nuqconv.quantize.codebook import assign, histogram, optimal_codebooks
 from nuqconv.quantize.compensate import WeightMethod, solve_layer
-from nuqconv.quantize.moments import MomentSum, patches, weight_matrix
+from nuqconv.quantize.moments import MomentSum, patches
 from nuqconv.quantize.weights import quantize_weights, weight_importance, weight_scales
 from nuqconv.runtimes.onnxruntime.session import OnnxSession
 
@@ -49,7 +49,7 @@ def moments_of(op, x, weights):
     rows = patches(op, x)
     total = MomentSum(rows.shape[1], rows.shape[2])
     total.update(rows)
-    assert weight_matrix(op, weights).shape[::2] == rows.shape[1:]
+    assert op.to_matrix(weights).shape[::2] == rows.shape[1:]
     return total.moments()
 
 

@@ -1,17 +1,16 @@
-"""Functions of several blobs with broadcasting, and matrix products."""
+"""Functions of several values, element by element."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.parts.constructs import affine, permuted, reshaped
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import affine, eltwise, reshaped
 from nuqconv.backends.caffe.emitting.parts.numbers import chosen
-from nuqconv.backends.caffe.emitting.parts.pairs import PAIRS, multiplied, together
+from nuqconv.backends.caffe.emitting.parts.pairs import PAIRS, together
 from nuqconv.backends.caffe.emitting.parts.stored import with_constant
-from nuqconv.backends.caffe.emitting.parts.totals import check_products, product, sum_over
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.ir.ops import Binary, Einsum, MatMul, Where
+from nuqconv.ir.ops import Axpy, Binary, Eltwise, Where
 
 __all__: list[str] = []
 
@@ -23,6 +22,7 @@ __all__: list[str] = []
     exact="to the bit but for pow and for div by other than stored numbers like 6, 10 or 255 (1e-6); "
     "mod, fmod and integer_div for whole numbers below 2^24",
     limits="pow with exponents that are computed or differ",
+    binds=True,
 )
 def write_binary(b: LayerBuilder, op: Binary) -> None:
     """The function of that name."""
@@ -52,51 +52,17 @@ def write_where(b: LayerBuilder, op: Where) -> None:
     b.finish(chosen(b, *together(b, *b.inputs)))
 
 
-@emits(
-    MatMul,
-    construct="Tile, Eltwise PROD, Reduction",
-    exact="1e-5",
-    limits="more than 67,108,864 products",
-)
-def write_mat_mul(b: LayerBuilder, op: MatMul) -> None:
-    """All products side by side; a vector is a matrix of one row or column."""
+@emits(Eltwise, construct="Eltwise")
+def write_eltwise(b: LayerBuilder, op: Eltwise) -> None:
+    """An Eltwise; coefficients have no meaning for a maximum."""
+    b.finish(eltwise(b, op.operation, "", *b.inputs, coeff=op.coeff if op.operation == "SUM" else ()))
+
+
+@emits(Axpy, construct="Scale with two bottoms, Eltwise SUM", exact="1e-6")
+def write_axpy(b: LayerBuilder, op: Axpy) -> None:
+    """One factor for each sample and channel, then a sum."""
     del op
-    x, y = b.inputs
-    left = reshaped(b, x, (1, *x.shape), "row") if len(x.shape) == 1 else x
-    right = reshaped(b, y, (*y.shape, 1), "column") if len(y.shape) == 1 else y
-    b.finish(reshaped(b, product(b, left, right), b.outputs[0].shape, "shape"))
-
-
-@emits(
-    Einsum,
-    construct="Permute, Reshape, Tile, Eltwise PROD, Reduction",
-    exact="1e-5",
-    limits="more than 67,108,864 products; a label that stands twice in an operand",
-)
-def write_einsum(b: LayerBuilder, op: Einsum) -> None:
-    """All operands with one axis for each label; what the result lacks is summed up."""
-    terms, wanted = op.terms()
-    if any(len(set(term)) != len(term) for term in terms):
-        raise b.refuse(f"the equation '{op.equation}', with a label twice in one operand")
-    summed = "".join(sorted(set("".join(terms)) - set(wanted)))
-    labels = wanted + summed
-    sizes = {
-        label: size
-        for term, blob in zip(terms, b.inputs, strict=True)
-        for label, size in zip(term, blob.shape, strict=True)
-    }
-    check_products(b, int(np.prod([sizes[label] for label in labels])))
-    laid = [_by_label(b, blob, term, labels) for term, blob in zip(terms, b.inputs, strict=True)]
-    result = laid[0]
-    for other in laid[1:]:
-        result = multiplied(b, result, other)
-    result = sum_over(b, result, range(len(wanted), len(labels)))
-    b.finish(reshaped(b, result, b.outputs[0].shape, "shape"))
-
-
-def _by_label(b: LayerBuilder, x: Blob, term: str, labels: str) -> Blob:
-    """Returns an operand with one axis for each label, in their order; of size 1 where it does not have the label."""
-    order = sorted(range(len(term)), key=lambda axis: labels.index(term[axis]))
-    x = permuted(b, x, order, "sorted")
-    have = dict(zip(sorted(term, key=labels.index), x.shape, strict=True))
-    return reshaped(b, x, tuple(have.get(label, 1) for label in labels), "labels")
+    factor, data, added = b.inputs
+    factors = reshaped(b, factor, data.shape[:2], "factors")
+    scaled = b.add("scale", "Scale", [data, factors], data.shape, scale_param={"axis": 0})
+    b.finish(eltwise(b, "SUM", "sum", scaled, added))

@@ -1,4 +1,4 @@
-"""The layers that carry the weights."""
+"""Convolutions, and the windows they look at."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Convolution, Deconvolution, Im2col
 from nuqconv.ir.ops.base import canonical_axis
 
 __all__ = ["pair_fields", "window_fields"]
@@ -44,14 +44,14 @@ def write_convolution(b: LayerBuilder, op: Convolution | Deconvolution) -> None:
     b.finish(*b.add_many("", op.kind, b.inputs, shapes, arrays=b.params, convolution_param=fields))
 
 
-@emits(InnerProduct, construct="InnerProduct")
-def write_inner_product(b: LayerBuilder, op: InnerProduct) -> None:
-    """An InnerProduct."""
+@emits(Im2col, construct="Im2col")
+def write_im2col(b: LayerBuilder, op: Im2col) -> None:
+    """An Im2col."""
     fields = {
-        "num_output": op.num_output,
-        "bias_term": op.bias_term,
-        "axis": canonical_axis(op.axis, len(b.input.shape)),
-        "transpose": op.transpose,
+        "kernel_size": list(op.kernel),
+        "stride": list(op.stride),
+        "pad": list(op.pad),
+        "dilation": list(op.dilation),
+        "axis": op.axis,
     }
-    shape = b.outputs[0].shape
-    b.finish(b.add("", "InnerProduct", [b.input], shape, arrays=b.params, inner_product_param=fields))
+    b.finish(b.add("", "Im2col", [b.input], b.outputs[0].shape, convolution_param=fields))

@@ -1,18 +1,44 @@
-"""Operators that pad, pick, repeat or mask elements."""
+"""Operators that pick, place, repeat, pad or mask elements."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
-from nuqconv.backends.caffe.emitting.parts.constructs import affine, constant, cut, eltwise, negated, permuted, reshaped
+from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.constructs import (
+    affine,
+    constant,
+    cut,
+    eltwise,
+    join,
+    negated,
+    permuted,
+    reshaped,
+)
 from nuqconv.backends.caffe.emitting.parts.moves import broadcast, padded, picked, resized
 from nuqconv.backends.caffe.emitting.parts.numbers import positive
 from nuqconv.backends.caffe.emitting.parts.pairs import multiplied
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.ir.ops import DepthToSpace, Expand, Gather, Pad, SpaceToDepth, StridedSlice, Trilu
+from nuqconv.ir import Array
+from nuqconv.ir.ops import (
+    BatchReindex,
+    Embed,
+    Expand,
+    Filter,
+    Gather,
+    GatherElements,
+    GatherND,
+    Pad,
+    ScatterElements,
+    ScatterND,
+    Shape,
+    StridedSlice,
+    Tile,
+    Trilu,
+)
 from nuqconv.ir.ops.base import canonical_axis
 
 __all__: list[str] = []
@@ -66,6 +92,7 @@ def write_strided_slice(b: LayerBuilder, op: StridedSlice) -> None:
     construct="stored indices: Slice and Concat, or a 1x1 Convolution by zeros and ones where they are many; computed: BatchReindex, "
     "between Permutes",
     exact="to the bit",
+    binds=True,
 )
 def write_gather(b: LayerBuilder, op: Gather) -> None:
     """Indices count from the end if negative."""
@@ -104,28 +131,129 @@ def write_trilu(b: LayerBuilder, op: Trilu) -> None:
     b.finish(multiplied(b, b.input, mask))
 
 
-def _in_blocks(
-    b: LayerBuilder, x: Blob, split: tuple[int, ...], order: tuple[int, ...], result: tuple[int, ...]
-) -> Blob:
-    return reshaped(b, permuted(b, reshaped(b, x, split, "blocks"), order), result, "image")
+@emits(Tile, construct="Tile")
+def write_tile(b: LayerBuilder, op: Tile) -> None:
+    """A Tile."""
+    axis = canonical_axis(op.axis, len(b.input.shape))
+    b.finish(b.add("", "Tile", [b.input], b.outputs[0].shape, tile_param={"axis": axis, "tiles": op.tiles}))
 
 
-@emits(DepthToSpace, construct="Reshape, Permute, Reshape", exact="to the bit")
-def write_depth_to_space(b: LayerBuilder, op: DepthToSpace) -> None:
-    """Channels become blocks."""
-    count, channels, height, width = b.input.shape
-    step, least = op.block, channels // op.block**2
-    if op.mode == "DCR":
-        split, order = (count, step, step, least, height, width), (0, 3, 4, 1, 5, 2)
-    else:
-        split, order = (count, least, step, step, height, width), (0, 1, 4, 2, 5, 3)
-    b.finish(_in_blocks(b, b.input, split, order, b.outputs[0].shape))
+@emits(Filter, construct="Filter")
+def write_filter(b: LayerBuilder, op: Filter) -> None:
+    """A Filter."""
+    del op
+    b.finish(*b.add_many("", "Filter", b.inputs, [item.shape for item in b.outputs]))
 
 
-@emits(SpaceToDepth, construct="Reshape, Permute, Reshape", exact="to the bit")
-def write_space_to_depth(b: LayerBuilder, op: SpaceToDepth) -> None:
-    """Blocks become channels."""
-    count, channels, height, width = b.input.shape
-    step = op.block
-    split = (count, channels, height // step, step, width // step, step)
-    b.finish(_in_blocks(b, b.input, split, (0, 3, 5, 1, 2, 4), b.outputs[0].shape))
+@emits(BatchReindex, construct="BatchReindex")
+def write_batch_reindex(b: LayerBuilder, op: BatchReindex) -> None:
+    """A BatchReindex."""
+    del op
+    b.finish(b.add("", "BatchReindex", b.inputs, b.outputs[0].shape))
+
+
+@emits(Embed, construct="Embed")
+def write_embed(b: LayerBuilder, op: Embed) -> None:
+    """An Embed."""
+    fields = {"num_output": op.num_output, "input_dim": op.input_dim, "bias_term": op.bias_term}
+    b.finish(b.add("", "Embed", [b.input], b.outputs[0].shape, arrays=b.params, embed_param=fields))
+
+
+_TAKING = "Reshape, Slice and Concat, or a 1x1 Convolution by zeros and ones where there are many pieces, Reshape"
+
+_LIMITS = "computed indices"
+
+
+def _indices(b: LayerBuilder, size: int | None = None) -> Array:
+    """Returns the stored indices, those from the end made positive."""
+    stored = b.constants.get(1)
+    if stored is None:
+        raise b.refuse(
+            "its indices are computed: no layer of Caffe or of a known fork takes or puts single elements where a blob says"
+        )
+    found = stored.astype(np.int64)
+    return found if size is None else np.where(found < 0, found + size, found)
+
+
+def _places(shape: Shape) -> Array:
+    """Returns the number of each element in its order."""
+    return np.arange(prod(shape)).reshape(shape)
+
+
+def _within(places: Array, shape: Shape, axis: int) -> Array:
+    """Returns the part of an array that indices of a shape speak of: all of one axis, the beginning of the others."""
+    return places[tuple(slice(None) if at == axis else slice(size) for at, size in enumerate(shape))]
+
+
+def _take(b: LayerBuilder, places: Array) -> None:
+    """Finishes with the elements at places of the first operand; behind those come the third's."""
+    flat = [
+        reshaped(b, b.operand(number), (1, prod(b.operand_shape(number))), "flat") for number in (0, *range(2, b.count))
+    ]
+    taken = picked(b, join(b, flat, 1, "both"), 1, places.ravel().tolist())
+    b.finish(reshaped(b, taken, b.outputs[0].shape, "shape"))
+
+
+@emits(GatherElements, construct=_TAKING, exact="to the bit", limits=_LIMITS, binds=True)
+def write_gather_elements(b: LayerBuilder, op: GatherElements) -> None:
+    """Elements by an index of their own along one axis."""
+    shape = b.operand_shape(0)
+    axis = canonical_axis(op.axis, len(shape))
+    indices = _indices(b, shape[axis])
+    _take(b, np.take_along_axis(_within(_places(shape), indices.shape, axis), indices, axis))
+
+
+def _rows(indices: Array, shape: Shape) -> tuple[Array, ...]:
+    """Returns the index of each axis that rows of indices name."""
+    sizes = shape[: indices.shape[-1]]
+    return tuple(
+        np.where(part < 0, part + size, part) for part, size in zip(np.moveaxis(indices, -1, 0), sizes, strict=True)
+    )
+
+
+@emits(GatherND, construct=_TAKING, exact="to the bit", limits=_LIMITS, binds=True)
+def write_gather_nd(b: LayerBuilder, op: GatherND) -> None:
+    """Parts by an index for each of several axes."""
+    shape, indices = b.operand_shape(0), _indices(b)
+    batch, inner = shape[: op.batch_dims], shape[op.batch_dims :]
+    places = _places(shape).reshape(-1, *inner)
+    rows = indices.reshape(prod(batch), *indices.shape[op.batch_dims :])
+    _take(b, np.stack([part[_rows(row, inner)] for part, row in zip(places, rows, strict=True)]))
+
+
+@emits(
+    ScatterElements,
+    construct="Reshape, Concat of data and updates, then as GatherElements",
+    exact="to the bit",
+    limits=f"{_LIMITS}; a reduction",
+    binds=True,
+)
+def write_scatter_elements(b: LayerBuilder, op: ScatterElements) -> None:
+    """What is put stands behind what is there, and is taken in its place."""
+    _refuse_reduction(b, op.reduction)
+    shape = b.operand_shape(0)
+    axis = canonical_axis(op.axis, len(shape))
+    indices, places = _indices(b, shape[axis]), _places(shape)
+    np.put_along_axis(_within(places, indices.shape, axis), indices, places.size + _places(indices.shape), axis)
+    _take(b, places)
+
+
+@emits(
+    ScatterND,
+    construct="Reshape, Concat of data and updates, then as GatherND",
+    exact="to the bit",
+    limits=f"{_LIMITS}; a reduction",
+    binds=True,
+)
+def write_scatter_nd(b: LayerBuilder, op: ScatterND) -> None:
+    """What is put stands behind what is there, and is taken in its place."""
+    _refuse_reduction(b, op.reduction)
+    shape, indices = b.operand_shape(0), _indices(b)
+    places = _places(shape)
+    places[_rows(indices, shape)] = places.size + _places(b.operand_shape(2))
+    _take(b, places)
+
+
+def _refuse_reduction(b: LayerBuilder, reduction: str) -> None:
+    if reduction != "none":
+        raise b.refuse(f"elements are put with reduction {reduction}; no layer of Caffe or of a known fork does that")

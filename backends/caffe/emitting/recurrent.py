@@ -1,4 +1,4 @@
-"""Recurrent layers: Caffe's own, and ONNX's."""
+"""Recurrent layers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from nuqconv.backends.caffe.emitting.parts.moves import picked
 from nuqconv.backends.caffe.emitting.parts.numbers import inverse_truth
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir import Array
-from nuqconv.ir.ops import LSTM, RNN, Recurrent
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit, Recurrent
 
 __all__: list[str] = []
 
 _MOST_STEPS = 512
+
 _USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 
 
@@ -26,6 +27,12 @@ def write_recurrent(b: LayerBuilder, op: LSTM | RNN) -> None:
     fields = {"num_output": op.num_output, "expose_hidden": op.expose_hidden}
     shapes = [item.shape for item in b.outputs]
     b.finish(*b.add_many("", op.kind, b.inputs, shapes, arrays=b.params, recurrent_param=fields))
+
+
+@emits(LSTMUnit, construct="LSTMUnit")
+def write_lstm_unit(b: LayerBuilder, op: LSTMUnit) -> None:
+    """An LSTMUnit."""
+    b.finish(*b.add_many("", op.kind, b.inputs, [item.shape for item in b.outputs]))
 
 
 @emits(

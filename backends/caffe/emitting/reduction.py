@@ -1,4 +1,4 @@
-"""Sums, means, extremes and ranks along axes."""
+"""Operators that sum up, rank or count along axes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from nuqconv.backends.caffe.emitting.parts.totals import (
     mean_over,
     most_over,
     product_over,
+    running_sum,
     softmax_logarithm,
     sum_over,
 )
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.ir.ops import ArgMax, ArgReduce, Reduce, Reduction, TopK
+from nuqconv.ir.ops import ArgMax, ArgReduce, CumSum, Reduce, Reduction, TopK
 from nuqconv.ir.ops.base import canonical_axis
 
 __all__: list[str] = []
@@ -118,3 +119,10 @@ def write_top_k(b: LayerBuilder, op: TopK) -> None:
     x = b.input if op.largest else negated(b, b.input)
     values, indices = _ranked(b, x, canonical_axis(op.axis, len(x.shape)), op.k, last=False)
     b.finish(values if op.largest else negated(b, values, "least"), indices)
+
+
+@emits(CumSum, construct="1x1 Convolution by a triangle of ones", exact="1e-6")
+def write_cum_sum(b: LayerBuilder, op: CumSum) -> None:
+    """A matrix product."""
+    axis = canonical_axis(op.axis, len(b.input.shape))
+    b.finish(running_sum(b, b.input, axis, exclusive=op.exclusive, reverse=op.reverse))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.ir.ops import Op
 
-__all__ = ["EMITTERS", "REFUSALS", "Emitter", "emits", "refuses"]
+__all__ = ["ELSEWHERE", "EMITTERS", "REFUSALS", "Emitter", "emits", "refuses"]
 
 _Write = TypeVar("_Write", bound=Callable[[LayerBuilder, Any], None])
 
@@ -24,12 +24,14 @@ class Emitter:
         construct: The layers in words, for the table of the documentation.
         exact: How exact they are, in words.
         limits: What of the operator is refused, in words; empty if nothing is.
+        binds: Whether the layers depend on the numbers of operands, so that constants among these are looked at.
     """
 
     write: Callable[[LayerBuilder, Any], None]
     construct: str
     exact: str
     limits: str = ""
+    binds: bool = False
 
 
 _EMITTERS: dict[type[Op], Emitter] = {}
@@ -41,8 +43,20 @@ REFUSALS: Mapping[type[Op], str] = MappingProxyType(_REFUSALS)
 """The operators that no stock layer computes, with the reason and the layers of forks that do."""
 
 
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        "DeformConv": "the fork of Deformable ConvNets has a DeformableConvolution layer",
+        "MaxRoiPool": "the Fast R-CNN fork has an ROIPooling layer",
+        "MaxUnpool": "SegNet's fork has an Upsample layer that takes the mask of a pooling",
+        "NonMaxSuppression": "SSD's fork has a DetectionOutput layer, which decodes and suppresses; or cut the net before it and do that outside",
+        "RoiAlign": "forks for Mask R-CNN have an ROIAlign layer",
+    }
+)
+"""Layers of forks for types that the graph has no operator for."""
+
+
 def emits(
-    *ops: type[Op], construct: str, exact: str = "the same layer", limits: str = ""
+    *ops: type[Op], construct: str, exact: str = "the same layer", limits: str = "", binds: bool = False
 ) -> Callable[[_Write], _Write]:
     """Registers the decorated function as the way operator classes are written; see `Emitter` for the arguments."""
 
@@ -50,7 +64,7 @@ def emits(
         for op in ops:
             if op in _EMITTERS or op in _REFUSALS:
                 raise ValueError(f"operator {op.__name__} is registered already")
-            _EMITTERS[op] = Emitter(function, construct, exact, limits)
+            _EMITTERS[op] = Emitter(function, construct, exact, limits, binds)
         return function
 
     return register

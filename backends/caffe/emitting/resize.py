@@ -1,4 +1,4 @@
-"""Operators that change the size of images."""
+"""Operators that change the size of images or look between pixels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.constructs import contract, cut
 from nuqconv.backends.caffe.emitting.parts.resampling import COORDINATES, Resampling, weights
-from nuqconv.backends.caffe.emitting.registry import emits
+from nuqconv.backends.caffe.emitting.registry import emits, refuses
 from nuqconv.ir import Array
-from nuqconv.ir.ops import Interp, Resize, Upsample
+from nuqconv.ir.ops import GridSample, Interp, Resize, Upsample
 
 __all__ = ["repeated"]
 
@@ -105,3 +105,6 @@ def _repetition(matrix: Array | None, size: int) -> int:
         return 1
     times = len(matrix) // size
     return times if times and np.array_equal(matrix, np.repeat(np.eye(size), times, axis=0)) else 0
+
+
+refuses(GridSample, "forks with spatial transformers have an ST layer, which makes its grid itself")

@@ -1,11 +1,11 @@
-"""Operators that only move elements."""
+"""Operators that only lay elements out again."""
 
 from __future__ import annotations
 
-from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
+from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.constructs import join, permuted, reshaped
 from nuqconv.backends.caffe.emitting.registry import emits
-from nuqconv.ir.ops import Flatten, Permute, Reorg, Reshape, Reverse, ShuffleChannel
+from nuqconv.ir.ops import DepthToSpace, Flatten, Permute, Reorg, Reshape, Reverse, ShuffleChannel, SpaceToDepth
 from nuqconv.ir.ops.base import canonical_axis
 
 __all__: list[str] = []
@@ -73,3 +73,30 @@ def write_reverse(b: LayerBuilder, op: Reverse) -> None:
     parts = [(*x.shape[:axis], 1, *x.shape[axis + 1 :])] * x.shape[axis]
     single = b.add_many("slice", "Slice", [x], parts, slice_param={"axis": axis})
     b.finish(join(b, single[::-1], axis, ""))
+
+
+def _in_blocks(
+    b: LayerBuilder, x: Blob, split: tuple[int, ...], order: tuple[int, ...], result: tuple[int, ...]
+) -> Blob:
+    return reshaped(b, permuted(b, reshaped(b, x, split, "blocks"), order), result, "image")
+
+
+@emits(DepthToSpace, construct="Reshape, Permute, Reshape", exact="to the bit")
+def write_depth_to_space(b: LayerBuilder, op: DepthToSpace) -> None:
+    """Channels become blocks."""
+    count, channels, height, width = b.input.shape
+    step, least = op.block, channels // op.block**2
+    if op.mode == "DCR":
+        split, order = (count, step, step, least, height, width), (0, 3, 4, 1, 5, 2)
+    else:
+        split, order = (count, least, step, step, height, width), (0, 1, 4, 2, 5, 3)
+    b.finish(_in_blocks(b, b.input, split, order, b.outputs[0].shape))
+
+
+@emits(SpaceToDepth, construct="Reshape, Permute, Reshape", exact="to the bit")
+def write_space_to_depth(b: LayerBuilder, op: SpaceToDepth) -> None:
+    """Blocks become channels."""
+    count, channels, height, width = b.input.shape
+    step = op.block
+    split = (count, channels, height // step, step, width // step, step)
+    b.finish(_in_blocks(b, b.input, split, (0, 3, 5, 1, 2, 4), b.outputs[0].shape))

@@ -1,69 +1,10 @@
-"""How each operator is written in ONNX, one module for each family."""
+"""How each operator is written in ONNX, one module for each family of operators."""
 
 from __future__ import annotations
 
-from nuqconv.backends.onnx.lowering import (
-    activation,
-    binary,
-    convolution,
-    custom,
-    detection,
-    elementwise,
-    functions,
-    images,
-    merge,
-    normalization,
-    norms,
-    padding,
-    parametric,
-    picking,
-    pooling,
-    quantization,
-    rearrange,
-    recurrent,
-    recurrent_onnx,
-    reduce,
-    reduction,
-    resize,
-    roi,
-    sampling,
-    selection,
-    shape,
-    spatial,
-    statistics,
-    windows,
-)
 from nuqconv.backends.onnx.lowering.registry import lowering_for
+from nuqconv.ir.families import import_families
 
-__all__ = [
-    "activation",
-    "binary",
-    "convolution",
-    "custom",
-    "detection",
-    "elementwise",
-    "functions",
-    "images",
-    "lowering_for",
-    "merge",
-    "normalization",
-    "norms",
-    "padding",
-    "parametric",
-    "picking",
-    "pooling",
-    "quantization",
-    "rearrange",
-    "recurrent",
-    "recurrent_onnx",
-    "reduce",
-    "reduction",
-    "resize",
-    "roi",
-    "sampling",
-    "selection",
-    "shape",
-    "spatial",
-    "statistics",
-    "windows",
-]
+__all__ = ["lowering_for"]
+
+import_families(__name__)

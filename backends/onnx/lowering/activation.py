@@ -1,13 +1,37 @@
-"""Operators on each element."""
+"""Activations."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import MappingProxyType
 
 import numpy as np
 
 from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering.parts.operands import on_channels, times
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Identity, Power, ReLU, Sigmoid, Softmax, TanH
+from nuqconv.ir.ops import (
+    BNLL,
+    ELU,
+    Celu,
+    Hardmax,
+    HardSigmoid,
+    HSigmoid,
+    HSwish,
+    LogSoftmax,
+    Op,
+    PReLU,
+    ReLU,
+    Selu,
+    Shrink,
+    Sigmoid,
+    Softmax,
+    Swish,
+    TanH,
+    ThresholdedReLU,
+)
 
 __all__: list[str] = []
 
@@ -36,13 +60,6 @@ def tanh(build: Builder, node: Node, op: TanH) -> None:
     build.node("Tanh", node.inputs, node, output=node.outputs[0])
 
 
-@lowers(Identity)
-def identity(build: Builder, node: Node, op: Identity) -> None:
-    """Identity, so that the value keeps its name."""
-    del op
-    build.node("Identity", node.inputs, node, output=node.outputs[0])
-
-
 @lowers(Softmax)
 def softmax(build: Builder, node: Node, op: Softmax) -> None:
     """Softmax along the same axis."""
@@ -50,27 +67,73 @@ def softmax(build: Builder, node: Node, op: Softmax) -> None:
     build.node("Softmax", node.inputs, node, output=node.outputs[0], attributes={"axis": axis})
 
 
-@lowers(Power)
-def power(build: Builder, node: Node, op: Power) -> None:
-    """Mul, Add, Pow, each only where it changes something; each rounds to float32 as Caffe's steps do."""
-    exponent, scale, shift = np.float32(op.power), np.float32(op.scale), np.float32(op.shift)
-    if exponent == 0 or scale == 0:
-        # Caffe fills in the constant whatever the input holds, even NaN.
-        with np.errstate(all="ignore"):
-            value = np.float32(1) if exponent == 0 else np.power(shift, exponent)
-        size = build.node("Shape", node.inputs, node)
-        constant = build.number(float(value), node, "value")
-        build.node("Expand", [constant, size], node, output=node.outputs[0])
-        return
-    steps = [
-        step
-        for step in (("Mul", scale, 1, "scale"), ("Add", shift, 0, "shift"), ("Pow", exponent, 1, "power"))
-        if step[1] != step[2]
-    ]
-    value_name = node.inputs[0]
-    for number, (op_type, factor, _, purpose) in enumerate(steps, 1):
-        output = node.outputs[0] if number == len(steps) else None
-        operand = build.number(float(factor), node, purpose)
-        value_name = build.node(op_type, [value_name, operand], node, output=output)
-    if not steps:
-        build.node("Identity", node.inputs, node, output=node.outputs[0])
+@lowers(BNLL)
+def bnll(build: Builder, node: Node, op: BNLL) -> None:
+    """Softplus."""
+    del op
+    build.node("Softplus", node.inputs, node, output=node.outputs[0])
+
+
+@lowers(ELU)
+def elu(build: Builder, node: Node, op: ELU) -> None:
+    """Elu."""
+    build.node("Elu", node.inputs, node, output=node.outputs[0], attributes={"alpha": op.alpha})
+
+
+@lowers(Swish)
+def swish(build: Builder, node: Node, op: Swish) -> None:
+    """Mul by beta, Sigmoid, Mul with the input."""
+    scaled = times(build, node, node.inputs[0], np.float32(op.beta), "beta")
+    gate = build.node("Sigmoid", [scaled], node)
+    build.node("Mul", [node.inputs[0], gate], node, output=node.outputs[0])
+
+
+@lowers(HSigmoid)
+def hsigmoid(build: Builder, node: Node, op: HSigmoid) -> None:
+    """Add, Clip, Div."""
+    del op
+    build.node("Div", [_relu6_of_shifted(build, node), build.number(6, node, "six")], node, output=node.outputs[0])
+
+
+@lowers(HSwish)
+def hswish(build: Builder, node: Node, op: HSwish) -> None:
+    """Add, Clip, Mul, Div; HardSwish exists from opset 14 on only."""
+    del op
+    product = build.node("Mul", [node.inputs[0], _relu6_of_shifted(build, node)], node)
+    build.node("Div", [product, build.number(6, node, "six")], node, output=node.outputs[0])
+
+
+def _relu6_of_shifted(build: Builder, node: Node) -> str:
+    shifted = build.node("Add", [node.inputs[0], build.number(3, node, "three")], node)
+    return build.node("Clip", [shifted, build.number(0, node, "low"), build.number(6, node, "high")], node)
+
+
+_SAME: Mapping[type[Op], str] = MappingProxyType(
+    {
+        Celu: "Celu",
+        HardSigmoid: "HardSigmoid",
+        Hardmax: "Hardmax",
+        LogSoftmax: "LogSoftmax",
+        Selu: "Selu",
+        Shrink: "Shrink",
+        ThresholdedReLU: "ThresholdedRelu",
+    }
+)
+"""Operators whose fields are ONNX's attributes."""
+
+
+def _same(build: Builder, node: Node, op: Op) -> None:
+    """The operator of ONNX with the same attributes."""
+    build.node(_SAME[type(op)], node.inputs, node, output=node.outputs[0], attributes=asdict(op))
+
+
+for _kind in _SAME:
+    lowers(_kind)(_same)
+
+
+@lowers(PReLU)
+def prelu(build: Builder, node: Node, op: PReLU) -> None:
+    """PRelu with the slopes laid along axis 1."""
+    del op
+    slopes = on_channels(build, node, node.params[0])
+    build.node("PRelu", [node.inputs[0], slopes], node, output=node.outputs[0])

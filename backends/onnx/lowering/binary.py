@@ -1,24 +1,28 @@
-"""Functions of several values with broadcasting, and products of matrices."""
+"""Functions of several values, element by element."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.lowering.parts.operands import append_axes
+from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.backends.onnx.lowering.steps import Steps
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Binary, Einsum, MatMul, Where
+from nuqconv.ir.ops import Axpy, Binary, Eltwise, Where
 
 __all__: list[str] = []
 
 _BOOL = int(TensorProto.BOOL)
+
 _OPERATORS: Mapping[str, str] = MappingProxyType(
     {"add": "Add", "div": "Div", "max": "Max", "min": "Min", "mul": "Mul", "pow": "Pow", "sub": "Sub"}
 )
+
 _COMPARISONS: Mapping[str, str] = MappingProxyType(
     {
         "equal": "Equal",
@@ -28,6 +32,7 @@ _COMPARISONS: Mapping[str, str] = MappingProxyType(
         "less_equal": "LessOrEqual",
     }
 )
+
 _LOGIC: Mapping[str, str] = MappingProxyType({"and": "And", "or": "Or", "xor": "Xor"})
 
 
@@ -85,14 +90,32 @@ def where(build: Builder, node: Node, op: Where) -> None:
     build.node("Where", [truth, *node.inputs[1:]], node, output=node.outputs[0])
 
 
-@lowers(MatMul)
-def mat_mul(build: Builder, node: Node, op: MatMul) -> None:
-    """MatMul."""
+@lowers(Axpy)
+def axpy(build: Builder, node: Node, op: Axpy) -> None:
+    """Mul and Add, the factors with an axis for each of the data's."""
     del op
-    build.node("MatMul", node.inputs, node, output=node.outputs[0])
+    factor, data, added = node.inputs
+    given, rank = len(build.shape(factor)), len(build.shape(data))
+    if given > rank:
+        axes = build.constant(np.arange(rank, given, dtype=np.int64), node, "axes")
+        factor = build.node("Squeeze", [factor, axes], node)
+    factor = append_axes(build, node, factor, given, max(0, rank - given))
+    product = build.node("Mul", [data, factor], node)
+    build.node("Add", [product, added], node, output=node.outputs[0])
 
 
-@lowers(Einsum)
-def einsum(build: Builder, node: Node, op: Einsum) -> None:
-    """Einsum."""
-    build.node("Einsum", node.inputs, node, output=node.outputs[0], attributes={"equation": op.equation})
+_ELTWISE = {"PROD": "Mul", "SUM": "Add", "MAX": "Max"}
+
+
+@lowers(Eltwise)
+def eltwise(build: Builder, node: Node, op: Eltwise) -> None:
+    """A chain of Mul, Add or Max from the left; in a sum after a Mul for each coefficient other than 1."""
+    terms = list(node.inputs)
+    for number, coefficient in enumerate(op.coeff if op.operation == "SUM" else ()):
+        if np.float32(coefficient) != 1:
+            factor = build.number(coefficient, node, f"coeff{number}")
+            terms[number] = build.node("Mul", [terms[number], factor], node)
+    result = terms[0]
+    for number, term in enumerate(terms[1:], 2):
+        output = node.outputs[0] if number == len(terms) else None
+        result = build.node(_ELTWISE[op.operation], [result, term], node, output=output)

@@ -1,22 +1,23 @@
-"""The layers that carry the weights."""
+"""Convolutions, and the windows they look at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering import integer, products, qdq
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.backends.onnx.lowering.shape import reshape_to
-from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
+from nuqconv.ir.ops import Convolution, Deconvolution, Im2col
 
-__all__: list[str] = []
+__all__ = ["window", "window_of"]
 
 
-def _window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, Attribute]:
+def window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, Attribute]:
+    """Returns the attributes of a convolution whose padding behind the end is ``ends``."""
     return {
         "kernel_shape": op.kernel,
         "strides": op.stride,
@@ -26,53 +27,21 @@ def _window(op: Convolution | Deconvolution, ends: Sequence[int]) -> dict[str, A
     }
 
 
+def window_of(build: Builder, node: Node, op: Convolution) -> dict[str, Attribute]:
+    """Returns the attributes of a Convolution, whose padding behind the end depends on the size of its input."""
+    return window(op, op.end_pads(build.shape(node.inputs[0])[op.axis + 1 :]))
+
+
 @lowers(Convolution)
 def convolution(build: Builder, node: Node, op: Convolution) -> None:
-    """One Conv for each input, ConvInteger on integers, or a fast product of them."""
-    window = _window(op, op.end_pads(build.shape(node.inputs[0])[op.axis + 1 :]))
-    zero_point = _zero_point(build, node, op)
-    if zero_point is not None:
-        integer.convolution(build, node, window, zero_point)
-    elif node.name in build.qdq:
-        _dequantized(build, node, op, "Conv", window)
-    elif not products.as_product(build, node, op):
-        _each(build, node, op, "Conv", window)
+    """One Conv for each input."""
+    _each(build, node, op, "Conv", window_of(build, node, op))
 
 
 @lowers(Deconvolution)
 def deconvolution(build: Builder, node: Node, op: Deconvolution) -> None:
-    """One ConvTranspose for each input, or zero insertion and ConvInteger on integers."""
-    zero_point = _zero_point(build, node, op)
-    if zero_point is not None:
-        integer.deconvolution(build, node, op, zero_point)
-    elif node.name in build.qdq:
-        _dequantized(build, node, op, "ConvTranspose", _window(op, op.pad))
-    else:
-        _each(build, node, op, "ConvTranspose", _window(op, op.pad))
-
-
-def _dequantized(
-    build: Builder,
-    node: Node,
-    op: Convolution | Deconvolution | InnerProduct,
-    op_type: str,
-    attributes: dict[str, Attribute],
-) -> None:
-    """Adds the layer on real numbers; the Dequantize behind it is in its operands."""
-    value = qdq.dequantized_input(build, node)
-    if isinstance(op, InnerProduct) and len(build.shape(node.inputs[0])) != 2:
-        value = build.node("Flatten", [value], node, attributes={"axis": 1})
-    operands = [value, *qdq.dequantized_operands(build, node, op)]
-    build.node(op_type, operands, node, output=build.qdq[node.name].outputs[0], attributes=attributes)
-
-
-def _zero_point(build: Builder, node: Node, op: Convolution | Deconvolution) -> int | None:
-    found = [build.zero_point(value) for value in node.inputs]
-    if len(found) > 1 and any(zero_point is not None for zero_point in found):
-        raise UnsupportedError(f"{node.place}: shares its weights between {len(found)} inputs, which integers cannot")
-    if found[0] is not None and op.axis != 1:
-        raise UnsupportedError(f"{node.place}: has its channels on axis {op.axis}; on integers they must be on axis 1")
-    return found[0]
+    """One ConvTranspose for each input."""
+    _each(build, node, op, "ConvTranspose", window(op, op.pad))
 
 
 def _each(
@@ -98,26 +67,23 @@ def _each(
         reshape_to(build, product, build.dims(output), node, output)
 
 
-@lowers(InnerProduct)
-def inner_product(build: Builder, node: Node, op: InnerProduct) -> None:
-    """Flatten to a matrix, Gemm (or MatMulInteger on integers), and Reshape back where there are several leading axes."""
-    if node.name in build.qdq:
-        _dequantized(build, node, op, "Gemm", {"transB": int(not op.transpose)})
-        return
-    if products.as_product(build, node, op):
-        return
-    value = node.inputs[0]
-    rank = len(build.shape(value))
-    axis = op.axis % rank
-    if (rank, axis) != (2, 1):
-        value = build.node("Flatten", [value], node, attributes={"axis": axis})
-    output = node.outputs[0] if axis == 1 else None
-    zero_point = build.zero_point(node.inputs[0])
-    if zero_point is not None:
-        product = integer.matrix_product(build, node, op, value, zero_point, output)
-    else:
-        operands = [value, *(build.param(name) for name in node.params)]
-        attributes = {"transB": int(not op.transpose)}
-        product = build.node("Gemm", operands, node, output=output, attributes=attributes)
-    if output is None:
-        reshape_to(build, product, build.dims(node.outputs[0]), node, node.outputs[0])
+@lowers(Im2col)
+def im2col(build: Builder, node: Node, op: Im2col) -> None:
+    """Pad, a Gather that turns each axis into (kernel element, position), Transpose and Reshape; no arithmetic touches the numbers."""
+    value, shape = node.inputs[0], build.shape(node.inputs[0])
+    axis, windows = op.axis % len(shape), op.windows(shape)
+    positions = build.shape(node.outputs[0])[axis + 1 :]
+    pads = [window[2] for window in windows]
+    if any(pads):
+        leading = [0] * (axis + 1)
+        widths = build.constant(np.array([*leading, *pads, *leading, *pads], np.int64), node, "pads")
+        value = build.node("Pad", [value, widths, build.number(0.0, node, "filling")], node)
+    for number, ((kernel, stride, _, dilation), count) in enumerate(zip(windows, positions, strict=True)):
+        indices = np.arange(kernel)[:, None] * dilation + np.arange(count)[None, :] * stride
+        operand = build.constant(indices.astype(np.int64), node, "indices")
+        # Each axis before this one has become two.
+        value = build.node("Gather", [value, operand], node, attributes={"axis": axis + 1 + 2 * number})
+    first, end = axis + 1, axis + 1 + 2 * len(windows)
+    order = [*range(first), *range(first, end, 2), *range(first + 1, end, 2)]
+    moved = build.node("Transpose", [value], node, attributes={"perm": order})
+    reshape_to(build, moved, build.dims(node.outputs[0]), node, node.outputs[0])

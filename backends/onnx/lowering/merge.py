@@ -1,4 +1,4 @@
-"""Operators with several inputs."""
+"""Operators that join, cut or hand on whole values."""
 
 from __future__ import annotations
 
@@ -7,25 +7,9 @@ import numpy as np
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Concat, Crop, Eltwise
+from nuqconv.ir.ops import Concat, Crop, Parameter, Silence, Slice, Split
 
 __all__: list[str] = []
-
-_ELTWISE = {"PROD": "Mul", "SUM": "Add", "MAX": "Max"}
-
-
-@lowers(Eltwise)
-def eltwise(build: Builder, node: Node, op: Eltwise) -> None:
-    """A chain of Mul, Add or Max from the left; in a sum after a Mul for each coefficient other than 1."""
-    terms = list(node.inputs)
-    for number, coefficient in enumerate(op.coeff if op.operation == "SUM" else ()):
-        if np.float32(coefficient) != 1:
-            factor = build.number(coefficient, node, f"coeff{number}")
-            terms[number] = build.node("Mul", [terms[number], factor], node)
-    result = terms[0]
-    for number, term in enumerate(terms[1:], 2):
-        output = node.outputs[0] if number == len(terms) else None
-        result = build.node(_ELTWISE[op.operation], [result, term], node, output=output)
 
 
 @lowers(Concat)
@@ -55,3 +39,36 @@ def crop(build: Builder, node: Node, op: Crop) -> None:
         build.constant(axes, node, "axes"),
     ]
     build.node("Slice", [node.inputs[0], *bounds], node, output=node.outputs[0])
+
+
+@lowers(Split)
+def split(build: Builder, node: Node, op: Split) -> None:
+    """An Identity for each output, so that the values keep their names."""
+    del op
+    for output in node.outputs:
+        build.node("Identity", node.inputs, node, output=output)
+
+
+@lowers(Silence)
+def silence(build: Builder, node: Node, op: Silence) -> None:
+    """Nothing: there is no value to make."""
+    del build, node, op
+
+
+@lowers(Parameter)
+def parameter(build: Builder, node: Node, op: Parameter) -> None:
+    """Identity of the tensor, so that the value keeps its name."""
+    del op
+    build.node("Identity", [build.param(node.params[0])], node, output=node.outputs[0])
+
+
+@lowers(Slice)
+def cut(build: Builder, node: Node, op: Slice) -> None:
+    """Split; Identity where there is one part."""
+    if op.parts == 1:
+        build.node("Identity", node.inputs, node, output=node.outputs[0])
+        return
+    shape = build.shape(node.inputs[0])
+    axis = op.axis % len(shape)
+    sizes = build.constant(np.array(op.sizes(shape[axis]), np.int64), node, "sizes")
+    build.multi_node("Split", [node.inputs[0], sizes], node, outputs=node.outputs, attributes={"axis": axis})

@@ -1,28 +1,38 @@
-"""Operators that pick, place, repeat or mask elements."""
+"""Operators that pick, place, repeat, pad or mask elements."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
+from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.backends.onnx.lowering.steps import Steps
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import (
+    BatchReindex,
+    Embed,
     Expand,
+    Filter,
     Gather,
     GatherElements,
     GatherND,
+    Pad,
     ScatterElements,
     ScatterND,
     StridedSlice,
+    Tile,
     Trilu,
 )
 
 __all__: list[str] = []
 
 _BEFORE_THE_FIRST = np.iinfo(np.int64).min
+
 _REDUCTION_OPSETS = {"none": 0, "add": 16, "mul": 16, "max": 18, "min": 18}
 
 
@@ -102,3 +112,84 @@ def trilu(build: Builder, node: Node, op: Trilu) -> None:
     steps = Steps(build, node)
     mask = steps.constant(np.triu(ones, op.k) if op.upper else np.tril(ones, op.k))
     build.node("Where", [mask, node.inputs[0], steps.number(0.0)], node, output=node.outputs[0])
+
+
+_WRAP_OPSET = 19
+
+
+@lowers(Pad)
+def pad(build: Builder, node: Node, op: Pad) -> None:
+    """Slice for what is cut off, then Pad, or Gathers where an opset lacks a mode."""
+    steps = Steps(build, node)
+    value, shape = node.inputs[0], build.shape(node.inputs[0])
+    if min(*op.begins, *op.ends, 0) < 0:
+        starts = [max(-begin, 0) for begin in op.begins]
+        ends = [size - max(-end, 0) for size, end in zip(shape, op.ends, strict=True)]
+        axes = [
+            axis for axis, bounds in enumerate(zip(starts, ends, shape, strict=True)) if bounds[:2] != (0, bounds[2])
+        ]
+        taken = ([bounds[axis] for axis in axes] for bounds in (starts, ends))
+        value = steps.call("Slice", value, *map(steps.integers, taken), steps.integers(axes))
+        shape = tuple(end - start for start, end in zip(starts, ends, strict=True))
+    begins, ends_ = ([max(item, 0) for item in items] for items in (op.begins, op.ends))
+    if op.mode == "constant" or build.opset >= _WRAP_OPSET or op.mode == "edge":
+        more = [steps.number(op.value)] if op.mode == "constant" else []
+        inputs = [value, steps.integers([*begins, *ends_]), *more]
+        build.node("Pad", inputs, node, output=node.outputs[0], attributes={"mode": op.mode})
+        return
+    # Pads wider than the axis are not defined before that opset either.
+    how: Any = op.mode
+    for axis, (size, *wide) in enumerate(zip(shape, begins, ends_, strict=True)):
+        if any(wide):
+            places = np.pad(np.arange(size), wide, mode=how).tolist()
+            value = steps.call("Gather", value, steps.integers(places), axis=axis)
+    build.node("Identity", [value], node, output=node.outputs[0])
+
+
+@lowers(Tile)
+def tile(build: Builder, node: Node, op: Tile) -> None:
+    """Tile with 1 for all other axes."""
+    repeats = np.ones(len(build.shape(node.inputs[0])), np.int64)
+    repeats[op.axis] = op.tiles
+    operands = [node.inputs[0], build.constant(repeats, node, "repeats")]
+    build.node("Tile", operands, node, output=node.outputs[0])
+
+
+@lowers(Filter)
+def choose(build: Builder, node: Node, op: Filter) -> None:
+    """NonZero on the selector, and a Gather for each other input."""
+    del op
+    *data, selector = node.inputs
+    flags = reshape_to(build, selector, (-1,), node)
+    chosen = reshape_to(build, build.node("NonZero", [flags], node), (-1,), node)
+    for value, output in zip(data, node.outputs, strict=True):
+        build.node("Gather", [value, chosen], node, output=output, attributes={"axis": 0})
+
+
+@lowers(BatchReindex)
+def batch_reindex(build: Builder, node: Node, op: BatchReindex) -> None:
+    """Gather along axis 0."""
+    del op
+    operands = [node.inputs[0], _indices(build, node, node.inputs[1])]
+    build.node("Gather", operands, node, output=node.outputs[0], attributes={"axis": 0})
+
+
+@lowers(Embed)
+def embed(build: Builder, node: Node, op: Embed) -> None:
+    """Gather of the weight's rows, and Add."""
+    operands = [build.param(node.params[0]), _indices(build, node, node.inputs[0])]
+    output = None if op.bias_term else node.outputs[0]
+    rows = build.node("Gather", operands, node, output=output, attributes={"axis": 0})
+    if op.bias_term:
+        build.node("Add", [rows, build.param(node.params[1])], node, output=node.outputs[0])
+
+
+def _indices(build: Builder, node: Node, value: str) -> str:
+    """Returns float indices as int64; negative ones lie outside, where Gather alone would count them from the end."""
+    numbers = build.node("Cast", [value], node, attributes={"to": int(TensorProto.INT64)})
+    zero, outside = (
+        build.constant(np.array(number, np.int64), node, purpose)
+        for number, purpose in ((0, "zero"), (2**31 - 1, "outside"))
+    )
+    negative = build.node("Less", [numbers, zero], node)
+    return build.node("Where", [negative, outside, numbers], node)

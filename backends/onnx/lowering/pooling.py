@@ -1,8 +1,4 @@
-"""Pooling with Caffe's window rule.
-
-Caffe rounds the number of windows up, so the last one may reach beyond the padded input. ``ceil_mode`` counts windows and divisors in
-another way in several runtimes; here all pads are written out and the number of windows follows from them.
-"""
+"""Pooling."""
 
 from __future__ import annotations
 
@@ -12,30 +8,29 @@ import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering import integer, qdq
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Pooling
+from nuqconv.ir.ops import SPP, Pooling, WindowPool
 
-__all__ = ["pool"]
+__all__ = ["pool", "pool_input"]
 
 _LOWEST = float(np.finfo(np.float32).min)
 
 
 @lowers(Pooling)
 def pooling(build: Builder, node: Node, op: Pooling) -> None:
-    """MaxPool, AveragePool or their global forms; on a quantized input the average of its integers, as float32."""
-    height, width = build.shape(node.inputs[0])[2:]
-    if node.name in build.qdq:
-        value = qdq.dequantized_input(build, node)
-        pool(build, node, op, value, (height, width), build.qdq[node.name].outputs[0])
-        return
-    value = integer.centred(build, node)
+    """MaxPool, AveragePool or their global forms."""
     if op.mask:
-        _with_mask(build, node, op, value, (height, width))
+        _with_mask(build, node, op, node.inputs[0])
     else:
-        pool(build, node, op, value, (height, width), node.outputs[0])
+        pool_input(build, node, op, node.inputs[0], node.outputs[0])
+
+
+def pool_input(build: Builder, node: Node, op: Pooling, value: str, output: str) -> str:
+    """Adds a Pooling without a mask on what its input is in the model; see `pool`."""
+    height, width = build.shape(node.inputs[0])[2:]
+    return pool(build, node, op, value, (height, width), output)
 
 
 def pool(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int], output: str | None = None) -> str:
@@ -96,12 +91,13 @@ def _maximum(build: Builder, node: Node, op: Pooling, value: str, size: tuple[in
     return build.node("MaxPool", [value], node, output=output, attributes=_attributes(op, pads))
 
 
-def _with_mask(build: Builder, node: Node, op: Pooling, value: str, size: tuple[int, int]) -> None:
+def _with_mask(build: Builder, node: Node, op: Pooling, value: str) -> None:
     """MaxPool with indices; ONNX counts them through the whole tensor, Caffe within each plane."""
+    height, width = build.shape(node.inputs[0])[2:]
+    size = (height, width)
     if op.global_pooling:
         op = replace(op, kernel=size, stride=(1, 1), pad=(0, 0), global_pooling=False)
     pads = _pads(op.pad, _end_pads(op, size))
-    height, width = size
     empty = _has_empty_window(op, pads)
     if empty:
         value = _pad(build, node, value, pads, _LOWEST)
@@ -161,3 +157,45 @@ def _expectation(build: Builder, node: Node, op: Pooling, value: str, size: tupl
 
 
 _METHODS = {"MAX": _maximum, "AVE": _average, "STOCHASTIC": _expectation}
+
+
+@lowers(SPP)
+def spp(build: Builder, node: Node, op: SPP) -> None:
+    """A pooling for each level, Flatten and Concat."""
+    _, _, height, width = build.shape(node.inputs[0])
+    levels = op.levels(height, width)
+    if len(levels) == 1:
+        pool(build, node, levels[0], node.inputs[0], (height, width), node.outputs[0])
+        return
+    pooled = [pool(build, node, level, node.inputs[0], (height, width)) for level in levels]
+    parts = [build.node("Flatten", [part], node, attributes={"axis": 1}) for part in pooled]
+    build.node("Concat", parts, node, output=node.outputs[0], attributes={"axis": 1})
+
+
+_DILATED_AVERAGE_OPSET = 19
+
+_MODERN_LP_OPSET = 18
+
+
+@lowers(WindowPool)
+def window_pool(build: Builder, node: Node, op: WindowPool) -> None:
+    """MaxPool, AveragePool or LpPool; what an opset lacks is refused."""
+    attributes: dict[str, Attribute] = {
+        "kernel_shape": op.kernel,
+        "strides": op.stride,
+        "pads": (*op.begins, *op.ends),
+    }
+    spread = any(size != 1 for size in op.dilation)
+    needed = {"AVE": _DILATED_AVERAGE_OPSET if spread else 0, "LP": _MODERN_LP_OPSET if spread or op.ceil else 0}
+    if build.opset < needed.get(op.method, 0):
+        raise UnsupportedError(f"{node.place}: {op.method} pooling like this needs opset {needed[op.method]} or newer")
+    if spread:
+        attributes["dilations"] = op.dilation
+    if op.ceil:
+        attributes["ceil_mode"] = 1
+    if op.method == "AVE":
+        attributes["count_include_pad"] = int(op.count_include_pad)
+    elif op.method == "LP":
+        attributes["p"] = op.p
+    op_type = {"MAX": "MaxPool", "AVE": "AveragePool", "LP": "LpPool"}[op.method]
+    build.node(op_type, node.inputs, node, output=node.outputs[0], attributes=attributes)

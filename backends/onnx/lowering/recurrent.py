@@ -1,8 +1,4 @@
-"""Recurrent layers.
-
-A Scan over the steps computes what Caffe's unrolled net does, in the same order; ONNX's own LSTM and RNN know no ``cont``, and an unrolled
-graph would grow with the steps and fix their number.
-"""
+"""Recurrent layers."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from onnx import TensorProto, helper
 
-from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.ir import Node
-from nuqconv.ir.ops import LSTM, RNN
-from nuqconv.ir.ops.recurrent import Recurrent
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit, Recurrent
+from nuqconv.ir.ops.recurrent import StreamRecurrent
 
 __all__: list[str] = []
 
@@ -33,15 +29,20 @@ def lstm(build: Builder, node: Node, op: LSTM) -> None:
     def step(build: Builder, node: Node, states: Sequence[str], x: str, cont: str) -> tuple[list[str], str]:
         hidden, cell = states
         sums = _recur(build, node, hidden, weight, x, cont)
-        gates = build.multi_node("Split", [sums, split], node, outputs=(None,) * 4, attributes={"axis": 1})
-        enter, forget, leave = (build.node("Sigmoid", [gate], node) for gate in gates[:3])
-        new = build.node("Tanh", [gates[3]], node)
-        kept = build.node("Mul", [build.node("Mul", [cont, forget], node), cell], node)
-        cell = build.node("Add", [kept, build.node("Mul", [enter, new], node)], node)
-        hidden = build.node("Mul", [leave, build.node("Tanh", [cell], node)], node)
+        cell, hidden = _cell(build, node, sums, cell, cont, split, axis=1)
         return [hidden, cell], hidden
 
     _scan(build, node, op, step)
+
+
+@lowers(LSTMUnit)
+def lstm_unit(build: Builder, node: Node, op: LSTMUnit) -> None:
+    """The functions of one step."""
+    del op
+    cell, sums, cont = node.inputs
+    _, streams, size = build.dims(cell)
+    split = build.constant(np.full(4, size, np.int64), node, "split")
+    _cell(build, node, sums, cell, reshape_to(build, cont, (1, streams, 1), node), split, axis=2, outputs=node.outputs)
 
 
 @lowers(RNN)
@@ -57,12 +58,32 @@ def rnn(build: Builder, node: Node, op: RNN) -> None:
     _scan(build, node, op, step)
 
 
+def _cell(
+    build: Builder,
+    node: Node,
+    sums: str,
+    cell: str,
+    cont: str,
+    split: str,
+    *,
+    axis: int,
+    outputs: Sequence[str | None] = (None, None),
+) -> tuple[str, str]:
+    """Adds a step from the sums of the gates, which ``split`` parts along ``axis``; returns the new cell and the new hidden state."""
+    gates = build.multi_node("Split", [sums, split], node, outputs=(None,) * 4, attributes={"axis": axis})
+    enter, forget, leave = (build.node("Sigmoid", [gate], node) for gate in gates[:3])
+    new = build.node("Tanh", [gates[3]], node)
+    kept = build.node("Mul", [build.node("Mul", [cont, forget], node), cell], node)
+    cell = build.node("Add", [kept, build.node("Mul", [enter, new], node)], node, output=outputs[0])
+    return cell, build.node("Mul", [leave, build.node("Tanh", [cell], node)], node, output=outputs[1])
+
+
 def _recur(build: Builder, node: Node, hidden: str, weight: str, x: str, cont: str) -> str:
     kept = build.node("Mul", [hidden, cont], node)
     return build.node("Add", [build.node("Gemm", [kept, weight], node, attributes={"transB": 1}), x], node)
 
 
-def _scan(build: Builder, node: Node, op: Recurrent, step: _Step) -> None:
+def _scan(build: Builder, node: Node, op: StreamRecurrent, step: _Step) -> None:
     steps, streams = build.dims(node.inputs[0])[:2]
     size, gates = op.num_output, op.num_gates * op.num_output
     sequences = {
@@ -96,7 +117,7 @@ def _scan(build: Builder, node: Node, op: Recurrent, step: _Step) -> None:
         reshape_to(build, final, (1, streams, size), node, value)
 
 
-def _transformed(build: Builder, node: Node, op: Recurrent) -> str:
+def _transformed(build: Builder, node: Node, op: StreamRecurrent) -> str:
     """Returns the inputs' share of the sums of all steps, (T, N, gates D)."""
     steps, streams = build.dims(node.inputs[0])[:2]
     weights = [build.param(name) for name in node.params]
@@ -109,8 +130,35 @@ def _transformed(build: Builder, node: Node, op: Recurrent) -> str:
     return build.node("Add", [whole, build.node("Gemm", [static, weights[2]], node, attributes={"transB": 1})], node)
 
 
-def _initial(build: Builder, node: Node, op: Recurrent, streams: int) -> list[str]:
+def _initial(build: Builder, node: Node, op: StreamRecurrent, streams: int) -> list[str]:
     shape = (streams, op.num_output)
     if op.expose_hidden:
         return [reshape_to(build, value, shape, node) for value in node.inputs[len(node.inputs) - op.exposed :]]
     return [build.constant(np.zeros(shape, np.float32), node, "zero") for _ in range(op.num_states)]
+
+
+@lowers(Recurrent)
+def recurrent(build: Builder, node: Node, op: Recurrent) -> None:
+    """LSTM, GRU or RNN, with the streams as axis 1: onnxruntime's kernels know no other layout."""
+    attributes: dict[str, Attribute] = {"hidden_size": op.hidden, "direction": op.direction}
+    if op.activations:
+        attributes["activations"] = list(op.activations)
+    if op.clip is not None:
+        attributes["clip"] = op.clip
+    if op.cell == "GRU":
+        attributes["linear_before_reset"] = int(op.linear_before_reset)
+    params = [build.param(name) for name in node.params]
+    biases = params[2:] or [""]
+    inputs = list(node.inputs)
+    if op.batch_first:
+        inputs = [build.node("Transpose", [name], node, attributes={"perm": (1, 0, 2)}) for name in inputs]
+    states = ["", *inputs[1:]] if op.states else []
+    names = (None,) * len(node.outputs) if op.batch_first else node.outputs
+    listed = [inputs[0], *params[:2], *biases, *states]
+    while not listed[-1]:
+        listed.pop()
+    made = build.multi_node(op.cell, listed, node, outputs=names, attributes=attributes)
+    if op.batch_first:
+        orders = [(2, 0, 1, 3), *((1, 0, 2),) * op.num_states]
+        for value, output, order in zip(made, node.outputs, orders, strict=True):
+            build.node("Transpose", [value], node, output=output, attributes={"perm": order})

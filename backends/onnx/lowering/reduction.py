@@ -1,17 +1,19 @@
-"""Operators that sum up or rank along axes."""
+"""Operators that sum up, rank or count along axes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
+from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.ir import Node
-from nuqconv.ir.ops import MVN, ArgMax, Reduction
+from nuqconv.ir.ops import ArgMax, ArgReduce, CumSum, Reduce, Reduction, TopK
 
 __all__ = ["reduce_over"]
 
@@ -100,20 +102,62 @@ def _top(build: Builder, node: Node, count: int, value: str, axis: int) -> tuple
     return best, build.node("Sub", [last, behind], node)
 
 
-@lowers(MVN)
-def mvn(build: Builder, node: Node, op: MVN) -> None:
-    """Means, differences, and a division by the square root plus eps, step by step as Caffe does."""
-    value, target = node.inputs[0], build.dims(node.outputs[0])
-    if len(build.shape(value)) < len(target):
-        value = reshape_to(build, value, target, node)
-    axes = (1, 2, 3) if op.across_channels else (2, 3)
-    mean = reduce_over(build, node, "ReduceMean", value, axes, keepdims=True)
-    if not op.normalize_variance:
-        build.node("Sub", [value, mean], node, output=node.outputs[0])
-        return
-    centred = build.node("Sub", [value, mean], node)
-    square = build.node("Mul", [centred, centred], node)
-    variance = reduce_over(build, node, "ReduceMean", square, axes, keepdims=True)
-    deviation = build.node("Sqrt", [variance], node)
-    divisor = build.node("Add", [deviation, build.number(op.eps, node, "eps")], node)
-    build.node("Div", [centred, divisor], node, output=node.outputs[0])
+@lowers(CumSum)
+def cum_sum(build: Builder, node: Node, op: CumSum) -> None:
+    """CumSum."""
+    axis = build.constant(np.array(op.axis, np.int64), node, "axis")
+    attributes: dict[str, Attribute] = {"exclusive": int(op.exclusive), "reverse": int(op.reverse)}
+    build.node("CumSum", [node.inputs[0], axis], node, output=node.outputs[0], attributes=attributes)
+
+
+_AXES_AS_INPUT = 18
+
+_OPERATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "l1": "ReduceL1",
+        "l2": "ReduceL2",
+        "logsum": "ReduceLogSum",
+        "logsumexp": "ReduceLogSumExp",
+        "max": "ReduceMax",
+        "mean": "ReduceMean",
+        "min": "ReduceMin",
+        "prod": "ReduceProd",
+        "sum": "ReduceSum",
+        "sumsquare": "ReduceSumSquare",
+    }
+)
+
+
+@lowers(Reduce)
+def reduce(build: Builder, node: Node, op: Reduce) -> None:
+    """The operator of that name."""
+    attributes: dict[str, Attribute] = {"keepdims": int(op.keepdims)}
+    inputs = list(node.inputs)
+    if op.function == "sum" or build.opset >= _AXES_AS_INPUT:
+        inputs.append(Steps(build, node).integers(op.axes))
+    else:
+        attributes["axes"] = op.axes
+    build.node(_OPERATORS[op.function], inputs, node, output=node.outputs[0], attributes=attributes)
+
+
+@lowers(ArgReduce)
+def arg_reduce(build: Builder, node: Node, op: ArgReduce) -> None:
+    """ArgMax or ArgMin, as float32."""
+    name = {"argmax": "ArgMax", "argmin": "ArgMin"}[op.function]
+    attributes: dict[str, Attribute] = {
+        "axis": op.axis,
+        "keepdims": int(op.keepdims),
+        "select_last_index": int(op.last),
+    }
+    found = build.node(name, node.inputs, node, attributes=attributes)
+    build.node("Cast", [found], node, output=node.outputs[0], attributes={"to": int(TensorProto.FLOAT)})
+
+
+@lowers(TopK)
+def top_k(build: Builder, node: Node, op: TopK) -> None:
+    """TopK, with indices as float32."""
+    attributes: dict[str, Attribute] = {"axis": op.axis, "largest": int(op.largest), "sorted": int(op.sorted)}
+    inputs = [node.inputs[0], Steps(build, node).integers([op.k])]
+    outputs = (node.outputs[0], None)
+    _, indices = build.multi_node("TopK", inputs, node, outputs=outputs, attributes=attributes)
+    build.node("Cast", [indices], node, output=node.outputs[1], attributes={"to": int(TensorProto.FLOAT)})

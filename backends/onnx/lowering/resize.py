@@ -1,18 +1,21 @@
-"""Operators that change the size of images."""
+"""Operators that change the size of images or look between pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
+from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.backends.onnx.lowering.shape import reshape_to
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Interp, Pooling, Upsample
+from nuqconv.ir.ops import GridSample, Interp, Pooling, Resize, Upsample
 
 __all__: list[str] = []
 
@@ -74,3 +77,60 @@ def _refuse_overlap(build: Builder, node: Node) -> None:
         raise UnsupportedError(
             f"{node.place}: the windows of '{maker.name}' overlap, so its mask names places twice; ONNX leaves open which value stays there"
         )
+
+
+_ANTIALIAS_OPSET = 18
+
+_SYMMETRIC_OPSET = 19
+
+
+@lowers(Resize)
+def resize(build: Builder, node: Node, op: Resize) -> None:
+    """Resize, by scales where the graph has them: sizes that were rounded would give other positions."""
+    steps = Steps(build, node)
+    attributes: dict[str, Attribute] = {"mode": op.mode, "coordinate_transformation_mode": op.coordinates}
+    if op.mode == "nearest":
+        attributes["nearest_mode"] = op.nearest
+    elif op.mode == "cubic":
+        attributes |= {"cubic_coeff_a": op.cubic_coeff_a, "exclude_outside": int(op.exclude_outside)}
+    if op.antialias:
+        attributes["antialias"] = 1
+    needed = max(
+        _ANTIALIAS_OPSET if op.antialias else 0, _SYMMETRIC_OPSET if op.coordinates == "half_pixel_symmetric" else 0
+    )
+    if op.coordinates == "tf_half_pixel_for_nn":
+        raise UnsupportedError(
+            f"{node.place}: coordinates {op.coordinates} exist in opset 11 only; export the model anew"
+        )
+    if build.opset < needed:
+        raise UnsupportedError(f"{node.place}: a Resize like this needs opset {needed} or newer")
+    roi = ""
+    if op.coordinates == "tf_crop_and_resize":
+        attributes["extrapolation_value"] = op.extrapolation
+        roi = steps.constant(np.array(op.roi, np.float32))
+    if op.scales:
+        inputs = [node.inputs[0], roi, steps.constant(np.array(op.scales, np.float32))]
+    else:
+        inputs = [node.inputs[0], roi, "", steps.integers(op.sizes)]
+    build.node("Resize", inputs, node, output=node.outputs[0], attributes=attributes)
+
+
+_GRID_OPSET = 16
+
+_ANY_RANK_OPSET = 20
+
+_OLD_MODES: Mapping[str, str] = MappingProxyType({"linear": "bilinear", "cubic": "bicubic"})
+
+
+@lowers(GridSample)
+def grid_sample(build: Builder, node: Node, op: GridSample) -> None:
+    """GridSample, whose modes have other names since opset 20."""
+    needed = _GRID_OPSET if len(build.shape(node.inputs[0])) == 4 else _ANY_RANK_OPSET
+    if build.opset < needed:
+        raise UnsupportedError(f"{node.place}: a GridSample like this needs opset {needed} or newer")
+    attributes: dict[str, Attribute] = {
+        "mode": op.mode if build.opset >= _ANY_RANK_OPSET else _OLD_MODES.get(op.mode, op.mode),
+        "padding_mode": op.padding,
+        "align_corners": int(op.align_corners),
+    }
+    build.node("GridSample", node.inputs, node, output=node.outputs[0], attributes=attributes)

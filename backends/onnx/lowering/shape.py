@@ -1,21 +1,16 @@
-"""Operators that only move elements."""
+"""Operators that only lay elements out again."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.builder import Attribute, Builder
+from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Flatten, Permute, Reshape
+from nuqconv.ir.ops import DepthToSpace, Flatten, Permute, Reorg, Reshape, Reverse, ShuffleChannel, SpaceToDepth
 
-__all__ = ["reshape_to"]
-
-
-def reshape_to(build: Builder, value: str, dims: tuple[int, ...], node: Node, output: str | None = None) -> str:
-    """Adds a Reshape to ``dims`` and returns its output's name."""
-    target = build.constant(np.array(dims, np.int64), node, "shape")
-    return build.node("Reshape", [value, target], node, output=output)
+__all__: list[str] = []
 
 
 @lowers(Flatten)
@@ -40,3 +35,52 @@ def reshape(build: Builder, node: Node, op: Reshape) -> None:
     """Reshape to the inferred shape."""
     del op
     reshape_to(build, node.inputs[0], build.dims(node.outputs[0]), node, node.outputs[0])
+
+
+@lowers(DepthToSpace)
+def depth_to_space(build: Builder, node: Node, op: DepthToSpace) -> None:
+    """DepthToSpace."""
+    attributes: dict[str, Attribute] = {"blocksize": op.block, "mode": op.mode}
+    build.node("DepthToSpace", node.inputs, node, output=node.outputs[0], attributes=attributes)
+
+
+@lowers(SpaceToDepth)
+def space_to_depth(build: Builder, node: Node, op: SpaceToDepth) -> None:
+    """SpaceToDepth."""
+    build.node("SpaceToDepth", node.inputs, node, output=node.outputs[0], attributes={"blocksize": op.block})
+
+
+def _blocks(build: Builder, node: Node, dims: tuple[int, ...], order: tuple[int, ...]) -> None:
+    """Splits the axes behind the batch into ``dims``, reorders them (batch counted as 0) and joins them to the output's shape."""
+    batch = build.dims(node.inputs[0])[0]
+    parts = reshape_to(build, node.inputs[0], (batch, *dims), node)
+    moved = build.node("Transpose", [parts], node, attributes={"perm": order})
+    reshape_to(build, moved, build.dims(node.outputs[0]), node, node.outputs[0])
+
+
+@lowers(ShuffleChannel)
+def shuffle_channel(build: Builder, node: Node, op: ShuffleChannel) -> None:
+    """Reshape, Transpose, Reshape."""
+    _, channels, height, width = build.shape(node.inputs[0])
+    _blocks(build, node, (op.group, channels // op.group, height * width), (0, 2, 1, 3))
+
+
+@lowers(Reorg)
+def reorg(build: Builder, node: Node, op: Reorg) -> None:
+    """Reshape, Transpose, Reshape."""
+    _, channels, height, width = build.shape(node.inputs[0])
+    stride, part = op.stride, channels // op.stride**2
+    if op.reverse:
+        _blocks(build, node, (stride, stride, part, height, width), (0, 3, 4, 1, 5, 2))
+    else:
+        _blocks(build, node, (part, height, stride, width, stride), (0, 3, 5, 1, 2, 4))
+
+
+@lowers(Reverse)
+def reverse(build: Builder, node: Node, op: Reverse) -> None:
+    """Slice from the end with step -1."""
+    bounds = [
+        build.constant(np.array([value], np.int64), node, purpose)
+        for purpose, value in (("start", -1), ("end", np.iinfo(np.int64).min), ("axis", op.axis), ("step", -1))
+    ]
+    build.node("Slice", [node.inputs[0], *bounds], node, output=node.outputs[0])

@@ -1,26 +1,7 @@
-"""One module for each family of layers; importing this package registers their readers."""
+"""How each Caffe layer type is read, one module for each family of operators."""
 
 from __future__ import annotations
 
-from nuqconv.frontends.caffe.layers import (
-    activation,
-    convolution,
-    detection,
-    elementwise,
-    merge,
-    normalization,
-    parametric,
-    pooling,
-    quantization,
-    rearrange,
-    recurrent,
-    reduction,
-    resize,
-    roi,
-    selection,
-    shape,
-    spatial,
-)
 from nuqconv.frontends.caffe.layers.registry import (
     CannotReadError,
     Reading,
@@ -31,31 +12,17 @@ from nuqconv.frontends.caffe.layers.registry import (
     reads,
     reads_with_shapes,
 )
+from nuqconv.ir.families import import_families
 
 __all__ = [
     "CannotReadError",
     "Reading",
     "WrongLayerError",
-    "activation",
-    "convolution",
-    "detection",
-    "elementwise",
     "has_dialects",
     "ignored_fields",
-    "merge",
-    "normalization",
-    "parametric",
-    "pooling",
-    "quantization",
     "reader_for",
     "reads",
     "reads_with_shapes",
-    "rearrange",
-    "recurrent",
-    "reduction",
-    "resize",
-    "roi",
-    "selection",
-    "shape",
-    "spatial",
 ]
+
+import_families(__name__)

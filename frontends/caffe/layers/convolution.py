@@ -1,18 +1,12 @@
-"""Convolution, Deconvolution, InnerProduct."""
+"""Convolution, Deconvolution, Im2col."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import (
-    CannotReadError,
-    Reading,
-    WrongLayerError,
-    reads,
-    reads_with_shapes,
-)
-from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct, Shape
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads, reads_with_shapes
+from nuqconv.ir.ops import Convolution, Deconvolution, Im2col, Shape
 
 __all__: list[str] = []
 
@@ -80,13 +74,13 @@ def _weighted(op: Convolution | Deconvolution) -> Reading:
     return Reading(op, (rank, 1) if op.bias_term else (rank,))
 
 
-@reads_with_shapes("Convolution", "Deconvolution")
+@reads_with_shapes((Convolution, Deconvolution), "Convolution", "Deconvolution")
 def read_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
     """Reads ``convolution_param``; several bottoms give as many tops."""
     return _weighted(_window(layer, inputs, layer.convolution_param.group))
 
 
-@reads_with_shapes("ConvolutionDepthwise", "DepthwiseConvolution", dialects=True)
+@reads_with_shapes(Convolution, "ConvolutionDepthwise", "DepthwiseConvolution", dialects=True)
 def read_depthwise_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Reading:
     """Reads ``convolution_param`` of the forks' layers that filter each channel by itself: a Convolution with a group for each channel.
 
@@ -106,11 +100,26 @@ def read_depthwise_convolution(layer: Any, inputs: Sequence[Shape | None]) -> Re
     return _weighted(op)
 
 
-@reads("InnerProduct")
-def read_inner_product(layer: Any) -> Reading:
-    """Reads ``inner_product_param``."""
-    param = layer.inner_product_param
-    if param.num_output == 0:
-        raise WrongLayerError("num_output must be positive")
-    op = InnerProduct(param.num_output, axis=param.axis, transpose=param.transpose, bias_term=param.bias_term)
-    return Reading(op, (2, 1) if param.bias_term else (2,))
+@reads(Im2col, "Im2col")
+def read_im2col(layer: Any) -> Reading:
+    """Reads ``convolution_param``; which way it is computed (``force_nd_im2col``) does not matter."""
+    param = layer.convolution_param
+    kernel, stride = _entries(param, "kernel", "kernel_size", ()), _entries(param, "stride", "stride", (1,))
+    pad, dilation = _entries(param, "pad", "pad", (0,)), tuple(param.dilation) or (1,)
+    if not kernel:
+        raise CannotReadError("kernel_size is missing")
+    if 0 in (*kernel, *stride):
+        raise WrongLayerError("kernel_size and stride must be positive")
+    if 0 in dilation:
+        raise CannotReadError("dilation 0")
+    return Reading(Im2col(kernel, stride, pad, dilation, param.axis))
+
+
+def _entries(param: Any, name: str, many: str, fallback: tuple[int, ...]) -> tuple[int, ...]:
+    """Caffe's rule: *_h and *_w, or a list."""
+    listed = tuple(getattr(param, many))
+    if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
+        if listed:
+            raise CannotReadError(f"{many} stands beside {name}_h or {name}_w")
+        return (getattr(param, f"{name}_h"), getattr(param, f"{name}_w"))
+    return listed or fallback

@@ -1,4 +1,4 @@
-"""Layers of single-shot detectors (SSD)."""
+"""Layers of single-shot and two-stage detectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-from nuqconv.ir.ops import DetectionOutput, PriorBox
+from nuqconv.ir.ops import DetectionOutput, PriorBox, PSROIPooling, ROIPooling
 
 __all__: list[str] = []
 
@@ -15,9 +15,9 @@ _SAME_RATIO = 1e-6
 
 _CODES: dict[int, Literal["CORNER", "CENTER_SIZE", "CORNER_SIZE"]] = {1: "CORNER", 2: "CENTER_SIZE", 3: "CORNER_SIZE"}
 
-
 # Real detectors have 6 and 4; all sizes are paired with all ratios.
 _MOST_SIZES = 256
+
 _MOST_CLASSES = 100_000
 
 
@@ -86,7 +86,7 @@ def _step(param: Any) -> tuple[float, float]:
     return (down, across)
 
 
-@reads("PriorBox", dialects=True)
+@reads(PriorBox, "PriorBox", dialects=True)
 def read_prior_box(layer: Any) -> Reading:
     """Reads ``prior_box_param``."""
     param = layer.prior_box_param
@@ -105,6 +105,7 @@ def _limit(name: str, value: int) -> int:
 
 
 @reads(
+    DetectionOutput,
     "DetectionOutput",
     dialects=True,
     ignored=("save_output_param", "visualize", "visualize_threshold", "save_file"),
@@ -140,3 +141,21 @@ def read_detection_output(layer: Any) -> Reading:
         **({"confidence_threshold": param.confidence_threshold} if thresholded else {}),
     )
     return Reading(op)
+
+
+@reads(ROIPooling, "ROIPooling", dialects=True)
+def read_roi_pooling(layer: Any) -> Reading:
+    """Reads ``roi_pooling_param``."""
+    param = layer.roi_pooling_param
+    if not param.pooled_h or not param.pooled_w:
+        raise CannotReadError("pooled_h and pooled_w must be positive")
+    return Reading(ROIPooling((param.pooled_h, param.pooled_w), param.spatial_scale))
+
+
+@reads(PSROIPooling, "PSROIPooling", dialects=True)
+def read_psroi_pooling(layer: Any) -> Reading:
+    """Reads ``psroi_pooling_param``."""
+    param = layer.psroi_pooling_param
+    if param.output_dim < 1 or param.group_size < 1:
+        raise CannotReadError("output_dim and group_size must be positive")
+    return Reading(PSROIPooling(param.output_dim, param.group_size, param.spatial_scale))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
-from nuqconv.ir.ops import Pooling, PoolMethod
+from nuqconv.ir.ops import SPP, Pooling, PoolMethod
 
 __all__ = ["METHODS"]
 
@@ -22,7 +22,7 @@ def _pair(param: Any, name: str, both: str) -> tuple[int, int]:
     return (value, value)
 
 
-@reads("Pooling")
+@reads(Pooling, "Pooling")
 def read_pooling(layer: Any) -> Reading:
     """Reads ``pooling_param``; a second top is the mask of MAX."""
     param = layer.pooling_param
@@ -36,3 +36,16 @@ def read_pooling(layer: Any) -> Reading:
         raise WrongLayerError("kernel_size and stride must be positive")
     pad, round_up = _pair(param, "pad", "pad"), param.round_mode == 0
     return Reading(Pooling(method, kernel, stride, pad, round_up=round_up, mask=mask))
+
+
+_HIGHEST = 31
+
+
+@reads(SPP, "SPP")
+def read_spp(layer: Any) -> Reading:
+    """Reads ``spp_param``."""
+    param = layer.spp_param
+    # Caffe counts the windows of a level in 32 bits.
+    if not 1 <= param.pyramid_height <= _HIGHEST:
+        raise WrongLayerError(f"pyramid_height {param.pyramid_height} (it must be from 1 to {_HIGHEST})")
+    return Reading(SPP(param.pyramid_height, METHODS[param.pool]))

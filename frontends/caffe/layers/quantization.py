@@ -13,7 +13,7 @@ from nuqconv.ir.ops import Dequantize, Quantize
 __all__: list[str] = []
 
 
-@reads("Quant")
+@reads(Quantize, "Quant")
 def read_quant(layer: Any) -> Reading:
     """Reads ``quant_param``; its scale is the reciprocal of the step size, its offset one signed byte."""
     param = layer.quant_param
@@ -22,7 +22,7 @@ def read_quant(layer: Any) -> Reading:
     return Reading(Quantize(param.scale, int.from_bytes(param.offset, "little", signed=True)))
 
 
-@reads("DeQuant")
+@reads(Dequantize, "DeQuant")
 def read_dequant(layer: Any) -> Reading:
     """The step sizes are in the blob: one uint64 for each channel."""
     del layer

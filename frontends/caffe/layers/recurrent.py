@@ -1,18 +1,17 @@
-"""LSTM and RNN."""
+"""LSTM and RNN, and one step of the former."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads
-from nuqconv.ir.ops import LSTM, RNN
-from nuqconv.ir.ops.recurrent import Recurrent
+from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, WrongLayerError, reads, reads_as
+from nuqconv.ir.ops import LSTM, RNN, LSTMUnit
+from nuqconv.ir.ops.recurrent import StreamRecurrent
 
 __all__: list[str] = []
 
-_TYPES: dict[str, tuple[type[Recurrent], tuple[int, ...]]] = {"LSTM": (LSTM, ()), "RNN": (RNN, (2, 1))}
+_TYPES: dict[str, tuple[type[StreamRecurrent], tuple[int, ...]]] = {"LSTM": (LSTM, ()), "RNN": (RNN, (2, 1))}
 """The operator of each layer type, and the ranks of the blobs that it has behind the common ones."""
-
 
 _STATE = (
     "every run starts from a state of 0; Caffe goes on from where its last forward pass ended unless cont is 0 at the first step "
@@ -20,7 +19,10 @@ _STATE = (
 )
 
 
-@reads(*_TYPES)
+reads_as(LSTMUnit, "LSTMUnit")
+
+
+@reads((LSTM, RNN), *_TYPES)
 def read_recurrent(layer: Any) -> Reading:
     """Reads ``recurrent_param``; the bottoms tell whether there is a static input, and ``debug_info`` only makes Caffe talk.
 

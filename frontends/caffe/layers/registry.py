@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Op, Shape
 
 __all__ = [
+    "LAYER_TYPES",
     "CannotReadError",
     "LayerReader",
+    "LayerType",
     "Reading",
     "ShapedReader",
     "WrongLayerError",
     "has_dialects",
     "ignored_fields",
-    "known_types",
     "reader_for",
     "reads",
+    "reads_as",
     "reads_with_shapes",
 ]
 
@@ -58,39 +61,67 @@ LayerReader = Callable[[Any], Reading]
 ShapedReader = Callable[[Any, Sequence[Shape | None]], Reading]
 """The same with the shape of each bottom, None where it is not known."""
 
-_READERS: dict[str, ShapedReader] = {}
-_DIALECTS: set[str] = set()
-_IGNORED: dict[str, frozenset[str]] = {}
+_Ops = type[Op] | tuple[type[Op], ...]
 
 
-def reads(
-    *layer_types: str, dialects: bool = False, ignored: Sequence[str] = ()
-) -> Callable[[LayerReader], LayerReader]:
-    """Registers a reader for the layer types named.
+@dataclass(frozen=True)
+class LayerType:
+    """What is known of a layer type that has a reader.
 
-    Args:
-        layer_types: The types.
-        dialects: Whether forks give the types different fields. One that is not known then makes the layer Opaque; elsewhere it is an error.
+    Attributes:
+        reader: The reader.
+        ops: What layers of the type are read as.
+        dialects: Whether forks give the type different fields. One that is not known then makes the layer Opaque; elsewhere it is an error.
         ignored: Names of fields that the schema lacks and that change nothing of what the layer computes.
     """
 
+    reader: ShapedReader
+    ops: tuple[type[Op], ...]
+    dialects: bool = False
+    ignored: frozenset[str] = frozenset()
+
+
+_TYPES: dict[str, LayerType] = {}
+LAYER_TYPES: Mapping[str, LayerType] = MappingProxyType(_TYPES)
+"""The layer types that have a reader."""
+
+
+def reads(
+    ops: _Ops, *layer_types: str, dialects: bool = False, ignored: Sequence[str] = ()
+) -> Callable[[LayerReader], LayerReader]:
+    """Registers a reader for the layer types named; see `LayerType` for the arguments."""
+
     def register(reader: LayerReader) -> LayerReader:
-        _register(lambda layer, _: reader(layer), layer_types)
-        if dialects:
-            _DIALECTS.update(layer_types)
-        _IGNORED.update(dict.fromkeys(layer_types, frozenset(ignored)))
+        _register(layer_types, LayerType(lambda layer, _: reader(layer), _all(ops), dialects, frozenset(ignored)))
         return reader
 
     return register
 
 
-def reads_with_shapes(*layer_types: str, dialects: bool = False) -> Callable[[ShapedReader], ShapedReader]:
+def reads_as(
+    op: type[Op],
+    *layer_types: str,
+    make: Callable[[], Op] | None = None,
+    dialects: bool = False,
+    note: str = "",
+) -> None:
+    """Registers layer types without parameters that change their result.
+
+    Args:
+        op: The operator.
+        layer_types: The types.
+        make: Makes the operator; by default it is called without arguments.
+        dialects: As for `reads`.
+        note: What was chosen where forks differ, in words for the user.
+    """
+    reads(op, *layer_types, dialects=dialects)(lambda _: Reading((make or op)(), note=note))
+
+
+def reads_with_shapes(ops: _Ops, *layer_types: str, dialects: bool = False) -> Callable[[ShapedReader], ShapedReader]:
     """Registers a reader whose result depends on the shapes of the bottoms; see `reads`."""
 
     def register(reader: ShapedReader) -> ShapedReader:
-        _register(reader, layer_types)
-        if dialects:
-            _DIALECTS.update(layer_types)
+        _register(layer_types, LayerType(reader, _all(ops), dialects))
         return reader
 
     return register
@@ -98,26 +129,26 @@ def reads_with_shapes(*layer_types: str, dialects: bool = False) -> Callable[[Sh
 
 def reader_for(layer_type: str) -> ShapedReader | None:
     """Returns the reader of a layer type, or None."""
-    return _READERS.get(layer_type)
-
-
-def known_types() -> tuple[str, ...]:
-    """Returns the layer types that have a reader."""
-    return tuple(_READERS)
+    found = _TYPES.get(layer_type)
+    return None if found is None else found.reader
 
 
 def has_dialects(layer_type: str) -> bool:
     """Returns whether forks give a layer type different fields."""
-    return layer_type in _DIALECTS
+    return layer_type in _TYPES and _TYPES[layer_type].dialects
 
 
 def ignored_fields(layer_type: str) -> frozenset[str]:
     """Returns the fields that the schema lacks and that change nothing of what a layer type computes."""
-    return _IGNORED.get(layer_type, frozenset())
+    return _TYPES[layer_type].ignored if layer_type in _TYPES else frozenset()
 
 
-def _register(reader: ShapedReader, layer_types: Sequence[str]) -> None:
+def _all(ops: _Ops) -> tuple[type[Op], ...]:
+    return ops if isinstance(ops, tuple) else (ops,)
+
+
+def _register(layer_types: Sequence[str], entry: LayerType) -> None:
     for layer_type in layer_types:
-        if layer_type in _READERS:
+        if layer_type in _TYPES:
             raise ValueError(f"layer type {layer_type} has a reader already")
-        _READERS[layer_type] = reader
+        _TYPES[layer_type] = entry

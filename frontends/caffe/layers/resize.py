@@ -1,4 +1,4 @@
-"""Layers of forks that change the size of images."""
+"""Layers that change the size of images or look between pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nuqconv.ir.ops import Interp, Upsample
 __all__: list[str] = []
 
 
-@reads("Interp", dialects=True)
+@reads(Interp, "Interp", dialects=True)
 def read_interp(layer: Any) -> Reading:
     """Reads ``interp_param``; which of its fields count when several are given is the published layer's choice."""
     param = layer.interp_param
@@ -35,7 +35,7 @@ def read_interp(layer: Any) -> Reading:
     return Reading(Interp(None, shrink, zoom, crop))
 
 
-@reads("Upsample", dialects=True)
+@reads(Upsample, "Upsample", dialects=True)
 def read_upsample(layer: Any) -> Reading:
     """Reads ``upsample_param``: SegNet's with the mask of a pooling, or without it the nearest neighbour."""
     param = layer.upsample_param

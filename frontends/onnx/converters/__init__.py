@@ -1,36 +1,10 @@
-"""How each ONNX operator is read, one module for each family."""
+"""How each ONNX operator is read, one module for each family of operators."""
 
 from __future__ import annotations
 
-from nuqconv.frontends.onnx.converters import (
-    activation,
-    binary,
-    convolution,
-    normalization,
-    picking,
-    pooling,
-    quantized,
-    recurrent,
-    reduction,
-    resize,
-    sampling,
-    shape,
-)
 from nuqconv.frontends.onnx.registry import claimed, converter_for
+from nuqconv.ir.families import import_families
 
-__all__ = [
-    "activation",
-    "binary",
-    "claimed",
-    "converter_for",
-    "convolution",
-    "normalization",
-    "picking",
-    "pooling",
-    "quantized",
-    "recurrent",
-    "reduction",
-    "resize",
-    "sampling",
-    "shape",
-]
+__all__ = ["claimed", "converter_for"]
+
+import_families(__name__)

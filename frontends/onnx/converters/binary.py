@@ -1,4 +1,4 @@
-"""Functions of several values."""
+"""Functions of several values, element by element."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading, number_array
 from nuqconv.frontends.onnx.registry import converts
 from nuqconv.ir import Array
-from nuqconv.ir.ops import Bias, Binary, Eltwise, Identity, Op, Power, Scale, Shape, Where
+from nuqconv.ir.ops import Bias, Binary, Eltwise, Identity, Op, Power, Reshape, Scale, Shape, Where
 
 __all__: list[str] = []
 
@@ -28,6 +28,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "Less": "less",
     "LessOrEqual": "less_equal",
 }
+
 _SAME_SHAPE: Mapping[str, Op] = {
     "Add": Eltwise("SUM"),
     "Sub": Eltwise("SUM", (1.0, -1.0)),
@@ -142,3 +143,28 @@ def where(reading: Reading, node: NodeView) -> None:
     if len(node.inputs) != 3:
         raise CannotConvertError(f"it has {len(node.inputs)} inputs, expected 3")
     reading.add(node, Where(), [reading.value(node, index) for index in range(3)])
+
+
+@converts("OneHot")
+def one_hot(reading: Reading, node: NodeView) -> None:
+    """Where the index, or what it counts from the end, equals its place: one of two values that are known."""
+    shape = reading.shape(node)
+    (depth,) = reading.whole(node, 1, "depth")
+    low, high = (float(item) for item in np.asarray(reading.needed(node, 2, "values")).reshape(-1))
+    rank = len(shape) + 1
+    axis = node.get("axis", -1)
+    axis += rank if axis < 0 else 0
+    if depth < 1 or not 0 <= axis < rank:
+        raise CannotConvertError(f"depth {depth} at axis {node.get('axis', -1)} of {rank}")
+    places = np.arange(depth, dtype=np.float32).reshape(-1, *(1,) * (rank - 1 - axis))
+    # Axis 0 stays open where it stays the first.
+    dims = (0, *shape[1:axis], 1, *shape[axis:]) if axis else (1, *shape)
+    indices = reading.add(node, Reshape(dims), (reading.value(node, 0),), purpose="axis")
+    found = [
+        reading.add(
+            node, Binary("equal"), (indices, reading.parameter(f"{node.name}/{what}", values)), purpose=f"is_{what}"
+        )
+        for what, values in (("place", places), ("place_from_end", places - np.float32(depth)))
+    ]
+    one = reading.add(node, Binary("or"), found, purpose="one")
+    reading.add(node, Power(1.0, high - low, low), (one,))

@@ -1,4 +1,4 @@
-"""Operators that pick, pad, repeat or scatter."""
+"""Operators that pick, place, repeat, pad or mask elements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
 from nuqconv.ir.ops import (
-    CumSum,
     Expand,
     Gather,
     GatherElements,
@@ -126,11 +125,3 @@ def trilu(reading: Reading, node: NodeView) -> None:
     """One operator."""
     k = int(np.asarray(reading.needed(node, 1, "diagonal")).reshape(-1)[0]) if node.has_input(1) else 0
     reading.add(node, Trilu(bool(node.get("upper", 1)), k), (reading.value(node, 0),))
-
-
-@converts("CumSum")
-def cumsum(reading: Reading, node: NodeView) -> None:
-    """One operator."""
-    axis = reading.whole(node, 1, "axis")[0]
-    op = CumSum(axis, bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
-    reading.add(node, op, (reading.value(node, 0),))

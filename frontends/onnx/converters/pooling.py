@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nuqconv.frontends.onnx.converters.windows import pads_of, spatial
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
+from nuqconv.frontends.onnx.windows import pads_of, spatial
 from nuqconv.ir.ops import Op, Pooling, PoolMethod, Reduce, WindowPool
 
 __all__: list[str] = []

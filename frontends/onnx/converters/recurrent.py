@@ -9,12 +9,14 @@ import numpy as np
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
 from nuqconv.ir.ops import Recurrent
-from nuqconv.ir.ops.recurrent_onnx import RecurrentCell
+from nuqconv.ir.ops.recurrent import RecurrentCell
 
 __all__: list[str] = []
 
 _CELLS: Mapping[str, RecurrentCell] = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "RNN"}
+
 _USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+
 _STATES, _LENGTHS, _PEEPHOLES = (5, 6), 4, 7
 
 

@@ -1,4 +1,4 @@
-"""Reductions and ranks."""
+"""Operators that sum up, rank or count along axes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from nuqconv.frontends.onnx.reading import NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
-from nuqconv.ir.ops import ArgReduce, Einsum, Identity, Reduce, TopK
-from nuqconv.ir.ops.reduce import ReduceFunction
+from nuqconv.ir.ops import ArgReduce, CumSum, Identity, Reduce, TopK
+from nuqconv.ir.ops.reduction import ReduceFunction
 
 __all__: list[str] = []
 
@@ -62,8 +62,9 @@ def topk(reading: Reading, node: NodeView) -> None:
     reading.add(node, op, (reading.value(node, 0),))
 
 
-@converts("Einsum")
-def einsum(reading: Reading, node: NodeView) -> None:
+@converts("CumSum")
+def cumsum(reading: Reading, node: NodeView) -> None:
     """One operator."""
-    values = [reading.value(node, index) for index in range(len(node.inputs))]
-    reading.add(node, Einsum(node.get("equation")), values)
+    axis = reading.whole(node, 1, "axis")[0]
+    op = CumSum(axis, bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
+    reading.add(node, op, (reading.value(node, 0),))

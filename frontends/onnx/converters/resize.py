@@ -1,14 +1,15 @@
-"""Resize and Upsample."""
+"""Resize, Upsample, and values between pixels at positions that are computed."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
-from nuqconv.ir.ops import Resize
+from nuqconv.ir.ops import GridSample, Resize
 
 __all__: list[str] = []
 
@@ -71,3 +72,22 @@ def _asked(reading: Reading, node: NodeView) -> tuple[list[float] | None, tuple[
     if scales is None or not scales.size:
         raise CannotConvertError("its scales or sizes must be known before the run")
     return [float(item) for item in scales.reshape(-1)], None
+
+
+_MODES: dict[str, Literal["linear", "nearest", "cubic"]] = {
+    "bilinear": "linear",
+    "linear": "linear",
+    "nearest": "nearest",
+    "bicubic": "cubic",
+    "cubic": "cubic",
+}
+
+
+@converts("GridSample")
+def grid_sample(reading: Reading, node: NodeView) -> None:
+    """One operator; two names of its modes have changed."""
+    mode, padding = node.get("mode", "bilinear"), node.get("padding_mode", "zeros")
+    if mode not in _MODES or padding not in ("zeros", "border", "reflection"):
+        raise CannotConvertError(f"mode '{mode}' with padding '{padding}' is not known")
+    op = GridSample(_MODES[mode], padding, bool(node.get("align_corners", 0)))
+    reading.add(node, op, (reading.value(node, 0), reading.value(node, 1)))

@@ -1,15 +1,16 @@
-"""Layers that the user has registered."""
+"""Layers that the user has registered, and layers that are kept, not understood."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from nuqconv.ir.ops.base import Op, OpError, Shape
+from nuqconv.ir.traits import Stateful, Trait
 
-__all__ = ["Custom", "CustomDefinition", "CustomLayer"]
+__all__ = ["Custom", "CustomDefinition", "CustomLayer", "Opaque"]
 
 # What code that only computes shapes or adds nodes raises when its input does not fit.
 USER_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -52,7 +53,7 @@ class CustomDefinition:
 
 
 @dataclass(frozen=True)
-class Custom(Op):
+class Custom(Op, traits=(Stateful("what a registered layer does is not known"),)):
     """A layer whose behaviour comes from the user's registration.
 
     Attributes:
@@ -102,3 +103,31 @@ class Custom(Op):
     def describe(self) -> str:
         """Returns the parameter block."""
         return self.fields.strip("{}")
+
+
+@dataclass(frozen=True)
+class Opaque(Op, traits=(Stateful("what it does is not known"),)):
+    """Any layer whose type or parameters nobody here knows; it is written back untouched and its output shapes are unknown.
+
+    Attributes:
+        layer_type: The type.
+        reason: Why it was not understood.
+        known: What is known of the type all the same.
+    """
+
+    layer_type: str
+    reason: str
+    known: tuple[Trait, ...] = field(default=(), repr=False)
+
+    min_inputs: ClassVar[int] = 0
+    max_inputs: ClassVar[int | None] = None
+    num_outputs: ClassVar[int | None] = None
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Returns nothing: the graph marks the outputs as unknown."""
+        del inputs, params
+        return ()
+
+    def special_traits(self) -> tuple[Trait, ...]:
+        """Returns what is known of the type."""
+        return self.known

@@ -1,50 +1,23 @@
-"""More operators on each element, without parameters of their own, and layers that only hand values on."""
+"""Arithmetic on each element of one value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, UnaryOp, expect_params
+from nuqconv.ir.ops.base import OpError, Shape, UnaryOp
+from nuqconv.ir.traits import Cuts, Jumps, Rearranges, Trait
 
-__all__ = [
-    "BNLL",
-    "ELU",
-    "AbsVal",
-    "Axpy",
-    "Clip",
-    "Exp",
-    "HSigmoid",
-    "HSwish",
-    "L2Norm",
-    "Log",
-    "Silence",
-    "Split",
-    "Swish",
-    "Threshold",
-]
+__all__ = ["UNARY_FUNCTIONS", "AbsVal", "Clip", "Exp", "Identity", "Log", "Power", "Threshold", "Unary"]
 
 
 @dataclass(frozen=True)
-class AbsVal(UnaryOp):
+class AbsVal(UnaryOp, traits=()):
     """``|x|``."""
 
 
 @dataclass(frozen=True)
-class BNLL(UnaryOp):
-    """``log(1 + exp(x))``, computed without overflow."""
-
-
-@dataclass(frozen=True)
-class ELU(UnaryOp):
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
-
-    alpha: float = 1.0
-
-
-@dataclass(frozen=True)
-class Exp(UnaryOp):
+class Exp(UnaryOp, traits=()):
     """``base ** (scale * x + shift)``; base -1 stands for e."""
 
     base: float = -1.0
@@ -53,7 +26,7 @@ class Exp(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Log(UnaryOp):
+class Log(UnaryOp, traits=()):
     """Logarithm to ``base`` of ``scale * x + shift``; base -1 stands for e."""
 
     base: float = -1.0
@@ -62,21 +35,14 @@ class Log(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Threshold(UnaryOp):
+class Threshold(UnaryOp, traits=(Jumps(), Cuts())):
     """1 where ``x > threshold``, else 0."""
 
     threshold: float = 0.0
 
 
 @dataclass(frozen=True)
-class Swish(UnaryOp):
-    """``x * sigmoid(beta * x)``."""
-
-    beta: float = 1.0
-
-
-@dataclass(frozen=True)
-class Clip(UnaryOp):
+class Clip(UnaryOp, traits=(Cuts(),)):
     """``max(low, min(high, x))``: where ``low`` exceeds ``high`` the result is ``low``."""
 
     low: float
@@ -84,74 +50,72 @@ class Clip(UnaryOp):
 
 
 @dataclass(frozen=True)
-class HSwish(UnaryOp):
-    """``x * min(max(x + 3, 0), 6) / 6``."""
+class Power(UnaryOp, traits=()):
+    """``(shift + scale * x) ** power``, each step rounded to float32."""
+
+    power: float = 1.0
+    scale: float = 1.0
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
-class HSigmoid(UnaryOp):
-    """``min(max(x + 3, 0), 6) / 6``."""
+class Identity(UnaryOp, traits=(Rearranges(),)):
+    """The input itself (Dropout at inference)."""
+
+
+UNARY_FUNCTIONS = frozenset(
+    {
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atanh",
+        "ceil",
+        "cos",
+        "cosh",
+        "erf",
+        "exp",
+        "floor",
+        "gelu",
+        "gelu_tanh",
+        "isinf",
+        "isnan",
+        "log",
+        "mish",
+        "neg",
+        "nonzero",
+        "not",
+        "reciprocal",
+        "round",
+        "sign",
+        "sin",
+        "sinh",
+        "softplus",
+        "softsign",
+        "sqrt",
+        "tan",
+        "trunc",
+    }
+)
+"""Names that `Unary` knows. ``round`` goes to the even neighbour from the middle; ``nonzero``, ``not``, ``isnan`` and ``isinf`` give 1 and 0."""
+
+
+_STEPS = frozenset({"ceil", "floor", "isinf", "isnan", "nonzero", "not", "round", "sign", "trunc"})
 
 
 @dataclass(frozen=True)
-class L2Norm(UnaryOp):
-    """Each sample (N, C, 1...) divided by its Euclidean length; a sample of zeros stays zero.
+class Unary(UnaryOp, traits=()):
+    """A function of each element, by its name in `UNARY_FUNCTIONS`."""
 
-    Forks differ in whether positions count together or apart, so only inputs with a single position have a meaning;
-    writers refuse others.
-    """
+    function: str
 
-
-@dataclass(frozen=True)
-class Split(Op):
-    """The input under several names."""
-
-    num_outputs: ClassVar[int | None] = None
-
-    count: int = 1
+    def special_traits(self) -> tuple[Trait, ...]:
+        """Some functions have steps."""
+        return (Jumps(),) if self.function in _STEPS else ()
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """Every output has the input's shape."""
-        expect_params(params, [])
-        return (inputs[0],) * self.count
-
-
-@dataclass(frozen=True)
-class Silence(Op):
-    """Reads its inputs and makes nothing, so that they do not count as outputs of the network."""
-
-    max_inputs: ClassVar[int | None] = None
-    num_outputs: ClassVar[int | None] = 0
-
-    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """There are no outputs."""
-        del inputs
-        expect_params(params, [])
-        return ()
-
-
-@dataclass(frozen=True)
-class Axpy(Op):
-    """``a * x + y`` with one factor for each sample and channel.
-
-    Inputs: a (N, C) or (N, C, 1, 1), x (N, C, spatial...), y like x.
-    """
-
-    min_inputs: ClassVar[int] = 3
-    max_inputs: ClassVar[int | None] = 3
-
-    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """The output has the shape of x."""
-        expect_params(params, [])
-        factor, data, added = inputs
-        if data != added:
-            raise OpError(f"the second and the third input differ in shape: {_text(data)} and {_text(added)}")
-        if len(data) < 2 or factor not in (data[:2], (*data[:2], 1, 1)):
-            raise OpError(
-                f"the factors have shape {_text(factor)}, expected one for each of the first two axes of {_text(data)}"
-            )
-        return (data,)
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+        """The output has the input's shape."""
+        if self.function not in UNARY_FUNCTIONS:
+            raise OpError(f"'{self.function}' is no function of one value that is known")
+        return super().infer(inputs, params)

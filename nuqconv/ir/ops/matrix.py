@@ -1,19 +1,24 @@
-"""Products of matrices that are both computed."""
+"""Products of matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from math import prod
+from typing import Any, ClassVar
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+import numpy as np
+from numpy.typing import NDArray
+
+from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
 from nuqconv.ir.ops.binary import broadcast_shapes
+from nuqconv.ir.ops.weighted import Weighted
 
-__all__ = ["Einsum", "MatMul"]
+__all__ = ["Einsum", "InnerProduct", "MatMul"]
 
 
 @dataclass(frozen=True)
-class MatMul(Op):
+class MatMul(Op, traits=()):
     """Numpy's ``matmul``: the last two axes are matrices, those before are broadcast, a vector is a row or a column."""
 
     min_inputs: ClassVar[int] = 2
@@ -34,7 +39,7 @@ class MatMul(Op):
 
 
 @dataclass(frozen=True)
-class Einsum(Op):
+class Einsum(Op, traits=()):
     """A sum of products by Einstein's convention; the output's labels are given behind ``->``, or those that stand once, in their order."""
 
     equation: str
@@ -71,3 +76,59 @@ class Einsum(Op):
                 if sizes.setdefault(label, size) != size:
                     raise OpError(f"equation '{self.equation}': label {label} has {sizes[label]} and {size} elements")
         return (tuple(sizes[label] for label in wanted),)
+
+
+@dataclass(frozen=True)
+class InnerProduct(Weighted, traits=()):
+    """Matrix product over all dimensions from ``axis`` on; weight (num_output, K), or (K, num_output) if ``transpose``.
+
+    Parameters: weight, then bias (num_output,) if ``bias_term``.
+    """
+
+    num_output: int
+    axis: int = 1
+    transpose: bool = False
+    bias_term: bool = True
+
+    scales_by_channel: ClassVar[bool] = False
+
+    @property
+    def weight_output_axis(self) -> int:
+        """The axis of the weight that runs over outputs."""
+        return 1 if self.transpose else 0
+
+    def quantization_limits(self) -> tuple[str, str]:
+        """All in the usual layout."""
+        fits = self.axis == 1 and not self.transpose
+        return ("", "") if fits else ("an InnerProduct needs axis 1 and transpose: false",) * 2
+
+    def windows(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """One vector for each image, without axes of positions."""
+        axis = self.axis % x.ndim if -x.ndim <= self.axis < x.ndim else x.ndim
+        if axis == x.ndim:
+            raise OpError(f"an input of shape {x.shape} has no axis {self.axis}")
+        return x.reshape(prod(x.shape[:axis]), -1).astype(np.float32, copy=False)
+
+    def to_matrix(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """A view."""
+        return (weight.T if self.transpose else weight)[None]
+
+    def from_matrix(self, matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """A view, unless the matrix is no C-contiguous one."""
+        del shape
+        return np.ascontiguousarray(matrix[0].T if self.transpose else matrix[0])
+
+    def scale_outputs(self, weight: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Factors go along the axis of the outputs."""
+        return weight * factor if self.transpose else super().scale_outputs(weight, factor)
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Input (leading..., rest...), output (leading..., num_output)."""
+        shape = inputs[0]
+        axis = canonical_axis(self.axis, len(shape))
+        size = 1
+        for dim in shape[axis:]:
+            size *= dim
+        weight = (size, self.num_output) if self.transpose else (self.num_output, size)
+        expect_params(params, [weight, (self.num_output,)] if self.bias_term else [weight])
+        return ((*shape[:axis], self.num_output),)

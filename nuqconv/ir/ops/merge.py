@@ -1,45 +1,29 @@
-"""Operators with several inputs."""
+"""Operators that join, cut or hand on whole values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from itertools import pairwise
+from typing import ClassVar
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, along_axis, canonical_axis, expect_params
+from nuqconv.ir.traits import Rearranges, SharesMemory
 
-__all__ = ["Concat", "Crop", "Eltwise"]
-
-
-@dataclass(frozen=True)
-class Eltwise(Op):
-    """Product, weighted sum or maximum of inputs of one shape; a maximum has no use for coefficients."""
-
-    operation: Literal["PROD", "SUM", "MAX"] = "SUM"
-    coeff: tuple[float, ...] = ()
-
-    min_inputs: ClassVar[int] = 2
-    max_inputs: ClassVar[int | None] = None
-
-    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """All inputs and the output have one shape."""
-        expect_params(params, [])
-        if len(set(inputs)) != 1:
-            raise OpError(f"inputs differ in shape: {', '.join('x'.join(map(str, shape)) for shape in inputs)}")
-        if self.coeff and len(self.coeff) != len(inputs):
-            raise OpError(f"has {len(self.coeff)} coefficients for {len(inputs)} inputs")
-        if self.coeff and self.operation == "PROD":
-            raise OpError("coefficients go with SUM only")
-        return (inputs[0],)
+__all__ = ["Concat", "Crop", "Parameter", "Silence", "Slice", "Split"]
 
 
 @dataclass(frozen=True)
-class Concat(Op):
+class Concat(Op, traits=(Rearranges(), SharesMemory(most_inputs=1))):
     """Concatenation along ``axis``."""
 
     axis: int = 1
 
     max_inputs: ClassVar[int | None] = None
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Inputs agree in all dimensions but ``axis``."""
@@ -51,7 +35,7 @@ class Concat(Op):
 
 
 @dataclass(frozen=True)
-class Crop(Op):
+class Crop(Op, traits=()):
     """The part of the first input that has the second's size in all axes from ``axis`` on; axes that only the second has do not count."""
 
     axis: int = 2
@@ -84,3 +68,92 @@ class Crop(Op):
         if len(self.offset) != count:
             raise OpError(f"has {len(self.offset)} offsets for {count} cropped axes")
         return self.offset
+
+
+@dataclass(frozen=True)
+class Split(Op, traits=(Rearranges(), SharesMemory())):
+    """The input under several names."""
+
+    num_outputs: ClassVar[int | None] = None
+
+    count: int = 1
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Every output has the input's shape."""
+        expect_params(params, [])
+        return (inputs[0],) * self.count
+
+
+@dataclass(frozen=True)
+class Silence(Op, traits=()):
+    """Reads its inputs and makes nothing, so that they do not count as outputs of the network."""
+
+    max_inputs: ClassVar[int | None] = None
+    num_outputs: ClassVar[int | None] = 0
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """There are no outputs."""
+        del inputs
+        expect_params(params, [])
+        return ()
+
+
+@dataclass(frozen=True)
+class Parameter(Op, traits=()):
+    """Makes its parameter the output. Parameter: a tensor of ``shape``."""
+
+    shape: Shape
+
+    min_inputs: ClassVar[int] = 0
+    max_inputs: ClassVar[int | None] = 0
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the parameter's shape, whatever the batch."""
+        del inputs
+        expect_params(params, [self.shape])
+        return (self.shape,)
+
+
+@dataclass(frozen=True)
+class Slice(Op, traits=(SharesMemory(most_outputs=1),)):
+    """Cuts the input along ``axis`` into ``parts`` outputs, in front of each of ``points``, or into equal parts if there are none."""
+
+    parts: int
+    axis: int = 1
+    points: tuple[int, ...] = ()
+
+    num_outputs: ClassVar[int | None] = None
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same along another axis."""
+        return along_axis(self, self.axis, order)
+
+    def output_count(self, inputs: int) -> int | None:
+        """One output for each part."""
+        del inputs
+        return self.parts
+
+    def sizes(self, size: int) -> tuple[int, ...]:
+        """Returns how much of an axis of ``size`` each output gets.
+
+        Raises:
+            OpError: The axis cannot be cut so.
+        """
+        if not self.points:
+            if size % self.parts:
+                raise OpError(f"{size} elements cannot be cut into {self.parts} equal parts")
+            return (size // self.parts,) * self.parts
+        if len(self.points) != self.parts - 1:
+            raise OpError(f"has {len(self.points)} slice points for {self.parts} outputs")
+        bounds = (0, *self.points, size)
+        sizes = tuple(end - start for start, end in pairwise(bounds))
+        if min(sizes) < 1:
+            raise OpError(f"slice points {self.points} are not ascending within an axis of {size}")
+        return sizes
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The outputs share all dimensions but ``axis`` with the input."""
+        expect_params(params, [])
+        shape = inputs[0]
+        axis = canonical_axis(self.axis, len(shape))
+        return tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in self.sizes(shape[axis]))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, UnaryOp
+from nuqconv.ir.traits import Jumps, QuantizedForm
 
 __all__ = ["Dequantize", "Quantize"]
 
 
 @dataclass(frozen=True)
-class Quantize(UnaryOp):
+class Quantize(UnaryOp, traits=(Jumps(), QuantizedForm())):
     """``clip(rint(x * multiplier) + offset, -128, 127)`` as int8; layers that read it compute on ``q - offset``.
 
     ``multiplier`` is the float32 reciprocal of the step size: it, not the step size, is what a deploy model stores.
@@ -22,7 +23,7 @@ class Quantize(UnaryOp):
 
 
 @dataclass(frozen=True)
-class Dequantize(Op):
+class Dequantize(Op, traits=(QuantizedForm(),)):
     """Multiplies an integer result by one float32 step size for each channel (axis 1). Parameter: step sizes (C,)."""
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:

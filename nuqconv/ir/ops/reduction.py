@@ -1,19 +1,20 @@
-"""Operators that sum up or rank along axes."""
+"""Operators that sum up, rank or count along axes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, canonical_axis, expect_params
+from nuqconv.ir.ops.base import AlongAxisOp, Op, OpError, Shape, canonical_axis, expect_params
+from nuqconv.ir.traits import Decides, Jumps
 
-__all__ = ["MVN", "ArgMax", "Reduction"]
+__all__ = ["ArgMax", "ArgReduce", "CumSum", "Reduce", "ReduceFunction", "Reduction", "TopK"]
 
 
 @dataclass(frozen=True)
-class Reduction(Op):
+class Reduction(Op, traits=()):
     """``coeff`` times the sum, the sum of magnitudes, the sum of squares or the mean over all axes from ``axis`` on."""
 
     operation: Literal["SUM", "ASUM", "SUMSQ", "MEAN"] = "SUM"
@@ -27,7 +28,7 @@ class Reduction(Op):
 
 
 @dataclass(frozen=True)
-class ArgMax(Op):
+class ArgMax(Op, traits=(Jumps(), Decides())):
     """The ``top_k`` largest elements in descending order; of equal ones the last comes first.
 
     Without ``axis`` all axes but the first are ranked together, and the output holds their flat indices and with ``out_max_val`` the values
@@ -57,17 +58,77 @@ class ArgMax(Op):
 
 
 @dataclass(frozen=True)
-class MVN(Op):
-    """``x - mean``, divided by ``deviation + eps`` if ``normalize_variance``; both over (H, W), or (C, H, W) if ``across_channels``."""
+class CumSum(AlongAxisOp, traits=()):
+    """Sums of all elements up to each along ``axis``.
 
-    normalize_variance: bool = True
-    across_channels: bool = False
-    eps: float = 1e-9
+    Attributes:
+        exclusive: Whether the element itself is left out.
+        reverse: Whether the elements from each to the last are summed.
+    """
+
+    exclusive: bool = False
+    reverse: bool = False
+
+
+ReduceFunction: TypeAlias = Literal["sum", "mean", "max", "min", "prod", "l1", "l2", "logsum", "logsumexp", "sumsquare"]
+
+
+@dataclass(frozen=True)
+class Reduce(Op, traits=()):
+    """A function of all elements along ``axes``, which stay with size 1 if ``keepdims``."""
+
+    function: ReduceFunction
+    axes: tuple[int, ...]
+    keepdims: bool = True
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """Input of up to four dimensions, output (N, C, H, W): sizes that are missing at the end become 1."""
+        """The output lacks the axes, or has 1 there."""
         expect_params(params, [])
         shape = inputs[0]
-        if not 1 <= len(shape) <= 4:
-            raise OpError(f"input has {len(shape)} dimensions, expected 1 to 4")
-        return ((*shape, *(1,) * (4 - len(shape))),)
+        axes = [canonical_axis(axis, len(shape)) for axis in self.axes]
+        if not axes or len(set(axes)) != len(axes):
+            raise OpError(f"axes {self.axes} name none, or one twice")
+        return (_without(shape, axes, keep=self.keepdims),)
+
+
+@dataclass(frozen=True)
+class ArgReduce(Op, traits=(Jumps(), Decides())):
+    """Where the largest or the smallest element along ``axis`` stands, counted from 0; of equal ones the first, or the last if ``last``."""
+
+    function: Literal["argmax", "argmin"]
+    axis: int
+    keepdims: bool = True
+    last: bool = False
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output lacks the axis, or has 1 there."""
+        expect_params(params, [])
+        return (_without(inputs[0], [canonical_axis(self.axis, len(inputs[0]))], keep=self.keepdims),)
+
+
+@dataclass(frozen=True)
+class TopK(Op, traits=(Jumps(),)):
+    """The ``k`` largest (or smallest) elements along ``axis``, and where they stand; of equal ones the first come first.
+
+    ``sorted`` promises that they come in order; without it they may as well.
+    """
+
+    k: int
+    axis: int = -1
+    largest: bool = True
+    sorted: bool = True
+
+    num_outputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Values and indices, with ``k`` at the axis."""
+        expect_params(params, [])
+        shape = inputs[0]
+        axis = canonical_axis(self.axis, len(shape))
+        if not 1 <= self.k <= shape[axis]:
+            raise OpError(f"takes {self.k} of {shape[axis]} elements")
+        return ((*shape[:axis], self.k, *shape[axis + 1 :]),) * 2
+
+
+def _without(shape: Shape, axes: Sequence[int], *, keep: bool) -> Shape:
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes)

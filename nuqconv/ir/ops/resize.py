@@ -1,24 +1,19 @@
-"""Operators that change the size of images."""
+"""Operators that change the size of images or look between pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params, spread
+from nuqconv.ir.traits import Jumps
 
-__all__ = ["Interp", "Upsample"]
-
-
-def expect_image(shape: Shape, what: str = "input") -> None:
-    """Raises OpError unless the shape has four dimensions."""
-    if len(shape) != 4:
-        raise OpError(f"{what} has {len(shape)} dimensions, expected 4")
+__all__ = ["GridSample", "Interp", "Resize", "Upsample"]
 
 
 @dataclass(frozen=True)
-class Interp(Op):
+class Interp(Op, traits=()):
     """Bilinear resizing of (N, C, H, W) that maps corners to corners.
 
     Row ``y`` of the output is taken at row ``y * (H - 1) / (H' - 1)`` of the input, or at row 0 if there is only one.
@@ -53,7 +48,7 @@ class Interp(Op):
 
 
 @dataclass(frozen=True)
-class Upsample(Op):
+class Upsample(Op, traits=(Jumps(),)):
     """Enlarges (N, C, H, W): repeats each element, or with a second input puts it where a maximum was.
 
     The second input is the mask of a MAX pooling, of the first input's shape: for each element its flat index in the output's (H', W');
@@ -84,3 +79,78 @@ class Upsample(Op):
             length * factor - less for length, factor, less in zip(shape[2:], self.scale, self.less, strict=True)
         )
         return ((*shape[:2], height, width),)
+
+
+@dataclass(frozen=True)
+class Resize(Op, traits=()):
+    """ONNX's Resize; its documentation tells what the words mean.
+
+    Attributes:
+        sizes: The whole shape of the output.
+        scales: The factor of each axis that positions are computed with; empty where sizes were given, which means output / input.
+        mode: What is taken at a position between elements.
+        coordinates: Where an element of the output lies in the input (``coordinate_transformation_mode``).
+        nearest: Which element is the nearest (``nearest_mode``).
+        cubic_coeff_a: The coefficient of the cubic kernel.
+        exclude_outside: Whether elements outside have no weight.
+        extrapolation: What stands outside of the region with ``tf_crop_and_resize``.
+        antialias: Whether the kernel is widened where the size shrinks.
+        roi: The region with ``tf_crop_and_resize``: beginnings of all axes, then their ends.
+    """
+
+    sizes: tuple[int, ...]
+    scales: tuple[float, ...] = ()
+    mode: Literal["nearest", "linear", "cubic"] = "nearest"
+    coordinates: str = "half_pixel"
+    nearest: str = "round_prefer_floor"
+    cubic_coeff_a: float = -0.75
+    exclude_outside: bool = False
+    extrapolation: float = 0.0
+    antialias: bool = False
+    roi: tuple[float, ...] = ()
+
+    def permuted(self, order: tuple[int, ...]) -> Op | None:
+        """The same with the entries of the axes in another order."""
+        rank = len(order)
+        roi = (*spread(self.roi[:rank], order), *spread(self.roi[rank:], order)) if self.roi else ()
+        scales = spread(self.scales, order) if self.scales else ()
+        return replace(self, sizes=spread(self.sizes, order), scales=scales, roi=roi)
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The output has the sizes."""
+        expect_params(params, [])
+        rank = len(inputs[0])
+        if len(self.sizes) != rank or len(self.scales) not in (0, rank) or len(self.roi) not in (0, 2 * rank):
+            raise OpError(f"sizes {self.sizes}, scales {self.scales} or roi {self.roi} do not fit {rank} axes")
+        if min(self.sizes, default=1) < 1 or min(self.scales, default=1) <= 0:
+            raise OpError(f"sizes {self.sizes} and scales {self.scales} must be positive")
+        return (self.sizes,)
+
+
+@dataclass(frozen=True)
+class GridSample(Op, traits=()):
+    """The first input (N, C, spatial...) at the positions of the second (N, positions..., axes), where -1 and 1 are its ends, as ONNX has it.
+
+    Attributes:
+        mode: What is taken between elements.
+        padding: What stands outside: 0, the outermost element, or the mirrored input.
+        align_corners: Whether -1 and 1 are the centres of the outermost elements or their outer ends.
+    """
+
+    mode: Literal["linear", "nearest", "cubic"] = "linear"
+    padding: Literal["zeros", "border", "reflection"] = "zeros"
+    align_corners: bool = False
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Output (N, C, positions...)."""
+        expect_params(params, [])
+        data, grid = inputs
+        rank = len(data)
+        if rank < 3 or len(grid) != rank or grid[0] != data[0] or grid[-1] != rank - 2:
+            raise OpError(f"positions of shape {grid} do not fit an input of shape {data}")
+        if self.mode == "cubic" and rank != 4:
+            raise OpError(f"mode cubic is for 4 axes, the input has {rank}")
+        return ((*data[:2], *grid[1:-1]),)

@@ -171,13 +171,13 @@ def _asked(document: Document) -> str:
         ("allowed", ", ".join(allowed)),
         ("ended", ENDINGS.get(document.stopped_by or "", document.stopped_by)),
     ]
-    exact = [
+    numbers = [
         ("limit", document.limit),
         ("original metric", document.original_metric),
         ("metric of the result", document.metric),
     ]
     shown = [(name, escaped(text)) for name, text in pairs if text]
-    shown += [(name, str(value)) for name, value in exact if value is not None]
+    shown += [(name, str(value)) for name, value in numbers if value is not None]
     return _section("What was asked", "", _definitions(shown), "a")
 
 

@@ -8,21 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.errors import FormatError, ModelError
+from nuqconv.frontends.caffe.layer_types import trait_of
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.ir import Array
+from nuqconv.ir.traits import Stateful
 from nuqconv.runtimes.caffe.net import Net
 from nuqconv.runtimes.caffe.process import CaffeProcess
 
 __all__ = ["KeptNet"]
-
-# Layers whose result depends on their bottoms and parameters only. Not among them: layers that read files, draw random numbers, carry a
-# state from pass to pass (recurrent ones) or run code of others (Python).
-_STATELESS = frozenset(
-    """AbsVal Accuracy ArgMax BatchNorm BatchReindex Bias BNLL Clip Concat Convolution ConvolutionDepthwise Crop Deconvolution
-    DepthwiseConvolution Dropout Eltwise ELU Embed Exp Filter Flatten Im2col InnerProduct Input Interp Log LRN MVN Normalize Permute
-    Pooling Power PReLU PriorBox Reduction ReLU ReLU6 Reshape Scale ShuffleChannel Sigmoid Silence Slice Softmax Split SPP Swish TanH
-    Threshold Tile Upsample""".split()  # noqa: SIM905
-)
 
 _Blobs = Mapping[str, tuple[Array, ...]]
 
@@ -70,7 +63,7 @@ class KeptNet:
         # The folder of the model is where the module of a calibration model's Python layers lies.
         net = Net(model_file, weights_file, process=self.process, pythonpath=[Path(model_file).parent])
         self._net, self.text = net, text
-        if not net.shares_params and all(layer.type in _STATELESS for layer in net.layers):
+        if not net.shares_params and not any(trait_of(layer.type, Stateful) for layer in net.layers):
             self._blobs = _read(weights_file)
         return net
 

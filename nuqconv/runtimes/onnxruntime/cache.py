@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nuqconv.backends.onnx.batch import rebatch
-from nuqconv.backends.onnx.lowering.products import product_layers
-from nuqconv.formats.source import read_any
+from nuqconv.backends.onnx.lowering.parts.products import product_layers
 from nuqconv.ir import Array, Graph
 from nuqconv.passes import collapse_quantize
+from nuqconv.runtimes.base import Loaded
+from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession, exchangeable
 from nuqconv.runtimes.onnxruntime.session import SessionMaker
 
@@ -60,7 +61,7 @@ class Sessions:
             return found
 
 
-class LoadedModel:
+class LoadedModel(Loaded):
     """A model in onnxruntime; it may be used from several threads.
 
     Args:
@@ -133,18 +134,16 @@ class SessionCache:
 
     def load(
         self,
-        model_file: str,
-        weights_file: str,
+        source: Runnable,
         outputs: Sequence[str] | None,
         threads: int | None = None,
-        input_shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> LoadedModel:
         """Returns a model, with the sessions of the last one if outputs, number of threads, layers and shapes are the same.
 
         Raises:
             FormatError, ModelError, UnsupportedError: The files cannot be read.
         """
-        graph = collapse_quantize(read_any(model_file, weights_file, input_shapes=input_shapes).graph)
+        graph = collapse_quantize(source.graph)
         wanted = None if outputs is None else tuple(outputs)
         with self._lock:
             last = self._last

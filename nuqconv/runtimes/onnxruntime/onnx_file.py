@@ -47,6 +47,7 @@ class OnnxSide(Side):
         self._values = {renamed.get(name, name): name for name in self._makers}
         self.names = tuple(self._values)
         self.outputs = tuple(renamed.get(item.name, item.name) for item in self.model.graph.output)
+        self._last: tuple[tuple[str, ...], bool, OnnxSession] | None = None
         self._inputs: dict[str, str] = {}
         self._types: dict[str, np.dtype[Any]] = {}
         self.inputs = {}
@@ -70,12 +71,18 @@ class OnnxSide(Side):
             and all(size in (None, found) for size, found in zip(self.inputs[blob], array.shape, strict=True))
             for blob, array in inputs.items()
         )
-        model = self.model if fits else _with_open_sizes(self.model)
-        session = OnnxSession(model, outputs=[self._values[name] for name in names])
+        session = self._session(tuple(self._values[name] for name in names), fits=fits)
         feeds = {self._inputs[blob]: array for blob, array in inputs.items() if self._inputs[blob] in session.inputs}
         typed = {name: np.asarray(array, self._types[name]) for name, array in feeds.items()}
         found = session.run(typed)
         return {name: found[self._values[name]] for name in names}
+
+    def _session(self, outputs: tuple[str, ...], *, fits: bool) -> OnnxSession:
+        """Returns the session for outputs; the last one stays."""
+        if self._last is None or self._last[:2] != (outputs, fits):
+            model = self.model if fits else _with_open_sizes(self.model)
+            self._last = (outputs, fits, OnnxSession(model, outputs=outputs))
+        return self._last[2]
 
     def layer(self, name: str) -> tuple[str, str]:
         """Name and operator of the node."""

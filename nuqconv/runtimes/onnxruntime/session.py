@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import ModelProto, ValueInfoProto
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.export import serialize
 from nuqconv.backends.onnx.lower import to_onnx
@@ -136,7 +137,7 @@ class OnnxSession:
     def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
         part = self._cut(graph, outputs)
         self._fixed = batch_problems(part)
-        return to_onnx(part, integer=integer, dynamic_batch=not self._fixed)
+        return to_onnx(part, style=styles.INTEGER if integer else styles.FAKE_QUANT, dynamic_batch=not self._fixed)
 
     def _cut(self, graph: Graph, outputs: Sequence[str] | None) -> Graph:
         """Returns the part of a graph that makes the outputs, and notes which inputs it does not need."""

@@ -16,7 +16,7 @@ from tests.support.detections import in_caffes_order
 
 from .opencv import graph_of, opencv_run, opsets
 from .oracle import inputs_text, layer_text
-from .test_prior_box import prior_text
+from .test_detection_prior_box import prior_text
 
 COUNT, CLASSES = 24, 4
 

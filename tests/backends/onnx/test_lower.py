@@ -10,8 +10,10 @@ from onnx.reference import ReferenceEvaluator
 
 from nuqconv.backends.onnx import MAX_OPSET, MIN_OPSET, batch_problems, newest_opset, rebatch, to_onnx
 from nuqconv.backends.onnx.lowering import lowering_for
+from nuqconv.backends.onnx.styles import FAKE_QUANT, INTEGER
 from nuqconv.errors import ModelError, UnsupportedError
-from nuqconv.ir import Graph, Input, Node, ops
+from nuqconv.ir import Graph, Input, Node
+from nuqconv.ir.families import operators
 from nuqconv.ir.ops import (
     BatchNorm,
     Concat,
@@ -33,14 +35,11 @@ OPSETS = [13, 14, 15, 16, 17, 18, 19, 20, 21, *range(22, MAX_OPSET + 1)]
 
 
 def test_every_operator_is_registered():
-    known = [getattr(ops, name) for name in ops.__all__]
-    concrete = [
-        kind for kind in known if isinstance(kind, type) and issubclass(kind, ops.Op) and not kind.__subclasses__()
-    ]
-    missing = [kind.__name__ for kind in concrete if lowering_for(kind.__new__(kind)) is None]
+    known = operators()
+    missing = [name for name, kind in known.items() if lowering_for(kind.__new__(kind)) is None]
     assert missing == ["Opaque"]
     # The families that came later have graphs of their own in their tests.
-    assert {type(node.op) for node in everything().nodes} < set(concrete)
+    assert {type(node.op) for node in everything().nodes} < set(known.values())
 
 
 @pytest.mark.parametrize("integer", [False, True], ids=["fake", "integer"])
@@ -52,7 +51,7 @@ def test_every_opset_gives_the_same_numbers(opset, integer):
     data = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
     expected = OnnxSession(graph, integer=integer).run({"data": data})
     for dynamic in (False, True):
-        model = to_onnx(graph, opset=opset, integer=integer, dynamic_batch=dynamic)
+        model = to_onnx(graph, opset=opset, style=INTEGER if integer else FAKE_QUANT, dynamic_batch=dynamic)
         onnx.checker.check_model(model, full_check=True)
         assert [item.version for item in model.opset_import] == [opset]
         found = OnnxSession(model).run({"data": data})
@@ -108,7 +107,10 @@ def test_other_opsets_are_refused(opset):
 
 @pytest.mark.parametrize("integer", [False, True])
 def test_same_graph_same_bytes(integer):
-    one, two = (to_onnx(everything(), integer=integer).SerializeToString(deterministic=True) for _ in range(2))
+    one, two = (
+        to_onnx(everything(), style=INTEGER if integer else FAKE_QUANT).SerializeToString(deterministic=True)
+        for _ in range(2)
+    )
     assert one == two
 
 

@@ -48,7 +48,7 @@ from nuqconv.ir.ops import (
     WindowPool,
 )
 from nuqconv.ir.ops.binary import BINARY_FUNCTIONS
-from nuqconv.ir.ops.functions import UNARY_FUNCTIONS
+from nuqconv.ir.ops.elementwise import UNARY_FUNCTIONS
 from nuqconv.runtimes.onnxruntime import OnnxSession
 
 IMAGE = (2, 4, 6, 9)

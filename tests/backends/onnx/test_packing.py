@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.packing import pack, unpack_nodes
-from nuqconv.errors import UnsupportedError
+from nuqconv.backends.onnx.styles import FAKE_QUANT, QDQ
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, ReLU
 from nuqconv.runtimes.onnxruntime import OnnxSession
@@ -116,22 +116,22 @@ def network() -> Graph:
     return Graph("net", (Input("data", (2, 3, 6, 6)),), nodes, params, ("out",)).verify()
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_the_written_model_is_exact_in_a_plain_onnxruntime(compressed):
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_written_model_is_exact_in_a_plain_onnxruntime(packed):
     """Nothing is multiplied into the integer weights, whatever onnxruntime optimizes."""
     graph, data = network(), RNG.standard_normal((2, 3, 6, 6)).astype(np.float32)
-    model = lower_graph(graph, compressed=compressed).whole().SerializeToString()
+    model = lower_graph(graph, style=replace(FAKE_QUANT, packed=packed)).whole().SerializeToString()
     (found,) = plain_session(model).run(None, {"data": data})
     assert np.array_equal(found, OnnxSession(graph).run({"data": data})["out"])
 
 
-@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("opset", [13, 21])
-def test_qdq(tmp_path, compressed, opset):
+def test_qdq(tmp_path, packed, opset):
     """Where nothing lies at a tie, the form with QuantizeLinear gives the same numbers up to the rounding of floats."""
     graph, data = network(), RNG.standard_normal((2, 3, 6, 6)).astype(np.float32)
     path = tmp_path / "qdq.onnx"
-    write_onnx(graph, path, qdq=True, compressed=compressed, opset=opset)
+    write_onnx(graph, path, style=replace(QDQ, packed=packed), opset=opset)
     kinds = [node.op_type for node in onnx.load(path).graph.node]
     assert kinds.count("QuantizeLinear") == 4
     assert "Round" not in kinds
@@ -141,17 +141,11 @@ def test_qdq(tmp_path, compressed, opset):
     assert np.median(np.abs(found - wanted)) < 1e-5 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("form", ["compressed", "qdq"])
-def test_forms_that_exclude_each_other(form):
-    with pytest.raises(UnsupportedError, match="choose one of them"):
-        lower_graph(network(), integer=True, **{form: True})
-
-
 def test_a_quantized_value_that_is_an_output_stays(tmp_path):
     graph = replace(network(), outputs=("out", "u2", "s1"))
     data = RNG.standard_normal((2, 3, 6, 6)).astype(np.float32)
     path = tmp_path / "qdq.onnx"
-    write_onnx(graph, path, qdq=True)
+    write_onnx(graph, path, style=QDQ)
     found = dict(zip(("out", "u2", "s1"), plain_session(path.read_bytes()).run(None, {"data": data}), strict=True))
     wanted = OnnxSession(graph).run({"data": data})
     assert np.array_equal(found["s1"], wanted["s1"])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.lower import lower_graph
-from nuqconv.backends.onnx.lowering.products import product_layers
+from nuqconv.backends.onnx.lowering.parts.products import product_layers
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Dequantize, InnerProduct, Op, Quantize, ReLU
 from nuqconv.runtimes.onnxruntime import OnnxSession, exchange
@@ -48,7 +49,7 @@ def run_fast(graph, data, kind):
 
 
 def op_types(graph, kind="signed"):
-    return [node.op_type for node in lower_graph(graph, fast=kind).skeleton.graph.node]
+    return [node.op_type for node in lower_graph(graph, style=styles.fast(kind)).skeleton.graph.node]
 
 
 @given(

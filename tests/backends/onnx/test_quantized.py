@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuqconv.backends.onnx import to_onnx
+from nuqconv.backends.onnx.styles import FAKE_QUANT, INTEGER
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, Eltwise, InnerProduct, Pooling, Quantize, ReLU
@@ -136,7 +137,9 @@ def test_average(integer, offset, kernel, stride):
     average = windows.sum((-1, -2)).astype(np.float32) / np.float32(kernel * kernel)
     check(graph, data, average, integer=integer)
     for opset in (13, 19):
-        found = OnnxSession(to_onnx(graph, opset=opset, integer=integer)).run({"data": data})["out"]
+        found = OnnxSession(to_onnx(graph, opset=opset, style=INTEGER if integer else FAKE_QUANT)).run({"data": data})[
+            "out"
+        ]
         np.testing.assert_array_equal(found, held(average, graph))
 
 
@@ -215,7 +218,7 @@ def test_what_integers_cannot_do_is_listed():
     }
     graph = Graph("bad", (Input("data", (2, 4)),), nodes, params, ("m", "r")).verify()
     with pytest.raises(UnsupportedError) as caught:
-        to_onnx(graph, integer=True)
+        to_onnx(graph, style=INTEGER)
     text = "\n".join(caught.value.problems)
     for name in ("relu_on_q", "floats", "early", "lost", "merge"):
         assert f"'{name}'" in text

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nuqconv.errors import ModelError, UnsupportedError
-from nuqconv.frontends.caffe import NetState, load_graph
+from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir import dump
 from nuqconv.ir.ops import Opaque
 from tests.support.nets import conv_net, write_net
@@ -70,7 +71,7 @@ def test_phase_and_stage(tmp_path):
     )
     files = write_net(tmp_path, text, {})
     assert [node.name for node in load_graph(files.model, files.weights).nodes] == ["test"]
-    graph = load_graph(files.model, files.weights, state=NetState(stages=frozenset({"plain"})))
+    graph = load_graph(files.model, files.weights, ReadOptions(stages=frozenset({"plain"})))
     assert [node.name for node in graph.nodes] == ["plain"]
 
 

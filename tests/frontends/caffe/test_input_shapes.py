@@ -10,6 +10,7 @@ from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import BlobProto, NetParameter
 from nuqconv.frontends.caffe.weights import blob_array
+from nuqconv.frontends.options import ReadOptions
 from tests.support.nets import write_net
 
 from .judge import fill
@@ -63,7 +64,7 @@ def test_one_shape_for_all_tops(judge):
 def test_shapes_that_the_file_does_not_tell(tmp_path, head):
     weights = {"c": [np.ones((4, 3, 3, 3)), np.ones(4)]}
     files = write_net(tmp_path, head + BODY, weights)
-    graph = load_graph(files.model, files.weights, input_shapes=SHAPES)
+    graph = load_graph(files.model, files.weights, ReadOptions(input_shapes=SHAPES))
     assert {item.name: item.shape for item in graph.inputs} == SHAPES
     with pytest.raises(ModelError):
         load_graph(files.model, files.weights)
@@ -73,7 +74,11 @@ def test_all_wrong_shapes_at_once(tmp_path):
     weights = {"c": [np.ones((4, 3, 3, 3)), np.ones(4)]}
     files = write_net(tmp_path, INPUTS["layer"] + BODY, weights)
     with pytest.raises(ModelError) as caught:
-        load_graph(files.model, files.weights, input_shapes={"a": (1, 0, 2, 2), "b": (), "c": (1,), "data": (1, 3)})
+        load_graph(
+            files.model,
+            files.weights,
+            ReadOptions(input_shapes={"a": (1, 0, 2, 2), "b": (), "c": (1,), "data": (1, 3)}),
+        )
     assert [problem.removeprefix(str(files.model)) for problem in caught.value.problems] == [
         ":1: layer 'x' (Input): shape 1x0x2x2; every size must be positive",
         ":1: layer 'x' (Input): shape missing; every size must be positive",
@@ -86,14 +91,14 @@ def test_shapes_that_the_net_cannot_take(tmp_path):
     weights = {"c": [np.ones((4, 3, 3, 3)), np.ones(4)]}
     files = write_net(tmp_path, INPUTS["layer"] + BODY, weights)
     with pytest.raises(ModelError) as caught:
-        load_graph(files.model, files.weights, input_shapes={"a": (1, 5, 9, 8), "b": (1, 4, 3, 3)})
+        load_graph(files.model, files.weights, ReadOptions(input_shapes={"a": (1, 5, 9, 8), "b": (1, 4, 3, 3)}))
     assert "layer 'c' (Convolution)" in str(caught.value)
 
 
 def test_an_input_that_is_overwritten(tmp_path):
     text = INPUTS["layers"] + 'layer { name: "r" type: "ReLU" bottom: "a" top: "a" }'
     files = write_net(tmp_path, text, {})
-    graph = load_graph(files.model, files.weights, input_shapes={"a": (7, 2)})
+    graph = load_graph(files.model, files.weights, ReadOptions(input_shapes={"a": (7, 2)}))
     assert graph.shapes["a"] == (7, 2)
 
 

@@ -7,8 +7,9 @@ import pytest
 
 import nuqconv
 from nuqconv.errors import ModelError, UnsupportedError
-from nuqconv.frontends.caffe import NetState, load_graph, read_model
+from nuqconv.frontends.caffe import load_graph, read_model
 from nuqconv.frontends.caffe.prototxt import read_prototxt
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.auto import LENET, LENET_WEIGHTS
 from tests.support.nets import write_net
@@ -57,7 +58,7 @@ def test_softmax_with_loss(judge, net, tops, rest, output):
     judge.write(net + layer("Softmax", ["fc"], [output], axis, name="loss"))
     deploy = judge.model.rename(judge.model.with_name("deploy.prototxt"))
     judge.model.write_text(net + layer("SoftmaxWithLoss", ["fc", "label"], tops, rest))
-    model = read_model(judge.model, judge.weights, cut_for_inference=True)
+    model = read_model(judge.model, judge.weights, ReadOptions(cut_for_inference=True))
     assert kinds(model.graph)["loss"] == "Softmax"
     assert list(input_shapes(model.graph)) == ["data"]
     assert model.graph.outputs == (output,)
@@ -233,7 +234,7 @@ def test_data_layers_against_caffe(judge, kind, rest):
     text = layer(kind, [], ["data", "label"], rest, name="d")
     text += layer("Convolution", ["data"], ["fc"], CONV) + layer("Silence", ["label"], [], name="s")
     shapes = judge.write(text)
-    model = read_model(judge.model, judge.weights, cut_for_inference=True)
+    model = read_model(judge.model, judge.weights, ReadOptions(cut_for_inference=True))
     assert input_shapes(model.graph) == {"data": shapes["data"]}
     assert model.graph.shapes["fc"] == shapes["fc"]
     assert f"layer 'd' ({kind}): became input 'data' of shape 2x3x5x6 (from its parameters)" in model.notes[1]
@@ -338,7 +339,7 @@ def _data(kind, rest, channels=3, group=1, between=""):
 def test_shapes_of_data_layers(tmp_path, kind, rest, shape, source):
     text, weights = _data(kind, rest)
     files = write_net(tmp_path, text, weights)
-    model = read_model(files.model, files.weights, cut_for_inference=True)
+    model = read_model(files.model, files.weights, ReadOptions(cut_for_inference=True))
     assert input_shapes(model.graph) == {"data": shape}
     sizes = "x".join(map(str, shape))
     assert model.notes == (
@@ -439,7 +440,7 @@ def test_each_phase(tmp_path):
     text += body.partition("\n")[2] + layer("Accuracy", ["fc", "label"], ["a"], "include { phase: TEST }")
     files = write_net(tmp_path, text, weights)
     for phase, size in (("TRAIN", 7), ("TEST", 9)):
-        model = read_model(files.model, files.weights, cut_for_inference=True, state=NetState(phase))
+        model = read_model(files.model, files.weights, ReadOptions(cut_for_inference=True, phase=phase))
         assert input_shapes(model.graph)["data"] == (4, 3, size, size)
 
 
@@ -462,7 +463,7 @@ def test_losses_of_forks(tmp_path):
 
 def test_deploy_nets_stay_as_they_are(tmp_path):
     files = write_net(tmp_path, NET, {"fc": [np.ones((5, 4)), np.ones(5)]})
-    model = read_model(files.model, files.weights, cut_for_inference=True)
+    model = read_model(files.model, files.weights, ReadOptions(cut_for_inference=True))
     assert (list(input_shapes(model.graph)), model.notes) == (["data", "label"], ())
 
 
@@ -516,7 +517,7 @@ def test_ssd(tmp_path, phase):
     weights = {name: [rng.standard_normal(shape), rng.standard_normal(shape[0])] for name, shape in sizes.items()}
     text = SSD.replace('top: "label" include { phase: TEST }', 'top: "label"')
     files = write_net(tmp_path, text, weights)
-    model = read_model(files.model, files.weights, cut_for_inference=True, state=NetState(phase))
+    model = read_model(files.model, files.weights, ReadOptions(cut_for_inference=True, phase=phase))
     assert input_shapes(model.graph) == {"data": (8, 3, 12, 12)}
     assert model.graph.outputs == (("det",) if phase == "TEST" else ("mbox_loc", "prior", "fl"))
     removed = [note.split("layer ")[1] for note in model.notes if "removed" in note]

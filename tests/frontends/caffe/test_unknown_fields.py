@@ -11,6 +11,7 @@ import nuqconv
 from nuqconv.errors import CaffeProcessError, FormatError, ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.fields import parse_fields
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.caffe import Net
 from tests.support.nets import write_net
@@ -128,7 +129,7 @@ def test_old_layers_keep_them(tmp_path):
         ":3:16: ReLUParameter has no field 'negative_slop'; did you mean 'negative_slope'?",
         ":3:37: V1LayerParameter has no field 'profile'",
     ]
-    graph = load_graph(files.model, files.weights, allow_unknown_fields=True)
+    graph = load_graph(files.model, files.weights, ReadOptions(allow_unknown_fields=True))
     nuqconv.save(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     assert "  relu_param {\nnegative_slop: 0.1\n  }\nprofile: true\n}" in (tmp_path / "a.prototxt").read_text()
 
@@ -144,7 +145,7 @@ def test_a_wrong_value_is_an_error_in_any_case(tmp_path):
     text = TEXT.replace("bias_term: false", "bias_term: maybe")
     files = write_net(tmp_path, text, WEIGHTS)
     with pytest.raises(FormatError) as caught:
-        load_graph(files.model, files.weights, allow_unknown_fields=True)
+        load_graph(files.model, files.weights, ReadOptions(allow_unknown_fields=True))
     assert len(caught.value.problems) == 5
     assert caught.value.problems[-1].startswith(f"{files.model}:12:31: ")
 
@@ -155,7 +156,7 @@ def test_blobs_that_a_layer_does_not_have(tmp_path):
     extra = {**WEIGHTS, "relu": [np.ones(1)], "bn": [*WEIGHTS["bn"], np.ones(2)], "gone": [np.ones(1)], "empty": []}
     files = write_net(tmp_path, text, extra)
     with pytest.raises(ModelError) as caught:
-        load_graph(files.model, files.weights, allow_unknown_fields=True)
+        load_graph(files.model, files.weights, ReadOptions(allow_unknown_fields=True))
     assert [problem.partition(": ")[2] for problem in caught.value.problems] == [
         f"layer 'bn' (BatchNorm): needs 3 blobs, {files.weights} has 4 blobs for it",
         f"layer 'relu' (ReLU): needs 0 blobs, {files.weights} has 1 blobs for it",

@@ -7,6 +7,7 @@ import pytest
 
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.frontends.onnx import read_onnx_model
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.backends.caffe.emitting.test_real_onnx_models import IMAGES, fetched, published
@@ -19,7 +20,7 @@ def test_read_and_written_again(name, tmp_path):
     path = fetched(name)
     data = np.ascontiguousarray(IMAGES[name](), np.float32)
     source, wanted = published(path, data)
-    graph = read_onnx_model(path, input_shapes={source: data.shape}).graph
+    graph = read_onnx_model(path, ReadOptions(input_shapes={source: data.shape})).graph
     assert not [node for node in graph.nodes if isinstance(node.op, Opaque)]
     write_onnx(graph, tmp_path / "again.onnx")
     found = OnnxSession(tmp_path / "again.onnx").run({source: data})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-INTERPRETERS = Path("backends", "caffe", "runtime", "interpreters.py")
+INTERPRETERS = Path("nuqconv", "runtimes", "caffe", "interpreters.py")
 SETUP = Path("tools", "setup_caffe.py")
 
 FAKE_PYTHON = """#!/bin/sh

@@ -160,7 +160,7 @@ class Harmed(CaffeEvaluator):
 
     def run(self, model_file, weights_file, batches):  # type: ignore[no-untyped-def]
         for number, outputs in enumerate(super().run(model_file, weights_file, batches)):
-            (child,) = self._children._busy
+            (child,) = self._models._busy
             with self.pids.open("a") as file:
                 file.write(f"{child.process.pid} ")
             if "fake_quant" in model_file and number == 0:

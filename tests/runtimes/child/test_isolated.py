@@ -284,7 +284,7 @@ def test_limits_that_are_none():
         OnnxRuntimeEvaluator(
             {"data": np.zeros((1, 1))}, metric="output_error", max_error=1, isolate=True, memory_limit=5
         )
-    with pytest.raises(EvaluatorError, match="need isolate=True"):
+    with pytest.raises(ConfigError, match="need isolate=True"):
         OnnxRuntimeEvaluator({"data": np.zeros((1, 1))}, metric="output_error", max_error=1, memory_limit=1 << 30)
 
 
@@ -324,7 +324,7 @@ class TestSearch:
                 # One of the runs is the original's; the net has two batches.
                 orders("run", how, after=5)
                 found = job.run(evaluator, retries=2)
-                pids.update(child.process.pid for child in evaluator._children.idle)
+                pids.update(child.process.pid for child in evaluator._models.idle)
             del evaluator
         assert sum("an evaluation is done again" in line for line in caplog.messages) == 1
         assert [(trial.plan, trial.metric) for trial in found.trials] == [

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 from nuqconv.ir import Graph, Node
-from nuqconv.ir.ops import (
-    Binary,
-    Gather,
-    GatherElements,
-    GatherND,
-    Op,
-    Parameter,
-    ScatterElements,
-    ScatterND,
-    Shape,
-)
+from nuqconv.ir.ops import Op, Parameter, Shape
 
 __all__ = ["Bound", "bind_constants"]
 
-_BINDING: frozenset[type[Op]] = frozenset({Binary, Gather, GatherElements, GatherND, ScatterElements, ScatterND})
-"""Operators whose layers depend on the numbers of an operand."""
 _SMALL = 4096
 """Larger constants that several nodes read are stored once only."""
 
 
 @dataclass(frozen=True)
-class Bound(Op):
+class Bound(Op, traits=()):
     """An operator some of whose inputs are the node's first parameters.
 
     Attributes:
@@ -62,9 +50,14 @@ class Bound(Op):
         return self.op.infer(shapes, params[len(self.bound) :])
 
 
-def bind_constants(graph: Graph) -> Graph:
-    """Returns a graph whose nodes hold the constants on which their layers depend; Parameter nodes that nobody reads then are dropped."""
-    nodes = [_bound(graph, node) for node in graph.nodes]
+def bind_constants(graph: Graph, binding: Collection[type[Op]]) -> Graph:
+    """Returns a graph whose nodes hold the constants on which their layers depend; Parameter nodes that nobody reads then are dropped.
+
+    Args:
+        graph: The graph; not changed.
+        binding: Operators whose layers depend on the numbers of operands.
+    """
+    nodes = [_bound(graph, node) if type(node.op) in binding else node for node in graph.nodes]
     if all(new is old for new, old in zip(nodes, graph.nodes, strict=True)):
         return graph
     read = {name for node in nodes for name in node.inputs}.union(graph.outputs)
@@ -73,8 +66,6 @@ def bind_constants(graph: Graph) -> Graph:
 
 
 def _bound(graph: Graph, node: Node) -> Node:
-    if type(node.op) not in _BINDING:
-        return node
     found: dict[int, str] = {}
     for number, value in enumerate(node.inputs):
         producer = graph.producer.get(value)

@@ -67,7 +67,7 @@ class LayerBuilder:
         self._taken = set(graph.names)
         self._layers: list[_Layer] = []
         self._made: dict[int, str] = {}
-        params = tuple(self._stored(graph.params[name], style) for name in node.params)
+        params = tuple(style.layers.stored(graph.params[name]) for name in node.params)
         bound = node.op.bound if isinstance(node.op, Bound) else ()
         self.constants: dict[int, Array] = dict(zip(bound, params, strict=False))
         self.params = params[len(bound) :]
@@ -220,10 +220,6 @@ class LayerBuilder:
                 f"'{value}' of shape {'x'.join(map(str, shape))} holds nothing, and a Caffe blob holds something"
             )
         return shape
-
-    @staticmethod
-    def _stored(array: Array, style: Style) -> Array:
-        return array.astype(np.float32) if style is Style.FAKE_QUANT and array.dtype != np.float32 else array
 
 
 _PAIRED = re.compile(r"(kernel|stride|pad)_[hw]")

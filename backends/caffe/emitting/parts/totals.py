@@ -18,6 +18,7 @@ __all__ = [
     "most_over",
     "product",
     "product_over",
+    "running_sum",
     "softmax_logarithm",
     "sum_over",
 ]
@@ -160,3 +161,10 @@ def _mean(b: LayerBuilder, x: Blob, purpose: str) -> Blob:
 def least_over(b: LayerBuilder, x: Blob, axes: Sequence[int]) -> Blob:
     """The smallest element over axes, which stay with size 1."""
     return negated(b, most_over(b, negated(b, x), axes), "least")
+
+
+def running_sum(b: LayerBuilder, x: Blob, axis: int, *, exclusive: bool, reverse: bool) -> Blob:
+    """Sums up to each element along an axis."""
+    size = x.shape[axis]
+    matrix = np.tril(np.ones((size, size), np.float32), -1 if exclusive else 0)
+    return contract(b, x, axis, matrix.T if reverse else matrix, "running")

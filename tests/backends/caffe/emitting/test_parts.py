@@ -23,7 +23,7 @@ IMAGE = (2, 4, 7, 9)
 
 
 @dataclass(frozen=True)
-class Probe(Op):
+class Probe(Op, traits=()):
     """An operator that stands for one construct."""
 
     write: Callable[..., Any]

@@ -14,6 +14,7 @@ import nuqconv
 from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx import read_onnx_model
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.runtimes.caffe import Net
@@ -67,7 +68,7 @@ def test_quantized_they_are_the_same_in_real_caffe(judge, name):
     """No step of a quantization falls another way: what stands between quantized layers is computed as onnxruntime does."""
     data = IMAGES[name]().astype(np.float32)
     source, _ = published(fetched(name), data)
-    graph = fold_affine(read_onnx_model(fetched(name), input_shapes={source: data.shape}).graph).graph
+    graph = fold_affine(read_onnx_model(fetched(name), ReadOptions(input_shapes={source: data.shape})).graph).graph
     quantizer = Quantizer(graph)
     quantized = quantizer.apply(strongest_plan(quantizer, {source: data}))
     write_caffe(quantized, judge.model, judge.weights, Style.FAKE_QUANT)
@@ -87,7 +88,7 @@ def test_opencv_runs_the_written_files(tmp_path, name):
     """A reader of Caffe models that nobody here had a hand in; rec has a Bias of two blobs, which OpenCV lacks."""
     data = IMAGES[name]().astype(np.float32)
     source, wanted = published(fetched(name), data)
-    graph = read_onnx_model(fetched(name), input_shapes={source: data.shape}).graph
+    graph = read_onnx_model(fetched(name), ReadOptions(input_shapes={source: data.shape})).graph
     files = tmp_path / "m.prototxt", tmp_path / "m.caffemodel"
     nuqconv.save(graph, *files)
     net = cv2.dnn.readNetFromCaffe(*map(str, files))
@@ -104,7 +105,7 @@ def test_real_caffe_gives_onnxruntimes_outputs(judge, name):
     path = fetched(name)
     data = IMAGES[name]().astype(np.float32)
     source, wanted = published(path, data)
-    graph = read_onnx_model(path, input_shapes={source: data.shape}).graph
+    graph = read_onnx_model(path, ReadOptions(input_shapes={source: data.shape})).graph
     nuqconv.save(graph, judge.model, judge.weights)
     with Net(judge.model, judge.weights, process=judge.process) as net:
         assert net.inputs == [source]

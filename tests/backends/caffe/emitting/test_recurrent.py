@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nuqconv.errors import UnsupportedError
-from nuqconv.ir.ops import Recurrent
+from nuqconv.ir.ops import LSTMUnit, OpError, Recurrent
 
-from .judge import one
+from .judge import one, random_feeds
 from .test_parts import floats
 
 pytestmark = pytest.mark.caffe
@@ -99,3 +100,23 @@ def test_what_is_refused(judge, op, message):
     feeds, params = case(op)
     with pytest.raises(UnsupportedError, match=message):
         judge.run(one(op, feeds["x0"].shape, params=params), feeds)
+
+
+@pytest.mark.parametrize("cont", [(1.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.5, -1.0, 2.0)], ids=str)
+@pytest.mark.parametrize("size", [1, 5])
+def test_one_step(judge, size, cont):
+    graph = one(LSTMUnit(), (1, 3, size), (1, 3, 4 * size), (1, 3))
+    judge.check(graph, feeds={**random_feeds(graph), "x2": np.array([cont], np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((2, 3, 4), (2, 3, 16), (2, 3)), "the state has shape"),
+        (((1, 3, 4), (1, 3, 12), (1, 3)), "expected .1, 3, 16. and .1, 3."),
+        (((1, 3, 4), (1, 3, 16), (3, 1)), "and cont .3, 1."),
+    ],
+)
+def test_what_does_not_fit_one_step(shapes, message):
+    with pytest.raises(OpError, match=message):
+        LSTMUnit().infer(shapes, [])

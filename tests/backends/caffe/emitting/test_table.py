@@ -4,6 +4,7 @@ import pytest
 
 import build_caffe_table
 from nuqconv.backends.caffe.emitting.registry import emits, refuses
+from nuqconv.ir.families import operators
 from nuqconv.ir.ops import ReLU
 
 
@@ -21,5 +22,5 @@ def test_no_operator_is_registered_twice():
 
 def test_every_operator_is_told():
     rows = build_caffe_table.table()
-    missing = [name for name in build_caffe_table.operators() if f"\n| {name} |" not in rows and name != "Op"]
+    missing = [name for name in operators() if f"\n| {name} |" not in rows]
     assert missing == []

@@ -1,0 +1,1 @@
+"""What lowerings are made of: operands, layers of many nodes, and the forms of quantized layers."""

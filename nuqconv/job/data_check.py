@@ -1,0 +1,256 @@
+"""How far the common mistakes in preparing data would move a net's outputs, next to what int8 does; and which way of preparing scores best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nuqconv.config import make_config
+from nuqconv.data import DataSet
+from nuqconv.data.mistakes import variants
+from nuqconv.errors import ConfigError, EvaluatorError, NuqconvError
+from nuqconv.ir import Array, Graph
+from nuqconv.ir.ops import DetectionOutput, Filter, Opaque
+from nuqconv.job.calibration import measure_in_onnxruntime
+from nuqconv.job.candidates import activation_quants, find_candidates
+from nuqconv.job.layer_facts import layer_facts, layer_requests
+from nuqconv.job.sensitivity import watched_values
+from nuqconv.passes import fold_affine
+from nuqconv.passes.stock import collapse_quantize
+from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.plan import Plan
+from nuqconv.runtimes.onnxruntime.cache import load
+from nuqconv.search.metrics import Interval, Metric, Tally, Terms, difference_interval, parse_metric
+
+__all__ = ["CheckedVariant", "DataCheck", "check_data", "metric_for"]
+
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True)
+class CheckedVariant:
+    """What a way of preparing does.
+
+    Attributes:
+        name: What is done otherwise; empty for what is declared.
+        moved: How far the outputs are from those of the declared preparation: relative L2 error, of several outputs the largest.
+        score: The metric; None without labels.
+        likelihood: For classes the mean log-probability of the label, which tells more than whether it is first; else None.
+        gain: The score's difference to the declared preparation's, with its interval; None without labels.
+    """
+
+    name: str
+    moved: float
+    score: float | None = None
+    likelihood: float | None = None
+    gain: Interval | None = None
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What was found.
+
+    Attributes:
+        declared: The declared preparation.
+        variants: The others: with labels the best first, else what moves the outputs furthest.
+        int8: How far int8 moves the outputs; None where it could not be measured.
+        metric: What the scores are, or None.
+        samples: Samples that were run.
+        notes: What the user should know.
+    """
+
+    declared: CheckedVariant
+    variants: tuple[CheckedVariant, ...]
+    int8: float | None
+    metric: str | None
+    samples: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def suspect(self) -> CheckedVariant | None:
+        """The variant that scores clearly better than what is declared, if one does: more likely it is right."""
+        first = next(iter(self.variants), None)
+        if first is None or first.gain is None:
+            return None
+        return first if first.gain.low > 0 else None
+
+
+def metric_for(data: DataSet) -> Metric | None:
+    """Returns the metric that labels are usually judged by; None without labels."""
+    labels = next(iter(data.batches(1, 1))).labels
+    if labels is None:
+        return None
+    label = labels[0]
+    if isinstance(label, str):
+        return parse_metric("ctc")
+    if hasattr(label, "boxes"):
+        return parse_metric("voc_map")
+    return parse_metric("miou" if np.ndim(label) >= 2 else "top1")
+
+
+def check_data(
+    graph: Graph,
+    data: DataSet,
+    *,
+    metric: Metric | None = None,
+    outputs: Sequence[str] | None = None,
+    samples: int = 32,
+    batch_size: int = 8,
+) -> DataCheck:
+    """Runs a net on samples that are prepared as declared, and with each of the common mistakes made.
+
+    Args:
+        graph: The float net.
+        data: The samples, for this net (`DataSet.for_net`).
+        metric: What to score by; by default what the labels are usually judged by, and no score without labels.
+        outputs: Names of the values to judge; the net's own by default.
+        samples: Most samples to run.
+        batch_size: Samples at once.
+
+    Raises:
+        FormatError: Samples cannot be read.
+        ModelError, UnsupportedError: onnxruntime cannot run the net.
+        EvaluatorError: Labels or outputs are not what the metric takes.
+    """
+    folded = fold_affine(graph).graph
+    judged = tuple(outputs or folded.outputs)
+    notes: list[str] = []
+    if metric is None:
+        metric = metric_for(data)
+    if metric is not None and metric.against_float:
+        raise ConfigError(
+            f"metric '{metric.text}' compares with the float net, which tells nothing of how its data are prepared"
+        )
+    run = _Runs(folded, judged, metric, samples, batch_size)
+    reference = run.of(data)
+    try:
+        int8: float | None = run.moved(reference.values, run.int8(data))
+    except NuqconvError as error:
+        int8 = None
+        notes.append(f"what int8 does could not be measured: {error}")
+    found = []
+    for variant in variants(data):
+        try:
+            other = run.of(variant.data)
+        except NuqconvError as error:
+            notes.append(f"'{variant.name}' could not be tried: {error}")
+            continue
+        found.append(_checked(variant.name, run.moved(reference.values, other.values), other, reference, metric))
+    if metric is None:
+        found.sort(key=lambda item: -item.moved)
+    else:
+        found.sort(key=lambda item: (-(item.score or 0.0), -(item.likelihood or 0.0), item.moved))
+    declared = _checked("", 0.0, reference, None, metric)
+    text = None if metric is None else metric.text
+    return DataCheck(declared, tuple(found), int8, text, reference.count, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a net answered: the values that are compared, and what the metric takes of the outputs."""
+
+    values: Mapping[str, Array]
+    terms: Terms | None
+    logs: Array | None
+    count: int
+
+
+class _Runs:
+    """A net that is run again and again on the same samples in other forms."""
+
+    def __init__(
+        self, graph: Graph, judged: Sequence[str], metric: Metric | None, samples: int, batch_size: int
+    ) -> None:
+        open_length = any(isinstance(node.op, DetectionOutput | Filter | Opaque) for node in graph.nodes)
+        # Of a list of boxes nothing can be compared number by number; what they are made of can.
+        self.compared = watched_values(graph, judged) if open_length else tuple(judged)
+        self.graph, self.judged, self.metric = graph, tuple(judged), metric
+        self.samples, self.batch_size = samples, batch_size
+        wanted = tuple(dict.fromkeys((*self.compared, *(judged if metric is not None else ()))))
+        self.model = load(graph, wanted)
+
+    def of(self, data: DataSet) -> _Run:
+        """Runs samples."""
+        values: dict[str, list[Array]] = {name: [] for name in self.compared}
+        tally = None if self.metric is None else Tally(self.metric)
+        logs: list[Array] = []
+        count = 0
+        for batch in data.batches(self.batch_size, self.samples):
+            found = self.model.run(self.graph.feeds(batch.inputs))
+            for name, kept in values.items():
+                kept.append(found[name])
+            if tally is not None:
+                judged = {name: found[name] for name in self.judged}
+                tally.update(judged, batch.labels, count=len(batch))
+                if isinstance(batch.labels, np.ndarray) and self.metric is not None and self.metric.numbered:
+                    logs.append(_log_likelihood(next(iter(judged.values())), batch.labels))
+            count += len(batch)
+        return _Run(
+            {name: np.concatenate(kept) for name, kept in values.items()},
+            None if tally is None else tally.terms,
+            np.concatenate(logs) if logs else None,
+            count,
+        )
+
+    def int8(self, data: DataSet) -> dict[str, Array]:
+        """Runs the samples through the net with every layer in int8 that can be."""
+        quantizer = Quantizer(self.graph)
+        requests = layer_requests(make_config(layer_facts(self.graph)), self.graph)
+        values = tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in requests))
+
+        def batches() -> Iterator[Mapping[str, Array]]:
+            return (batch.inputs for batch in data.batches(self.batch_size, self.samples))
+
+        histograms = measure_in_onnxruntime(self.graph, values, batches())
+        activations = activation_quants(quantizer, requests, histograms, with_offset=True)
+        space = find_candidates(quantizer, requests, activations, histograms).space
+        plan = Plan.of((layer.name, layer.options[0].layer_plan) for layer in space.layers)
+        model = load(collapse_quantize(quantizer.apply(plan)), self.compared)
+        runs = [model.run(self.graph.feeds(batch)) for batch in batches()]
+        return {name: np.concatenate([run[name] for run in runs]) for name in self.compared}
+
+    def moved(self, reference: Mapping[str, Array], other: Mapping[str, Array]) -> float:
+        """Returns the largest relative L2 error of the values."""
+        return max(_relative(other[name], array) for name, array in reference.items())
+
+
+def _relative(found: Array, wanted: Array) -> float:
+    if found.shape != wanted.shape:
+        raise EvaluatorError(f"the outputs are {found.shape}, but {wanted.shape} for the declared preparation")
+    difference = found.astype(np.float64) - wanted
+    if not np.isfinite(difference).all():
+        return float("inf")
+    return float(np.linalg.norm(difference) / max(float(np.linalg.norm(wanted.astype(np.float64))), _LEAST))
+
+
+def _log_likelihood(scores: Array, labels: Array) -> Array:
+    """Returns the log-probability of each label; scores that are no probabilities are taken as their logarithms."""
+    rows = scores.reshape(len(scores), -1).astype(np.float64)
+    if rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, atol=1e-3):
+        logs = np.log(np.maximum(rows, 1e-12))
+    else:
+        shifted = rows - rows.max(axis=1, keepdims=True)
+        logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    found: Array = logs[np.arange(len(rows)), labels]
+    return found
+
+
+def _checked(name: str, moved: float, run: _Run, reference: _Run | None, metric: Metric | None) -> CheckedVariant:
+    if metric is None or run.terms is None:
+        return CheckedVariant(name, moved)
+    gain = None
+    if reference is not None and reference.terms is not None:
+        gain = difference_interval(metric, reference.terms, run.terms)
+        if gain.estimate >= 0 and run.logs is not None and reference.logs is not None and not gain.settled:
+            gain = _sharper(gain, run.logs - reference.logs)
+    likelihood = None if run.logs is None else float(run.logs.mean())
+    return CheckedVariant(name, moved, metric.value(run.terms), likelihood, gain)
+
+
+def _sharper(gain: Interval, differences: Array) -> Interval:
+    """Returns the interval of a gain in log-probability where that of the score is not settled: it sees more on few samples."""
+    spread = 1.96 * float(differences.std(ddof=1)) / np.sqrt(len(differences)) if len(differences) > 1 else float("inf")
+    mean = float(differences.mean())
+    return Interval(mean, mean - spread, mean + spread, gain.confidence, gain.units)

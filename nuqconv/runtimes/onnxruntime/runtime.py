@@ -1,0 +1,157 @@
+"""onnxruntime in the table of runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from nuqconv.errors import ConfigError
+from nuqconv.ir import Array
+from nuqconv.runtimes.base import Loaded, ModelPool, Runtime
+from nuqconv.runtimes.child import DEFAULT_TIMEOUT
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.onnxruntime.cache import LoadedModel, SessionCache, load
+from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess, check_limits
+from nuqconv.runtimes.pool import ChildPool
+
+__all__ = ["OnnxRuntime"]
+
+
+@dataclass(frozen=True)
+class OnnxRuntime(Runtime):
+    """onnxruntime, through the ONNX that this package makes of a graph.
+
+    Attributes:
+        threads: Number of threads for each model that runs, or None for onnxruntime's choice. Where a search evaluates several models at
+            once, a share of the cores for each is faster.
+        isolate: Whether to run models in child processes, so that a model that crashes onnxruntime, hangs it or fills the memory is an
+            ordinary error. A search does such a trial again in a new child.
+        memory_limit: With ``isolate``: bytes of memory that a child may have, Python and onnxruntime included; None for any number.
+        timeout: With ``isolate``: seconds that a child may take to load a model, or to run a batch; None for 600.
+
+    Raises:
+        ConfigError: An option is out of range, or the options do not go together.
+    """
+
+    name = "onnxruntime"
+    title = "onnxruntime"
+    takes = frozenset({"caffe", "onnx", "graph"})
+    remedy = "pip install --upgrade onnx onnxruntime"
+
+    threads: int | None = None
+    isolate: bool = False
+    memory_limit: int | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be at least 1 or None, found {self.threads}")
+        if not self.isolate and (self.memory_limit is not None or self.timeout is not None):
+            raise ConfigError("memory_limit and timeout are limits of a child process; they need isolate=True")
+        check_limits(self.seconds, self.memory_limit)
+
+    @property
+    def seconds(self) -> float:
+        """The timeout in force."""
+        return DEFAULT_TIMEOUT if self.timeout is None else self.timeout
+
+    @property
+    def evaluator(self) -> str:
+        """The name of the class that was there first."""
+        return "nuqconv.evaluators.OnnxRuntimeEvaluator"
+
+    def load(self, model: Runnable, outputs: Sequence[str] | None = None) -> Loaded:
+        """Makes a model ready to run."""
+        self.check_takes(model)
+        if not self.isolate:
+            return load(model.graph, outputs, self.threads)
+        process = self.process()
+        return _InChild(load(model.graph, outputs, self.threads, process.session), process)
+
+    def pool(self) -> ModelPool:
+        """Returns a pool whose models keep the last one's session where they differ in numbers only."""
+        return _Children(self) if self.isolate else _Here(self)
+
+    def process(self) -> OnnxProcess:
+        """Starts a child process within the limits."""
+        return OnnxProcess(timeout=self.seconds, memory_limit=self.memory_limit)
+
+
+class _InChild(Loaded):
+    """A model in a process of its own."""
+
+    def __init__(self, model: LoadedModel, process: OnnxProcess) -> None:
+        self._model = model
+        self._process = process
+
+    def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        return self._model.run(batch)
+
+    def close(self) -> None:
+        self._process.close()
+
+
+class _Here(ModelPool):
+    """Models in this process."""
+
+    def __init__(self, runtime: OnnxRuntime) -> None:
+        self._runtime = runtime
+        self._cache = SessionCache()
+
+    @contextmanager
+    def take(self, model: Runnable, outputs: Sequence[str] | None) -> Iterator[Loaded]:
+        self._runtime.check_takes(model)
+        yield self._cache.load(model, outputs, self._runtime.threads)
+
+    def close(self) -> None:
+        """Frees the last model."""
+        self._cache.clear()
+
+
+class _Children(ChildPool["_KeptSessions"], ModelPool):
+    """Models in child processes."""
+
+    def __init__(self, runtime: OnnxRuntime) -> None:
+        super().__init__(lambda: _KeptSessions(runtime.process()))
+        self._runtime = runtime
+
+    @contextmanager
+    def take(self, model: Runnable, outputs: Sequence[str] | None) -> Iterator[Loaded]:
+        self._runtime.check_takes(model)
+        text = model.text
+        with self.child(text) as child:
+            yield child.load(text, model, outputs, self._runtime.threads)
+
+    def close(self) -> None:
+        """Ends the children, also those that evaluate."""
+        self.end(busy=True)
+
+
+class _KeptSessions:
+    """Models in an onnxruntime process of their own, which keeps the last one; not for several threads at once."""
+
+    def __init__(self, process: OnnxProcess) -> None:
+        self.process = process
+        self.text = b""
+        self._cache = SessionCache(process.session)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still runs."""
+        return self.process.alive
+
+    def load(self, text: bytes, model: Runnable, outputs: Sequence[str] | None, threads: int | None) -> LoadedModel:
+        """Returns a model; see `SessionCache.load`. By ``text`` a further model of the same net comes to this child."""
+        self.text = text
+        return self._cache.load(model, outputs, threads)
+
+    def forget(self) -> None:
+        """Frees the model."""
+        self.text = b""
+        self._cache.clear()
+
+    def close(self) -> None:
+        """Ends the child."""
+        self._cache.clear()
+        self.process.close()
