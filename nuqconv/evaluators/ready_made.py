@@ -213,6 +213,17 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         check_outputs(parse_metric(self.metric), graph, self.outputs)
         self._fits = True
 
+    def report_facts(self, original_metric: float) -> Mapping[str, Any]:
+        """Says what is measured and demanded; see `EvaluatorFacts`."""
+        return {
+            "metric": self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", None),
+            "data": self.data.describe(),
+            "preparation": self.data.preparation,
+            "samples": len(self.data),
+            "runtime": self.runtime.title,
+            **self.demand.facts(original_metric),
+        }
+
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch.
 
