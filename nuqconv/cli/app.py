@@ -28,6 +28,10 @@ COMMANDS = {
         "nuqconv.cli.compare",
         "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
     ),
+    "evaluate": Place(
+        "nuqconv.cli.evaluate",
+        "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
+    ),
     "data": Place(
         "nuqconv.cli.data",
         "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
@@ -46,6 +50,7 @@ app = make_app(
     cls=group_of(COMMANDS),
     help="Finds the strongest non-uniform weight quantization of a trained Caffe model that your accuracy demand allows.",
 )
+<<<<<<< HEAD
 
 
 class _LateHandler(logging.Handler):
@@ -61,6 +66,17 @@ class _LateHandler(logging.Handler):
             self.shown = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
             self.shown.setFormatter(self.formatter)
         self.shown.emit(record)
+=======
+app.command()(auto)
+app.command()(config)
+app.command()(convert)
+app.command()(compare)
+app.command()(evaluate)
+app.command()(inspect)
+app.command()(doctor)
+app.add_typer(data, name="data")
+app.add_typer(trials, name="trials")
+>>>>>>> 2c819b6 (nuqconv evaluate: models in runtimes side by side on a data set, with intervals and the samples that differ)
 
 
 def _version(wanted: bool) -> None:
