@@ -50,7 +50,6 @@ app = make_app(
     cls=group_of(COMMANDS),
     help="Finds the strongest non-uniform weight quantization of a trained Caffe model that your accuracy demand allows.",
 )
-<<<<<<< HEAD
 
 
 class _LateHandler(logging.Handler):
@@ -66,17 +65,6 @@ class _LateHandler(logging.Handler):
             self.shown = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
             self.shown.setFormatter(self.formatter)
         self.shown.emit(record)
-=======
-app.command()(auto)
-app.command()(config)
-app.command()(convert)
-app.command()(compare)
-app.command()(evaluate)
-app.command()(inspect)
-app.command()(doctor)
-app.add_typer(data, name="data")
-app.add_typer(trials, name="trials")
->>>>>>> 2c819b6 (nuqconv evaluate: models in runtimes side by side on a data set, with intervals and the samples that differ)
 
 
 def _version(wanted: bool) -> None:
