@@ -28,6 +28,10 @@ COMMANDS = {
         "nuqconv.cli.compare",
         "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
     ),
+    "evaluate": Place(
+        "nuqconv.cli.evaluate",
+        "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
+    ),
     "data": Place(
         "nuqconv.cli.data",
         "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
