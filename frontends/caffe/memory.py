@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from nuqconv.ir import Node
 from nuqconv.ir.ops import Concat, Flatten, Identity, Op, Permute, Reshape, Slice, Split
 
-__all__ = ["overwritten_reads"]
+__all__ = ["overwritten_reads", "shares_memory"]
 
 
 def _always(node: Node) -> bool:
@@ -25,6 +25,12 @@ _SHARING: Mapping[type[Op], Callable[[Node], bool]] = {
     Permute: lambda node: isinstance(node.op, Permute) and node.op.order == tuple(range(len(node.op.order))),
 }
 """Layers whose tops are their bottom's memory in Caffe, and when."""
+
+
+def shares_memory(node: Node) -> bool:
+    """Returns whether Caffe lets the tops of a layer be its first bottom's memory."""
+    shares = _SHARING.get(type(node.op))
+    return shares is not None and shares(node)
 
 
 def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Mapping[str, str]) -> list[str]:
@@ -53,7 +59,7 @@ def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Ma
 
     for node in nodes:
         problems += [_told(node, name, overwriter[name], storage) for name in node.inputs if name in overwriter]
-        shares = type(node.op) in _SHARING and _SHARING[type(node.op)](node)
+        shares = shares_memory(node)
         for output in node.outputs:
             source = _in_place(node, output, storage)
             if source is not None:

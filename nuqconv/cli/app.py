@@ -20,6 +20,7 @@ from nuqconv.cli.config import config
 from nuqconv.cli.convert import convert
 from nuqconv.cli.doctor import doctor
 from nuqconv.cli.inspect import inspect
+from nuqconv.cli.run import RUN_SETTINGS, run
 from nuqconv.cli.trials import trials
 from nuqconv.errors import ConfigError
 
@@ -39,6 +40,7 @@ app.command()(convert)
 app.command()(compare)
 app.command()(inspect)
 app.command()(doctor)
+app.command(context_settings=RUN_SETTINGS)(run)
 app.add_typer(trials, name="trials")
 
 
