@@ -24,8 +24,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME,...",
-            help="Where to run every model, with commas between names; those that nuqconv doctor lists. By default onnxruntime. A runtime passes over a "
-            "format that it does not run.",
+            help="Where to run every model, with commas between names; those that nuqconv doctor lists. By default onnxruntime. "
+            "A runtime passes over a format that it does not run.",
         ),
     ] = None,
     prep: Prep = None,
