@@ -79,7 +79,7 @@ class Memory:
         """Returns the first numbers as they are now, in an array that nobody changes."""
         array = self._known()
         if self.held:
-            return array[:count].copy()
+            return cast("Floats", array[:count].copy())
         self._frozen = True
         kept: Floats = array[:count]
         return kept
