@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pickle
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +123,37 @@ def test_evaluators(reference):
 def test_doctor(reference):
     found = checks()[-1]
     assert (found.name, found.ok, found.required) == ("ONNX's reference implementation", True, False)
+
+
+def _nuqconv(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "nuqconv", "--plugin", "onnx_reference", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLE), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_command_line(tmp_path):
+    data = lenet_data(8)
+    np.savez(tmp_path / "set.npz", label=data.labels, **data.inputs)
+    command = ["auto", LENET_MODEL, LENET_WEIGHTS, "--data", "set.npz", "--max-drop", "0.2", "--runtime", NAME]
+    # The worker gets the runtime with the evaluator.
+    ended = _nuqconv(tmp_path, *command, "--save", "out/m", "--max-evaluations", 2, "--workers", 1)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / "m_fake_quant_model.prototxt").is_file()
+    made = [tmp_path / "out" / f"m_fake_quant_{name}" for name in ("model.prototxt", "weights.caffemodel")]
+    ended = _nuqconv(tmp_path, "compare", *made, "--runtime", NAME, "--runtime", "onnxruntime")
+    assert ended.returncode == 0, ended.stdout
+    assert "ONNX's reference implementation" in ended.stdout
+    assert "ONNX's reference implementation" in _nuqconv(tmp_path, "doctor").stdout
+    for name in ("auto", "compare"):
+        assert NAME in _nuqconv(tmp_path, name, "--help").stdout
+        wrong = _nuqconv(tmp_path, name, LENET_MODEL, "--data", "x", "--save", "y", "--runtime", "torch")
+        assert wrong.returncode == 2
 
 
 @dataclass(frozen=True)
