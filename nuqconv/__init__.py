@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nuqconv.comparison.compare import CompareReport, compare
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
+    from nuqconv.evaluators.side_by_side import Evaluation, evaluate
     from nuqconv.formats.convert import Conversion, convert
     from nuqconv.job.result import NuqResult
     from nuqconv.search.evaluator import AutoNuqEvaluatorBase
@@ -29,6 +30,7 @@ __all__ = [
     "CaffeEvaluator",
     "CompareReport",
     "Conversion",
+    "Evaluation",
     "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
@@ -38,6 +40,7 @@ __all__ = [
     "convert",
     "create_quant_config",
     "errors",
+    "evaluate",
     "load",
     "register_layer",
     "register_python_layer",
@@ -50,6 +53,7 @@ _HOMES = {
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
     "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
+    "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),
     "nuqconv.formats.convert": ("Conversion", "convert"),
     "nuqconv.job.result": ("NuqResult",),
     "nuqconv.search.evaluator": ("AutoNuqEvaluatorBase",),

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -21,11 +22,15 @@ from nuqconv.evaluators.identity import batches_digest
 from nuqconv.files.staging import check_targets, staging_folder
 from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model, shared
 from nuqconv.ir import Array
+from nuqconv.job.about import Budget
 from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, journal_path, open_journal, prepared, search_identity
+from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
+from nuqconv.job.network_facts import network_facts
+from nuqconv.job.notebook import note_network, note_result, note_run
 from nuqconv.job.outputs import without_caffe, without_ranges, write_outputs
 from nuqconv.job.preparation import Preparation, prepare
 from nuqconv.job.progress import job_progress
@@ -37,7 +42,7 @@ from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 from nuqconv.search.metrics import Interval
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy
+from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy, strategy_name
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 
@@ -140,8 +145,7 @@ def auto_nuq(
     check_strategy(strategy)
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit)
     options.check()
-    if on_crash not in ON_CRASH:
-        raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {on_crash!r}")
+    _check_on_crash(on_crash)
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
@@ -155,6 +159,7 @@ def auto_nuq(
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
     data = None if calibration_data is None else list(calibration_data)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, data)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
@@ -173,17 +178,20 @@ def auto_nuq(
         with shared(model):
             original = Original(evaluator, sources, batch_num, log)
         model.forget()
+        budget = Budget(max_evaluations, timeout, patience)
+        about = note_run(log, describe_run(job, original, sources, objective, strategy_name(strategy), budget))
         preparation = prepared(
             job,
             log,
             lambda: prepare(
                 job,
-                _calibrate(job, original, data, staging),
+                inputs.keep(_calibrate(job, original, data, staging)),
                 method=weight_method,
                 importance=importance,
                 on_step=shown.on_step,
             ),
         )
+        network = note_network(log, network_facts(job, preparation.space))
         chooser = make_strategy(strategy, preparation.space, objective, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
@@ -208,8 +216,21 @@ def auto_nuq(
             files, stale = without_ranges(files)
             notes += stale
         write_outputs(job, outcome.plan, files, staging)
-    seconds = (time.monotonic() - start, evaluator.seconds)
-    return _result(job, preparation, outcome, files, notes, seconds, place, objective, interval)
+        errors = errors_of(job, outcome.plan, inputs, shown.on_step)
+        seconds = (time.monotonic() - start, evaluator.seconds)
+        result = replace(
+            _result(job, preparation, outcome, files, notes, seconds, place, objective, interval),
+            about=about,
+            network=network,
+            errors=errors,
+        )
+        note_result(log, result.document())
+    return result
+
+
+def _check_on_crash(on_crash: str) -> None:
+    if on_crash not in ON_CRASH:
+        raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {on_crash!r}")
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:

@@ -21,6 +21,7 @@ from nuqconv.ir.ops import (
     Clip,
     Deconvolution,
     Dequantize,
+    Flatten,
     InnerProduct,
     Op,
     Parameter,
@@ -75,11 +76,16 @@ def as_quantized(graph: Graph, stored: Mapping[str, Stored]) -> Graph:
             nodes.append(node)
             continue
         activation, weight, steps, bias = found
-        value = f"{node.inputs[0]}/quantized"
-        if node.inputs[0] not in made:
-            made[node.inputs[0]] = value
+        source = _unflattened(graph, node.inputs[0])
+        value = f"{source}/quantized"
+        if source not in made:
+            made[source] = value
             op = Quantize(float(np.float32(1) / np.float32(activation.step)), activation.offset)
             nodes.append(Node(value, op, (activation.source,), (value,), origin=node.origin))
+        if source != node.inputs[0]:
+            flatten = graph.producer[node.inputs[0]]
+            value = f"{node.name}/flattened"
+            nodes.append(replace(flatten, name=value, inputs=(made[source],), outputs=(value,)))
         names = [f"{node.name}/integers", *([f"{node.name}/bias"] if bias is not None else [])]
         params[names[0]] = weight
         if bias is not None:
@@ -104,7 +110,7 @@ def _quantized(
     op = node.op
     if not isinstance(op, Weighted) or not _fits(op, node):
         return None
-    activation = _activation(graph, node.inputs[0])
+    activation = _activation(graph, _unflattened(graph, node.inputs[0]))
     weight = _integers(op, graph.params[node.params[0]], stored.get(node.params[0]))
     if activation is None or weight is None:
         return None
@@ -155,6 +161,12 @@ def _activation(graph: Graph, value: str) -> _Activation | None:
     if node is None or node.op != Binary("div") or _number(graph, node.inputs[1]) != np.float32(step):
         return None
     return _Activation(node.inputs[0], step, base + int(point))
+
+
+def _unflattened(graph: Graph, value: str) -> str:
+    """Returns what a value is a flattened form of, which an inner product reads in ONNX, or itself."""
+    maker = graph.producer.get(value)
+    return maker.inputs[0] if maker is not None and isinstance(maker.op, Flatten) else value
 
 
 def _skip(graph: Graph, node: Node, op: Op) -> tuple[Node | None, float]:

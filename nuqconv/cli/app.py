@@ -28,11 +28,21 @@ COMMANDS = {
         "nuqconv.cli.compare",
         "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
     ),
+    "evaluate": Place(
+        "nuqconv.cli.evaluate",
+        "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
+    ),
     "data": Place(
         "nuqconv.cli.data",
         "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
     ),
     "inspect": Place("nuqconv.cli.inspect", "Show what is in model, record, configuration and data files."),
+    "run": Place(
+        "nuqconv.cli.run",
+        "Run a script written for pycaffe: `import caffe` in it means nuqconv.pycaffe, whose nets need no Caffe.",
+        # Everything behind the script is the script's.
+        {"allow_interspersed_args": False, "ignore_unknown_options": True},
+    ),
     "doctor": Place("nuqconv.cli.doctor", "Say which runtimes are there, and how to get the missing ones."),
     "trials": Place(
         "nuqconv.cli.trials",

@@ -23,10 +23,12 @@ class Place(NamedTuple):
     Attributes:
         module: The module; the command is the function or the `typer.Typer` in it that has the command's name.
         summary: The first line of the command's own help.
+        settings: Settings of the parser, such as ``allow_interspersed_args``.
     """
 
     module: str
     summary: str
+    settings: dict[str, Any] | None = None
 
 
 def make_app(**options: Any) -> typer.Typer:
@@ -85,7 +87,7 @@ class _LateCommand(TyperCommand):
         found = getattr(importlib.import_module(self.place.module), str(self.name))
         if not isinstance(found, typer.Typer):
             single = make_app()
-            single.command(name=self.name, cls=_TableCommand)(found)
+            single.command(name=self.name, cls=_TableCommand, context_settings=self.place.settings)(found)
             found = single
         command: Any = typer.main.get_command(found)
         command.name = self.name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from nuqconv.errors import EvaluatorError
 from nuqconv.search.metrics import Metric
@@ -50,3 +52,19 @@ class Demand:
             return new <= self.max_error
         # A guard of a few float64 steps: 0.5016 - 0.01 comes out above 0.4916, which must be accepted.
         return new >= original - (self.max_drop or 0.0) - 1e-12 * abs(original)
+
+    def facts(self, original: float) -> dict[str, Any]:
+        """Returns what the rule is for a report: fields of `EvaluatorFacts`; nothing where it is a predicate of the user's own.
+
+        Args:
+            original: Metric of the original model.
+        """
+        rule = self.max_drop if self.max_error is None else self.max_error
+        if rule is None:
+            return {}
+        better = "higher" if self.max_error is None else "lower"
+        if not math.isfinite(rule):
+            return {"demand": "any value", "better": better}
+        if self.max_error is not None:
+            return {"demand": f"at most {rule:g}", "limit": rule, "better": better}
+        return {"demand": f"at most {rule:g} below the original", "limit": original - rule, "better": better}

@@ -11,9 +11,9 @@ import numpy as np
 
 from nuqconv.data.arrays import Arrays
 from nuqconv.data.base import Batch, DataSet
-from nuqconv.errors import EvaluatorError, NuqconvError
+from nuqconv.errors import EvaluatorError
 from nuqconv.evaluators.demand import Demand
-from nuqconv.evaluators.fitting import check_outputs
+from nuqconv.evaluators.fitting import check_model
 from nuqconv.evaluators.identity import contents_digest
 from nuqconv.evaluators.measuring import measure
 from nuqconv.evaluators.reference import Reference
@@ -206,13 +206,19 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         """Checks the metric against the first net before a sample is run; what a function takes is not known."""
         if self._fits or not isinstance(self.metric, str):
             return
-        try:
-            graph = model.graph
-        except NuqconvError:
-            # Its runtime may run what cannot be read here; the outputs of the first batch then tell.
-            return
-        check_outputs(parse_metric(self.metric), graph, self.outputs)
+        check_model(parse_metric(self.metric), model, self.outputs)
         self._fits = True
+
+    def report_facts(self, original_metric: float) -> Mapping[str, Any]:
+        """Says what is measured and demanded; see `EvaluatorFacts`."""
+        return {
+            "metric": self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", None),
+            "data": self.data.describe(),
+            "preparation": self.data.preparation,
+            "samples": len(self.data),
+            "runtime": self.runtime.title,
+            **self.demand.facts(original_metric),
+        }
 
     def run(self, model_file: str, weights_file: str, batches: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
         """Yields the outputs of a model for each batch.

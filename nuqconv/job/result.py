@@ -9,13 +9,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from nuqconv.comparison.layer_errors import LayerErrors
 from nuqconv.formats import CAFFE, FORMATS, Form, Format
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Weighted
+from nuqconv.job.about import UNKNOWN, About
 from nuqconv.job.calibration import Source
+from nuqconv.job.network_facts import NetworkFacts
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rate import bits_per_weight, layer_bytes
+from nuqconv.report.document import DifferenceRow, Document, Errors, LayerRow, Seconds, SizesRow, TrialRow
 from nuqconv.search.metrics import Interval
 from nuqconv.search.run import Trial
 
@@ -83,6 +87,7 @@ class LayerResult:
         weights: Number of weights.
         bits: Bits for each weight.
         bytes: Size with step sizes, biases and codebook.
+        float_bytes: Size with its bias in float32.
         lossless: Whether the codebook holds all levels of the int8 weights, so that NUQ costs nothing.
     """
 
@@ -94,6 +99,7 @@ class LayerResult:
     weights: int
     bits: int
     bytes: int
+    float_bytes: int
     lossless: bool
 
 
@@ -137,6 +143,9 @@ class NuqResult:
         journal: Where the journal of the search is, if one is kept.
         difference: ``metric - original_metric`` with the interval in which it lies, from samples drawn again (`difference_interval`); None where the
             evaluator does not tell.
+        about: What was asked for, on what, and when.
+        network: What the network was before.
+        errors: What quantization does to the output of each layer, measured on inputs that the net was calibrated on; None without such.
     """
 
     plan: Plan
@@ -156,6 +165,9 @@ class NuqResult:
     seconds: tuple[float, float]
     journal: Path | None = None
     difference: Interval | None = None
+    about: About | None = None
+    network: NetworkFacts | None = None
+    errors: LayerErrors | None = None
 
     def __repr__(self) -> str:
         counts = Counter(layer.precision.value for layer in self.layers)
@@ -172,40 +184,42 @@ class NuqResult:
 
     def to_json(self) -> str:
         """Returns the result as JSON for other programs, with the plan in its own form."""
-        files = {name: str(path) for name, path in self.files.present().items()}
+        return self.document().to_json()
+
+    def document(self) -> Document:
+        """Returns all that the result tells, as its JSON has it."""
         front = {trial.number for trial in self.pareto}
-        content: dict[str, Any] = {
-            "original_metric": self.original_metric,
-            "metric": self.metric,
-            "difference": None if self.difference is None else vars(self.difference),
-            "accepted": self.best.accepted,
-            "best_trial": self.best.number,
-            "sizes": vars(self.sizes),
-            "layers": [{**vars(layer), "precision": layer.precision.value} for layer in self.layers],
-            "trials": [
-                {
-                    "number": trial.number,
-                    "step": trial.step,
-                    "metric": trial.metric,
-                    "accepted": trial.accepted,
-                    "bytes": trial.bytes,
-                    "seconds": trial.seconds,
-                    "pareto": trial.number in front,
-                    "plan": trial.plan.digest(),
-                }
-                for trial in self.trials
-            ],
-            "calibration": self.calibration.value,
-            "reverted": list(self.reverted),
-            "folded": {name: list(names) for name, names in self.folded.items()},
-            "stopped_by": self.stopped_by,
-            "notes": list(self.notes),
-            "seconds": {"total": self.seconds[0], "evaluator": self.seconds[1]},
-            "files": files,
-            "journal": None if self.journal is None else str(self.journal),
-            "plan": json.loads(self.plan.to_json()),
-        }
-        return json.dumps(content, indent=2) + "\n"
+        files = self.files.present()
+        return Document(
+            state="finished",
+            **(UNKNOWN if self.about is None else self.about.fields()),
+            original_metric=self.original_metric,
+            metric=self.metric,
+            difference=None if self.difference is None else DifferenceRow(**vars(self.difference)),
+            accepted=self.best.accepted,
+            best_trial=self.best.number,
+            sizes=SizesRow(**vars(self.sizes)),
+            layers=tuple(LayerRow(**{**vars(layer), "precision": layer.precision.value}) for layer in self.layers),
+            trials=tuple(trial_row(trial, pareto=trial.number in front) for trial in self.trials),
+            calibration=self.calibration.value,
+            reverted=self.reverted,
+            folded=self.folded,
+            stopped_by=self.stopped_by,
+            notes=self.notes,
+            seconds=Seconds(*self.seconds),
+            files={name: str(path) for name, path in files.items()},
+            file_bytes={name: path.stat().st_size for name, path in files.items() if path.is_file()},
+            journal=None if self.journal is None else str(self.journal),
+            errors=None if self.errors is None else Errors.from_object(self.errors.to_object()),
+            plan=json.loads(self.plan.to_json()),
+        )
+
+
+def trial_row(trial: Trial, *, pareto: bool) -> TrialRow:
+    """Returns a trial as a document tells it."""
+    seconds = round(trial.seconds, 3)
+    size = int(trial.bytes) if float(trial.bytes).is_integer() else trial.bytes
+    return TrialRow(trial.number, trial.step, trial.metric, trial.accepted, size, seconds, pareto, trial.plan.digest())
 
 
 def layer_results(quantizer: Quantizer, plan: Plan, lossless: Mapping[str, int]) -> tuple[LayerResult, ...]:
@@ -226,7 +240,10 @@ def layer_results(quantizer: Quantizer, plan: Plan, lossless: Mapping[str, int])
         bits = {Precision.FLOAT: 32, Precision.INT8: 8}.get(precision) or bits_per_weight(levels or 1)
         whole = levels is not None and lossless.get(node.name, 257) <= levels
         steps = None if layer is None else layer.num_steps
-        results.append(LayerResult(node.name, node.op.kind, precision, steps, levels, weights, bits, size, whole))
+        before = 4 * (weights + biases)
+        results.append(
+            LayerResult(node.name, node.op.kind, precision, steps, levels, weights, bits, size, before, whole)
+        )
     return tuple(results)
 
 
@@ -239,12 +256,10 @@ def measure_sizes(graph: Graph, layers: tuple[LayerResult, ...], int8: tuple[Lay
         int8: The same with every layer of the search space at int8.
     """
     total = 4 * sum(array.size for array in graph.params.values())
-    weighted = {name for node in graph.nodes if isinstance(node.op, Weighted) for name in node.params}
-    others = 4 * sum(array.size for name, array in graph.params.items() if name not in weighted)
     weights = sum(layer.weights for layer in layers)
     return Sizes(
         float_bytes=total,
-        int8_bytes=others + sum(layer.bytes for layer in int8),
-        bytes=others + sum(layer.bytes for layer in layers),
+        int8_bytes=total - sum(layer.float_bytes - layer.bytes for layer in int8),
+        bytes=total - sum(layer.float_bytes - layer.bytes for layer in layers),
         bits_per_weight=sum(layer.weights * layer.bits for layer in layers) / weights if weights else 0.0,
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.errors import EvaluatorError
+from nuqconv.search.evaluator_facts import EvaluatorFacts, read_facts
 from nuqconv.search.metrics import Interval
 
 __all__ = ["AutoNuqEvaluatorBase", "CheckedEvaluator"]
@@ -109,6 +110,20 @@ class AutoNuqEvaluatorBase:
         Returns:
             The interval of the difference between its metric and the original's (`nuqconv.search.metrics.difference_interval` finds one);
             None, the default, if the evaluator does not tell.
+        """
+        return None
+
+    def report_facts(
+        self,
+        original_metric: float,  # noqa: ARG002  (for the classes that override this)
+    ) -> Mapping[str, str | int | float | None] | None:
+        """Say what is measured, for reports; optional.
+
+        Args:
+            original_metric: Metric of the original model.
+
+        Returns:
+            Some of the fields of `nuqconv.search.evaluator_facts.EvaluatorFacts` by name, such as ``metric`` and ``samples``; or None.
         """
         return None
 
@@ -221,6 +236,14 @@ class CheckedEvaluator:
                 f"{self._name}.evaluate_batch_num is {number!r}; it must be a positive integer or None"
             )
         return int(number)
+
+    def facts(self, original_metric: float) -> EvaluatorFacts:
+        """Return what the evaluator says of itself; see `read_facts`.
+
+        Raises:
+            EvaluatorError: The hook raises, or returns what a report cannot show.
+        """
+        return read_facts(self._evaluator, original_metric)
 
     def calibration_batches(self, batch_num: int) -> Iterator[Mapping[str, NDArray[Any]]] | None:
         """Return the evaluator's calibration batches, at most `batch_num`, each checked when it is read; None if it offers none.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +11,7 @@ from nuqconv.errors import SearchError
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.trial import Trial
 
-__all__ = ["NearestMetric", "Objective", "SmallestBytes"]
+__all__ = ["NearestMetric", "Objective", "SmallestBytes", "pareto_front"]
 
 
 class Objective(Protocol):
@@ -87,3 +89,15 @@ class NearestMetric:
     def place(self, metric: float, original: float, size: float, *, accepted: bool) -> tuple[float, ...]:
         """Return what plans that are small enough are compared by, smaller is better."""
         return (float(not accepted), abs(metric - original), size)
+
+
+def pareto_front(trials: Iterable[Trial], original: float) -> tuple[Trial, ...]:
+    """Return the trials that no other one beats in size or distance of the metric without losing in the other; see `SearchOutcome`."""
+    front: list[Trial] = []
+    nearest = math.inf
+    for trial in sorted(trials, key=lambda item: (item.bytes, abs(item.metric - original), item.number)):
+        distance = abs(trial.metric - original)
+        if distance < nearest:
+            front.append(trial)
+            nearest = distance
+    return tuple(front)

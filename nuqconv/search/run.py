@@ -7,14 +7,13 @@ a search tries does not depend on which worker is faster.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from nuqconv.errors import EvaluatorError, SearchError
 from nuqconv.quantize.plan import Plan
-from nuqconv.search.objective import Objective, SmallestBytes
+from nuqconv.search.objective import Objective, SmallestBytes, pareto_front
 from nuqconv.search.pending import Outstanding, Submit, in_this_thread
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import PathStrategy, Strategy
@@ -105,7 +104,7 @@ def run_search(
         stopped_by=stopped_by,
         seconds=record.elapsed(),
         float_bytes=space.float_bytes,
-        pareto=_pareto_front(record.trials, original),
+        pareto=pareto_front(record.trials, original),
     )
     _log_outcome(outcome)
     return outcome
@@ -252,18 +251,6 @@ def _submit_of(
     if parallel > 1:
         raise SearchError(f"parallel is {parallel}, but evaluate runs one plan at a time; give submit instead")
     return in_this_thread(evaluate, clock)
-
-
-def _pareto_front(trials: list[Trial], original: float) -> tuple[Trial, ...]:
-    """Return the trials that no other one beats in size or distance of the metric without losing in the other; see `SearchOutcome`."""
-    front: list[Trial] = []
-    nearest = math.inf
-    for trial in sorted(trials, key=lambda item: (item.bytes, abs(item.metric - original), item.number)):
-        distance = abs(trial.metric - original)
-        if distance < nearest:
-            front.append(trial)
-            nearest = distance
-    return tuple(front)
 
 
 def _nothing_found(trials: list[Trial], original: float, stopped_by: StopReason) -> SearchError:

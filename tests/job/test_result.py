@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nuqconv.comparison.layer_errors import LayerError, LayerErrors
+from nuqconv.comparison.noise import Noise
+from nuqconv.errors import FormatError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, InnerProduct, ReLU, Scale
+from nuqconv.job.about import About, Budget
 from nuqconv.job.calibration import Source
 from nuqconv.job.result import LayerResult, NuqResult, OutputFiles, Sizes, layer_results, measure_sizes
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from nuqconv.search.evaluator_facts import EvaluatorFacts
+from nuqconv.search.metrics import Interval
 from nuqconv.search.run import Trial
 
 A = ActivationQuant(0.5, -3)
@@ -45,9 +52,11 @@ def network() -> Graph:
 def test_layers_of_every_kind():
     plan = Plan.of({"conv": INT8, "fc1": nuq(16), "fc2": FLOAT})
     assert layer_results(Quantizer(network()), plan, {"fc1": 14}) == (
-        LayerResult("conv", "Convolution", Precision.INT8, None, None, 72, 8, 72 + 4 * 4 + 4 * 4, lossless=False),
-        LayerResult("fc1", "InnerProduct", Precision.NUQ, 16, 16, 640, 4, 320 + 16 + 4, lossless=True),
-        LayerResult("fc2", "InnerProduct", Precision.FLOAT, None, None, 50, 32, 220, lossless=False),
+        LayerResult(
+            "conv", "Convolution", Precision.INT8, None, None, 72, 8, 72 + 4 * 4 + 4 * 4, 4 * 76, lossless=False
+        ),
+        LayerResult("fc1", "InnerProduct", Precision.NUQ, 16, 16, 640, 4, 320 + 16 + 4, 4 * 640, lossless=True),
+        LayerResult("fc2", "InnerProduct", Precision.FLOAT, None, None, 50, 32, 220, 220, lossless=False),
     )
 
 
@@ -136,11 +145,65 @@ def result() -> NuqResult:
     )
 
 
-def test_json_is_complete():
-    found = result()
-    assert json.loads(found.to_json()) == {
+ABOUT = About(
+    network="net",
+    evaluator=EvaluatorFacts(
+        "top1", "at most 0.01 below the original", "higher", 0.89, "4 samples", "RGB", 4, "onnxruntime"
+    ),
+    aim="the smallest size",
+    max_layers=None,
+    max_bytes=None,
+    strategy="path",
+    budget=Budget(32, None, 5),
+    files={"model": "/in/net.prototxt"},
+    hashes={"model": "12ab"},
+    versions={"nuqconv": "0.1.0"},
+    date="2026-01-02T03:04:05Z",
+    command="nuqconv auto net.prototxt",
+)
+ASKED = {
+    "state": "finished",
+    "network": "net",
+    "metric_name": "top1",
+    "demand": "at most 0.01 below the original",
+    "better": "higher",
+    "limit": 0.89,
+    "aim": "the smallest size",
+    "strategy": "path",
+    "budget": {"max_evaluations": 32, "timeout": None, "patience": 5},
+    "model": {"model": "/in/net.prototxt"},
+    "hashes": {"model": "12ab"},
+    "data": "4 samples",
+    "preparation": "RGB",
+    "samples": 4,
+    "runtime": "onnxruntime",
+    "versions": {"nuqconv": "0.1.0"},
+    "date": "2026-01-02T03:04:05Z",
+    "command": "nuqconv auto net.prototxt",
+}
+NOISE = Noise(0.01, 0.99995, 0.123456)
+
+
+def test_what_was_asked_comes_back_out_of_its_json():
+    assert About.from_json(ABOUT.to_json()) == ABOUT
+    with pytest.raises(FormatError, match="the description of the run is damaged"):
+        About.from_json(ABOUT.to_json().replace('"path"', "3"))
+
+
+def test_json_is_complete(tmp_path):
+    errors = LayerErrors(
+        (LayerError("conv", "Convolution", 9, NOISE, Noise(0, 1, 0), NOISE, None, 1),), {"fc2": NOISE}, 7, {}
+    )
+    found = replace(result(), about=ABOUT, errors=errors, difference=Interval(-0.01, -0.02, 0.0, 0.95, 100))
+    noise = {"snr_db": 40.0, "cosine": 0.99995, "largest": 0.1235}
+    row = {"layer": "conv", "kind": "Convolution", "levels": 9, "rank": 1, "accumulated": noise, "weights_snr_db": 40.0}
+    row |= {"single": {"snr_db": None, "cosine": 1.0, "largest": 0.0}, "activations_snr_db": None}
+    assert json.loads(found.to_json()) == ASKED | {
+        "errors": {"samples": 7, "layers": [row], "outputs": {"fc2": noise}, "unmeasured": {}},
+        "file_bytes": {},
         "original_metric": 0.9,
         "metric": 0.89,
+        "difference": {"estimate": -0.01, "low": -0.02, "high": 0.0, "confidence": 0.95, "units": 100},
         "accepted": True,
         "best_trial": 2,
         "sizes": {"float_bytes": 3100, "int8_bytes": 984, "bytes": 600, "bits_per_weight": 7.5},
@@ -154,6 +217,7 @@ def test_json_is_complete():
                 "weights": 72,
                 "bits": 8,
                 "bytes": 104,
+                "float_bytes": 304,
                 "lossless": False,
             },
             {
@@ -165,6 +229,7 @@ def test_json_is_complete():
                 "weights": 640,
                 "bits": 3,
                 "bytes": 249,
+                "float_bytes": 2560,
                 "lossless": True,
             },
             {
@@ -176,6 +241,7 @@ def test_json_is_complete():
                 "weights": 50,
                 "bits": 32,
                 "bytes": 220,
+                "float_bytes": 220,
                 "lossless": False,
             },
         ],

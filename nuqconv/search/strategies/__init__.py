@@ -14,6 +14,7 @@ from nuqconv.search.strategies.table import (
     StrategyFactory,
     check_strategy,
     make_strategy,
+    strategy_name,
 )
 from nuqconv.search.strategies.target import TargetSizeStrategy
 
@@ -34,4 +35,5 @@ __all__ = [
     "View",
     "check_strategy",
     "make_strategy",
+    "strategy_name",
 ]

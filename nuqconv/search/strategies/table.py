@@ -16,7 +16,15 @@ from nuqconv.search.strategies.path import PathStrategy
 from nuqconv.search.strategies.prefix import PrefixStrategy
 from nuqconv.search.strategies.target import TargetSizeStrategy
 
-__all__ = ["STRATEGIES", "NamedStrategy", "StrategyChoice", "StrategyFactory", "check_strategy", "make_strategy"]
+__all__ = [
+    "STRATEGIES",
+    "NamedStrategy",
+    "StrategyChoice",
+    "StrategyFactory",
+    "check_strategy",
+    "make_strategy",
+    "strategy_name",
+]
 
 StrategyFactory = Callable[[SearchSpace, Objective, float], Strategy]
 """Makes a strategy from what to choose from, what the search is for, and the metric of the original model."""
@@ -112,6 +120,13 @@ def make_strategy(
             f"strategy: what was given made a {type(found).__name__}, expected an object with the methods {', '.join(_METHODS)}"
         )
     return found
+
+
+def strategy_name(choice: StrategyChoice) -> str:
+    """Returns what a choice is called: its name in `STRATEGIES`, or that of its class or function."""
+    if isinstance(choice, str):
+        return choice
+    return str(getattr(choice, "__name__", type(choice).__name__))
 
 
 def _is_strategy(choice: object) -> bool:

@@ -1,0 +1,165 @@
+"""Which layers of a network are quantized, in whichever of our forms it was read, and the same layers of the float network.
+
+A quantized layer is ``Quantize -> layer on integers -> step sizes``: so are deploy models read, QDQ and packed ONNX models, and, once the chains of
+stock layers are seen as what they are, fake_quant models. Where only weights are quantized a layer has the float layer's operator and other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nuqconv.errors import ModelError
+from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.ops import Deconvolution, Dequantize, Flatten, Pooling, Quantize, Scale, Weighted
+from nuqconv.passes import collapse_quantize, fold_affine
+
+__all__ = ["Pair", "QuantizedLayer", "has_quantized_layers", "pair_layers"]
+
+_LEVELS = 256
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """One quantized layer.
+
+    Attributes:
+        nodes: The nodes that stand for the layer in the quantized network: what quantizes its input, the layer on integers and what multiplies by
+            the step sizes; or only the layer, on the quantized weights as floats.
+        quantize: What its input goes through, or None where it stays float.
+        weights: The quantized weights as floats, or None for a layer without weights.
+        bias: Its bias as floats, or None.
+        levels: How many different integers its weights have, or None for a layer without weights.
+    """
+
+    nodes: tuple[Node, ...]
+    quantize: Quantize | None
+    weights: Array | None
+    bias: Array | None
+    levels: int | None
+
+    @property
+    def output(self) -> str:
+        """The value that equals the float layer's output but for the error."""
+        return self.nodes[-1].outputs[0]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A float network and the same network quantized.
+
+    Attributes:
+        original: The float network, with folded into its layers what was folded into those of the other.
+        quantized: The quantized network.
+        layers: The quantized layers by name, in the order of the network.
+        unpaired: Quantized layers that the float network does not have.
+    """
+
+    original: Graph
+    quantized: Graph
+    layers: Mapping[str, QuantizedLayer]
+    unpaired: tuple[str, ...]
+
+
+def has_quantized_layers(graph: Graph) -> bool:
+    """Says whether a network has a quantized layer, in any of the forms that this package writes, but for weights alone."""
+    return bool(_quantized(collapse_quantize(graph)))
+
+
+def pair_layers(original: Graph, quantized: Graph) -> Pair:
+    """Finds the quantized layers and the same layers of the float network.
+
+    Args:
+        original: The float network as it was read.
+        quantized: The same network, quantized.
+
+    Raises:
+        ModelError: No layer of the float network is quantized in the other.
+    """
+    quantized = collapse_quantize(quantized)
+    found = _quantized(quantized)
+    # What still stands in the quantized network was not folded.
+    kept = [node.name for node in original.nodes if node.name in quantized.node]
+    affine = [name for name in kept if not isinstance(original.node[name].op, Weighted)]
+    folded = fold_affine(original, skip=affine).graph
+    by_output = {layer.output: name for name, layer in found.items()}
+    layers = {}
+    for node in folded.nodes:
+        # Layers keep their names in Caffe, and their outputs in ONNX.
+        name = node.name if node.name in found else by_output.get(node.outputs[0], "")
+        own = quantized.node.get(node.name)
+        if name:
+            layers[node.name] = found.pop(name)
+        elif own is not None and _other_weights(folded, node, quantized, own):
+            weights, bias = quantized.params[own.params[0]], _bias(quantized, own)
+            layers[node.name] = QuantizedLayer((own,), None, weights, bias, None)
+    if not layers:
+        raise ModelError(
+            "no layer of the float network is quantized in the other one, so there is no quantization to look at",
+            [f"quantized layers: {', '.join(found) or 'none'}"],
+        )
+    return Pair(folded, quantized, layers, tuple(found))
+
+
+def _quantized(graph: Graph) -> dict[str, QuantizedLayer]:
+    layers = {}
+    for node in graph.nodes:
+        if not isinstance(node.op, Weighted | Pooling):
+            continue
+        before = _before(graph, node)
+        readers = graph.consumers[node.outputs[0]]
+        if before and len(readers) == 1 and _is_dequantize(node, readers[0]):
+            layers[node.name] = _layer(graph, before, node, readers[0])
+    return layers
+
+
+def _before(graph: Graph, node: Node) -> tuple[Node, ...]:
+    """Returns the Quantize in front of a layer, and in ONNX the Flatten that an inner product needs between both; nothing if there is none."""
+    found: list[Node] = []
+    maker = graph.producer.get(node.inputs[0])
+    while maker is not None and isinstance(maker.op, Flatten):
+        found.insert(0, maker)
+        maker = graph.producer.get(maker.inputs[0])
+    return (maker, *found) if maker is not None and isinstance(maker.op, Quantize) else ()
+
+
+def _is_dequantize(node: Node, behind: Node) -> bool:
+    return isinstance(behind.op, Dequantize) or (
+        isinstance(behind.op, Scale) and behind.name == f"{node.name}_dequant_layer" and len(behind.params) == 1
+    )
+
+
+def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: Node) -> QuantizedLayer:
+    nodes, quantize = (*before, node, behind), before[0].op
+    if not isinstance(quantize, Quantize):
+        raise TypeError(quantize)
+    if not isinstance(node.op, Weighted):
+        return QuantizedLayer(nodes, quantize, None, None, None)
+    if isinstance(node.op, Deconvolution) and node.op.group > 1:
+        raise ModelError(f"{node.place}: a quantized Deconvolution in groups is none of our forms")
+    integers = graph.params[node.params[0]]
+    steps = np.asarray(graph.params[behind.params[0]], np.float64).reshape(-1)
+    lay = [1] * integers.ndim
+    lay[node.op.weight_output_axis] = -1
+    # The step size of a result is that of the weights times that of the input.
+    scales = (steps * np.float64(np.float32(quantize.multiplier))).reshape(lay)
+    bias = _bias(graph, node)
+    whole = None if bias is None else (bias * steps).astype(np.float32)
+    return QuantizedLayer(nodes, quantize, (integers * scales).astype(np.float32), whole, len(np.unique(integers)))
+
+
+def _bias(graph: Graph, node: Node) -> Array | None:
+    return graph.params[node.params[1]] if len(node.params) > 1 else None
+
+
+def _other_weights(original: Graph, node: Node, quantized: Graph, own: Node) -> bool:
+    """Whether a layer has the float layer's operator, and other weights of few levels for each output."""
+    if not isinstance(node.op, Weighted) or type(own.op) is not type(node.op):
+        return False
+    one, two = original.params[node.params[0]], quantized.params[own.params[0]]
+    if one.shape != two.shape or two.dtype.kind != "f" or np.array_equal(one, two):
+        return False
+    rows = np.moveaxis(two, own.op.weight_output_axis, 0).reshape(two.shape[own.op.weight_output_axis], -1)
+    return all(len(np.unique(row)) <= _LEVELS for row in rows)

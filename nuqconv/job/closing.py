@@ -1,0 +1,115 @@
+"""What a run tells of itself: what it was asked for when it begins, and where its result hurts when it has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from nuqconv.comparison.layer_errors import LayerErrors, measure_layer_errors
+from nuqconv.comparison.quantized import pair_layers
+from nuqconv.errors import NuqconvError
+from nuqconv.evaluators.identity import file_digest
+from nuqconv.ir import Array
+from nuqconv.job.about import About, Budget, command_line, now, objective_words, versions
+from nuqconv.job.calibration import Calibration
+from nuqconv.job.evaluation import Original
+from nuqconv.job.job import Job
+from nuqconv.job.preparation import OnStep
+from nuqconv.quantize.plan import Plan
+from nuqconv.search.evaluator import CheckedEvaluator
+from nuqconv.search.objective import Objective
+
+__all__ = ["SAMPLES", "CalibrationInputs", "describe_run", "errors_of"]
+
+_LOG = logging.getLogger(__name__)
+
+SAMPLES = 64
+"""Samples on which the errors of layers are measured."""
+
+
+def describe_run(
+    job: Job,
+    original: Original,
+    files: Mapping[str, Path],
+    objective: Objective,
+    strategy: str,
+    budget: Budget,
+) -> About:
+    """Returns what a run was asked for.
+
+    Args:
+        job: The model.
+        original: The original model's metric, and the evaluator.
+        files: The files read, by what they are.
+        objective: What the search is for.
+        strategy: How it searches.
+        budget: How long it may take.
+
+    Raises:
+        EvaluatorError: What the evaluator says of itself cannot be shown.
+    """
+    aim, layers, size = objective_words(objective)
+    hashes = {name: file_digest(path) for name, path in files.items()}
+    # A configuration that the command line has made is gone afterwards; its hash says which it was.
+    names = {name: path.name if name == "configuration" else str(path) for name, path in files.items()}
+    facts = original.evaluator.checked.facts(original.metric)
+    return About(
+        job.graph.name, facts, aim, layers, size, strategy, budget, names, hashes, versions(), now(), command_line()
+    )
+
+
+class CalibrationInputs:
+    """The first inputs of the calibration: those of this run, or, where its journal has spared it one, those that it would have taken.
+
+    Args:
+        evaluator: May offer batches.
+        batch_num: How many it is asked for.
+        data: Goes before the evaluator's batches.
+    """
+
+    def __init__(self, evaluator: CheckedEvaluator, batch_num: int, data: Sequence[Mapping[str, Array]] | None) -> None:
+        self._evaluator = evaluator
+        self._batch_num = batch_num
+        self._data = data
+        self._kept: tuple[Mapping[str, Array], ...] = ()
+
+    def keep(self, calibration: Calibration) -> Calibration:
+        """Keeps as many as the errors of layers are measured on; returns the calibration."""
+        left, kept = SAMPLES, []
+        for batch in calibration.batches:
+            if left > 0:
+                kept.append({name: array[:left] for name, array in batch.items()})
+                left -= min(map(len, batch.values()))
+        self._kept = tuple(kept)
+        return calibration
+
+    def batches(self) -> Iterable[Mapping[str, Array]]:
+        """Returns them; nothing where there are none."""
+        return self._kept or self._data or self._evaluator.calibration_batches(self._batch_num) or ()
+
+
+def errors_of(job: Job, plan: Plan, inputs: CalibrationInputs, on_step: OnStep | None = None) -> LayerErrors | None:
+    """Measures what a plan does to the outputs of the layers that it quantizes.
+
+    Args:
+        job: The model.
+        plan: The plan.
+        inputs: What to run.
+        on_step: Called as the work goes on.
+
+    Returns:
+        The errors, or None where they cannot be measured, which is logged.
+    """
+
+    def on_batch(done: int) -> None:
+        if on_step is not None:
+            on_step("errors of layers", done, SAMPLES)
+
+    try:
+        pair = pair_layers(job.graph, job.quantizer.apply(plan))
+        return measure_layer_errors(pair, inputs.batches(), limit=SAMPLES, on_batch=on_batch)
+    except NuqconvError as error:
+        # The outputs are there already, and are good without it.
+        _LOG.warning("the errors of layers are not in the report: %s", error)
+        return None
