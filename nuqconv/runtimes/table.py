@@ -18,6 +18,7 @@ __all__ = [
     "NAMES",
     "NAMES_AND_AUTO",
     "RUNTIMES",
+    "Entry",
     "RuntimeNames",
     "RuntimeTable",
     "register",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import pickle
@@ -55,6 +56,24 @@ def test_the_names(reference):
     assert list(NAMES) == [*OWN, NAME]
     assert list(NAMES_AND_AUTO) == [AUTO, *OWN, NAME]
     assert runtime_named(NAME) == reference == pickle.loads(pickle.dumps(reference))
+
+
+def test_nowhere_else_is_a_list_of_them():
+    """A constant that is a runtime's name, outside of its own module and the table; ``caffe`` is a format's name too, and onnxruntime a package's."""
+    package = Path(nuqconv.__file__).parent
+    found = {
+        f"{path.relative_to(package)}: {node.value}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in ("opencv", "caffe2onnx")
+    }
+    assert found == {
+        "runtimes/table.py: opencv",
+        "runtimes/opencv.py: opencv",
+        "runtimes/table.py: caffe2onnx",
+        # The package that is looked for has the same name.
+        "runtimes/caffe2onnx.py: caffe2onnx",
+    }
 
 
 def test_a_model_in_two_runtimes(reference, files):
