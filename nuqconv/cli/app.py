@@ -101,7 +101,9 @@ def options(
     ] = 0,
     plugin: Annotated[
         list[str] | None,
-        typer.Option(help="A Python module to import first, which registers layer types; may be given several times."),
+        typer.Option(
+            help="A Python module to import first, which registers layer types or runtimes; may be given several times."
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)

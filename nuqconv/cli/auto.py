@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import tempfile
 from contextlib import ExitStack
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.options import parse_size
 from nuqconv.errors import ConfigError
+from nuqconv.runtimes.table import DEFAULT
 
 if TYPE_CHECKING:
-    from nuqconv.evaluators import BatchEvaluator
+    from nuqconv.runtimes.base import Runtime
     from nuqconv.search.objective import Objective
 
 __all__ = ["auto"]
@@ -24,13 +24,6 @@ __all__ = ["auto"]
 
 _SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations at once"
 _ISOLATION = "A crashing runtime"
-
-
-class Runtime(str, Enum):
-    """Where the models are evaluated."""
-
-    ONNXRUNTIME = "onnxruntime"
-    CAFFE = "caffe"
 
 
 def auto(
@@ -69,7 +62,7 @@ def auto(
         list[str] | None,
         typer.Option(help="A blob to evaluate instead of the net's outputs; may be given several times."),
     ] = None,
-    runtime: Annotated[Runtime, typer.Option(help="Where to evaluate.")] = Runtime.ONNXRUNTIME,
+    runtime: Annotated[str, one_of("nuqconv.runtimes.table:NAMES", help="Where to evaluate.")] = DEFAULT,
     max_evaluations: Annotated[
         int | None,
         typer.Option(
@@ -180,7 +173,7 @@ def auto(
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.cli.report import new_console, print_result
     from nuqconv.data.datafile import read_data
-    from nuqconv.evaluators import CaffeEvaluator, OnnxRuntimeEvaluator
+    from nuqconv.evaluators import BatchEvaluator
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats import open_model
     from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
@@ -192,7 +185,7 @@ def auto(
     _check_demand(metric, max_drop, max_error)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
-    limits = _limits(runtime, isolate, memory_limit, child_timeout)
+    place = _runtime(runtime, isolate, memory_limit, child_timeout)
     if report is not None:
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
@@ -204,13 +197,9 @@ def auto(
     if source.format.open_sizes:
         # What a model may not change any more, its batch among it, is that of a batch of the data.
         shapes = {name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()}
-    evaluators: dict[Runtime, type[BatchEvaluator]] = {
-        Runtime.ONNXRUNTIME: OnnxRuntimeEvaluator,
-        Runtime.CAFFE: CaffeEvaluator,
-    }
     with ExitStack() as stack:
         evaluator = stack.enter_context(
-            evaluators[runtime](
+            BatchEvaluator(
                 samples.inputs,
                 labels=samples.labels,
                 metric=metric,
@@ -219,7 +208,7 @@ def auto(
                 outputs=tuple(outputs) if outputs else None,
                 batch_size=batch_size,
                 calibration=read_data(calibration, names).inputs if calibration else None,
-                **limits,
+                runtime=place,
             )
         )
         if config is None:
@@ -250,25 +239,26 @@ def auto(
         write_atomically(report, result.to_json())
 
 
-def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> dict[str, Any]:
-    """Returns the evaluator's options for its child process."""
+def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> Runtime:
+    """Returns the runtime with the limits of its child process."""
+    from nuqconv.runtimes.table import RUNTIMES, runtime_named
+
     if not isolate:
         if memory_limit is not None or child_timeout is not None:
             raise ConfigError("--memory-limit and --child-timeout are limits of the child process; they need --isolate")
-        return {}
-    if runtime is Runtime.CAFFE:
-        raise ConfigError("--isolate is for onnxruntime; real Caffe always runs in a child process")
+        return runtime_named(name)
+    chosen = RUNTIMES[name]
+    if "isolate" not in chosen.options():
+        can = [other for other, runtime in RUNTIMES.items() if "isolate" in runtime.options()]
+        raise ConfigError(f"--isolate is for {', '.join(can)}; {chosen.title} {chosen.isolation}")
     from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
 
     if memory_limit is not None and memory_limit < LEAST_MEMORY >> 20:
         raise ConfigError(
             f"--memory-limit {memory_limit}: expected at least {LEAST_MEMORY >> 20} MiB, which onnxruntime takes before any model"
         )
-    return {
-        "isolate": True,
-        "memory_limit": None if memory_limit is None else memory_limit << 20,
-        "timeout": child_timeout,
-    }
+    limit = None if memory_limit is None else memory_limit << 20
+    return chosen.with_options(isolate=True, memory_limit=limit, timeout=child_timeout)
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:

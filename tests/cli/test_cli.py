@@ -107,13 +107,15 @@ def test_auto(run, subset, tmp_path):
 
 @pytest.mark.caffe
 @pytest.mark.usefixtures("caffe_python")
-def test_auto_in_real_caffe_finds_the_same(run, subset, tmp_path):
-    for runtime in ("onnxruntime", "caffe"):
+def test_auto_in_real_caffe_and_opencv_finds_the_same(run, subset, tmp_path):
+    runtimes = ("caffe", "onnxruntime", "opencv")
+    for runtime in runtimes:
         ended = auto(run, subset, tmp_path / runtime, "--runtime", runtime, "--report", tmp_path / f"{runtime}.json")
         assert (ended.code, ended.err) == (0, "")
-    ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("onnxruntime", "caffe"))
-    assert ours["plan"] == theirs["plan"]
-    assert ours["metric"] == theirs["metric"]
+    theirs, *ours = (json.loads((tmp_path / f"{name}.json").read_text()) for name in runtimes)
+    for report in ours:
+        assert report["plan"] == theirs["plan"]
+        assert report["metric"] == theirs["metric"]
 
 
 def test_auto_in_a_child_finds_the_same(run, subset, tmp_path):
@@ -249,6 +251,10 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
         (
             ["--max-drop", "0.1", "--isolate", "--runtime", "caffe"],
             "--isolate is for onnxruntime; real Caffe always runs in a child process",
+        ),
+        (
+            ["--max-drop", "0.1", "--isolate", "--runtime", "opencv"],
+            "--isolate is for onnxruntime; OpenCV always runs in this process",
         ),
         (["--max-drop", "0.1", "--calibration", "gone.npz"], "gone.npz: cannot be read: No such file or directory"),
     ],
