@@ -22,7 +22,7 @@ from tests.corpus.cases.case import Case
 from tests.corpus.cases.valid import FILES
 from tests.corpus.replay import CLOCK, MEMORY, SECONDS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEPT = [case for case in CASES if isinstance(case.content, bytes)]
 
 
