@@ -139,7 +139,7 @@ def test_a_replay_ends_what_takes_too_long(tmp_path: Path) -> None:
         input=json.dumps(["npz", str(tmp_path / "pipe.npz")]) + "\n",
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert child.returncode == -14
