@@ -13,7 +13,7 @@ PACKAGE = [path for folder in ("nuqconv", "frontends", "backends") for path in (
     ("pattern", "instead"),
     [
         (r'"""Return ', '"""Returns '),
-        (r"getLogger\((?!__name__\))", "a logger has the name of its module"),
+        (r"getLogger\((?!__name__\)|\))", "a logger has the name of its module"),
         (r"\banew\b", "again"),
     ],
 )
