@@ -107,7 +107,7 @@ def auto(
         bool,
         typer.Option(
             "--restart",
-            help="If the journal is of another model, configuration or other data: keep it as NAME.1 and begin anew.",
+            help="If the journal is of another model, configuration or other data: keep it as NAME.1 and begin again.",
             rich_help_panel=_JOURNAL,
         ),
     ] = False,
@@ -118,7 +118,7 @@ def auto(
     trial_timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Seconds after which an evaluation is begun anew in another process.", rich_help_panel=_WORKERS
+            min=0, help="Seconds after which an evaluation is begun again in another process.", rich_help_panel=_WORKERS
         ),
     ] = None,
     isolate: Annotated[

@@ -190,7 +190,7 @@ class Computed(LayerState):
         return plan
 
     def forget(self) -> None:
-        """Has plans made anew, after parameters were given other shapes."""
+        """Has plans made again, after parameters were given other shapes."""
         self._plans.clear()
 
     def _planned(self, shapes: tuple[Shape, ...]) -> Plan:

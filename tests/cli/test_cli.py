@@ -50,7 +50,7 @@ def auto(run, subset, folder, *more, drop="0.01", **options):
 
 def in_a_child(*arguments, **options):
     return subprocess.run(
-        [*PYTHON, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60, **options
+        [*PYTHON, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=600, **options
     )
 
 
@@ -353,7 +353,7 @@ def test_errors_of_a_true_process_have_no_traceback(tmp_path):
             text=True,
             check=False,
             cwd=tmp_path,
-            timeout=60,
+            timeout=600,
         )
         assert ended.returncode == 2
         assert ended.stderr.startswith("error: bad.prototxt:1")
@@ -371,7 +371,7 @@ def test_an_interrupt_is_exit_code_130(tmp_path):
             assert line, said
             said += line
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=600)
     assert (child.returncode, out) == (130, "")
     assert err.endswith("interrupted; the outputs are as they were\n")
     assert "Traceback" not in err
@@ -397,7 +397,7 @@ def on_a_terminal(*arguments, columns=80):
             break
         content += part
     os.close(ours)
-    return child.wait(timeout=60), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", content.decode()).replace("\r\n", "\n")
+    return child.wait(timeout=600), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", content.decode()).replace("\r\n", "\n")
 
 
 def test_a_terminal_of_80_columns(subset, tmp_path):

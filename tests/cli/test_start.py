@@ -36,7 +36,7 @@ def imported_by(code):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     said, modules = ended.stdout.rstrip("\n").rsplit("\n", 1)
     return set(json.loads(modules)), said + ended.stderr

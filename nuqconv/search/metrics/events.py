@@ -1,4 +1,4 @@
-"""Average precision of detections that were told right or wrong, under any weighting of the pictures."""
+"""Average precision of detections that were judged right or wrong, under any weighting of the pictures."""
 
 from __future__ import annotations
 

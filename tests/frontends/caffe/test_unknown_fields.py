@@ -100,7 +100,7 @@ def test_on_demand_they_are_noted_and_kept(files, tmp_path, caplog):
 
 
 def test_they_stay_in_layers_that_change(files, tmp_path):
-    """Folding gives the convolution a bias, so its text is written anew."""
+    """Folding gives the convolution a bias, so its text is written again."""
     graph = nuqconv.load(files.model, files.weights, allow_unknown_fields=True)
     nuqconv.save(fold_affine(graph).graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     text = (tmp_path / "a.prototxt").read_text()

@@ -13,7 +13,7 @@ from nuqconv.frontends.onnx.converters import claimed
 from nuqconv.ir.families import FAMILIES
 from tests.frontends.onnx.node_tests import FILE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Where to add things")[2].partition("\n## ")[0]
 QUOTED = re.findall(r"`([^`]+)`", SECTION)
