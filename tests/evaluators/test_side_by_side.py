@@ -149,7 +149,8 @@ def test_what_does_not_go_together(tmp_path, data, models):
     with pytest.raises(ConfigError, match="batch_size must be at least 1"):
         nuqconv.evaluate(LENET, data=data[0], labels=data[1], batch_size=0)
     with pytest.raises(
-        EvaluatorError, match=r"lenet[.]onnx in onnxruntime: expected labels that are whole numbers from 0 to 9, found 77"
+        EvaluatorError,
+        match=r"lenet[.]onnx in onnxruntime: expected labels that are whole numbers from 0 to 9, found 77",
     ):
         nuqconv.evaluate(models[0], data=data[0], labels=data[1].astype(int) * 0 + 77)
     with pytest.raises(ModelError, match="'prb'"):
