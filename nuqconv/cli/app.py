@@ -32,6 +32,10 @@ COMMANDS = {
         "nuqconv.cli.evaluate",
         "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
     ),
+    "evaluator-template": Place(
+        "nuqconv.cli.evaluator_template",
+        "Write an evaluator of your own to start from, for nuqconv auto --evaluator.",
+    ),
     "data": Place(
         "nuqconv.cli.data",
         "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
