@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from soak import FORWARDS, SEARCHES, TRIALS, caffe_forwards, onnx_forwards, search
+from soak import FORWARDS, SEARCHES, TRIALS, caffe_forwards, onnx_forwards, pycaffe_forwards, search
 
 WHOLE = os.environ.get("NUQCONV_WHOLE_SOAK") == "1"
 # What allocators may still take after the first half.
@@ -33,6 +33,10 @@ def test_forward_passes_in_real_caffe():
 
 def test_forward_passes_in_the_onnxruntime_process():
     check(onnx_forwards(FORWARDS if WHOLE else 500), 0)
+
+
+def test_forward_passes_through_pycaffes_face():
+    check(pycaffe_forwards(FORWARDS if WHOLE else 1000), 0)
 
 
 @pytest.mark.parametrize("where", SEARCHES)
