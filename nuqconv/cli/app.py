@@ -21,6 +21,7 @@ from nuqconv.cli.convert import convert
 from nuqconv.cli.data import data
 from nuqconv.cli.doctor import doctor
 from nuqconv.cli.inspect import inspect
+from nuqconv.cli.report_command import report
 from nuqconv.cli.trials import trials
 from nuqconv.errors import ConfigError
 
@@ -39,6 +40,7 @@ app.command()(config)
 app.command()(convert)
 app.command()(compare)
 app.command()(inspect)
+app.command()(report)
 app.command()(doctor)
 app.add_typer(data, name="data")
 app.add_typer(trials, name="trials")

@@ -19,7 +19,7 @@ from rich.table import Table
 from nuqconv.cli.report import new_console, new_table
 from nuqconv.errors import JournalError, NuqconvError
 from nuqconv.files.staging import check_targets, write_atomically
-from nuqconv.search.journal import Journal, JournalRecord
+from nuqconv.search.journal import Journal, JournalRecord, journal_files
 
 __all__ = ["trials"]
 
@@ -73,7 +73,7 @@ def export(
     Examples: nuqconv trials export out/model_trials.sqlite -o trials.csv, nuqconv trials export out/model_trials.sqlite | jq .best
     """
     if output is not None:
-        check_targets([output], inputs=_files_of(file))
+        check_targets([output], inputs=journal_files(file))
     if form is None:
         form = Format.CSV if output is not None and output.suffix.lower() == ".csv" else Format.JSON
     with Journal.read(file) as journal:
@@ -83,10 +83,6 @@ def export(
         sys.stdout.write(text)
     else:
         write_atomically(output, text)
-
-
-def _files_of(journal: Path) -> list[Path]:
-    return [journal.with_name(journal.name + ending) for ending in ("", "-wal", "-shm", "-journal", ".lock")]
 
 
 def _show(journal: Journal, file: Path, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from nuqconv.report.document import Document
 from nuqconv.report.html.front import front_picture
 from nuqconv.report.html.history import history_picture
@@ -13,7 +15,7 @@ from nuqconv.report.html.tables import comparison_table, error_table, layer_tabl
 from nuqconv.report.html.text import NONE, escaped, share, short, signed, thousands
 from nuqconv.report.html.weights import DETAILS, Detail, WeightPictures
 from nuqconv.report.sources import Report
-from nuqconv.report.words import ENDINGS, calibration_words, verdict
+from nuqconv.report.words import ENDINGS, calibration_words, demand_words, verdict
 
 __all__ = ["MOST_BYTES", "html_page"]
 
@@ -40,7 +42,7 @@ def _page(report: Report, detail: Detail) -> str:
         _errors(document),
         _trials(document),
         _notes(document),
-        _asked(document),
+        _asked(document, report.picture),
         _again(document),
     ]
     title = escaped(document.network or "network")
@@ -150,18 +152,13 @@ def _definitions(pairs: list[tuple[str, str]]) -> str:
     return "<dl class=d>" + "".join(f"<dt>{escaped(name)}<dd>{text}" for name, text in pairs) + "</dl>"
 
 
-def _asked(document: Document) -> str:
+def _asked(document: Document, picture: bytes | None) -> str:
     budget = {"max_evaluations": "evaluations", "timeout": "seconds", "patience": "evaluations without a better result"}
     allowed = [f"{value} {budget.get(name, name)}" for name, value in document.budget.items() if value is not None]
-    demand = document.demand
-    if document.limit is not None:
-        bound = "at most" if document.better == "lower" else "at least"
-        exact = f"{bound} {short(document.limit)}"
-        demand = exact if demand == exact else f"{demand}: {exact}"
     pairs = [
         ("aim", document.aim),
         ("metric", document.metric_name),
-        ("demand", demand),
+        ("demand", demand_words(document)),
         ("data", document.data),
         ("samples", None if document.samples is None else thousands(document.samples)),
         ("preparation", document.preparation),
@@ -178,7 +175,16 @@ def _asked(document: Document) -> str:
     ]
     shown = [(name, escaped(text)) for name, text in pairs if text]
     shown += [(name, str(value)) for name, value in numbers if value is not None]
-    return _section("What was asked", "", _definitions(shown), "a")
+    return _section("What was asked", "", _definitions(shown) + _picture(picture), "a")
+
+
+def _picture(picture: bytes | None) -> str:
+    """The data as the net sees them; lines are cut so that chance does not put what looks like an address into them."""
+    if picture is None:
+        return ""
+    text = base64.b64encode(picture).decode().replace("http", "ht\ntp")
+    words = "The first samples, as the network sees them"
+    return f'<figure><img class=p alt="{words}" src="data:image/jpeg;base64,{text}"><figcaption><p>{words}.</p></figcaption></figure>'
 
 
 def _again(document: Document) -> str:

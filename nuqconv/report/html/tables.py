@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nuqconv.report.document import Document, ErrorRow, LayerRow, NoiseRow, TrialRow
-from nuqconv.report.html.layer_sizes import form_of, form_words
+from nuqconv.report.html.layer_sizes import form_of
 from nuqconv.report.html.text import NONE, attribute, escaped, number_cell, share, short, thousands
 from nuqconv.report.html.weights import WeightPictures
+from nuqconv.report.words import form_words
 
 __all__ = ["comparison_table", "error_table", "layer_table", "trial_table"]
 
