@@ -1,19 +1,24 @@
 # make demo    search the bundled LeNet in onnxruntime and show the result (no Caffe needed)
 # make test    all tests; builds an environment with real Caffe where a Python 3.6 to 3.9 is found
+# make quick   every test but the slow ones, with its first two cases: a few minutes
 # make lint    ruff, mypy, import rules
 # make fuzz    FUZZ_SECONDS (60) of random mutations for each kind of file that is read
 # make faults  every operation on files of whole runs made to fail, and the process killed at each (about an hour)
 # make soak    10,000 forward passes and 1,000 trials: does memory grow?
 # make bench   the benchmarks           make results   the table of docs/results.md
 PYTHON ?= python3
+# Processes that run tests at the same time; 0 runs them in one, as --pdb and -s want it.
+WORKERS ?= 2
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
+# A worker takes its share of the files from one end, and of another's rest when it is done.
+SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test explore faults fuzz soak lint bench bench-search results caffe models format clean
+.PHONY: demo test quick explore faults fuzz soak lint bench bench-search results caffe models format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -35,11 +40,14 @@ caffe: $(VENV)/demo.stamp
 	@$(BIN)/python tools/setup_caffe.py || [ $$? -eq 3 ]
 
 test: $(VENV)/test.stamp caffe
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+
+quick: $(VENV)/test.stamp caffe
+	$(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # The property tests on other random examples than last time.
 explore: $(VENV)/test.stamp caffe
-	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # What it finds goes to tests/corpus/found and fails `make test` until it is fixed; the counts go to build/fuzz/result.json.
 fuzz: $(VENV)/test.stamp

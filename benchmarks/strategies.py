@@ -37,7 +37,7 @@ from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.runtimes.onnxruntime.cache import LoadedModel, load
 from nuqconv.search import LayerSpace, Option, SearchOutcome, SearchSpace, run_search
 from nuqconv.search.metrics import output_error
-from nuqconv.search.strategies import STRATEGIES, strategy_named
+from nuqconv.search.strategies import STRATEGIES, make_strategy
 
 PARTS = (0.15, 0.4, 0.7)
 """Demands: how far from the error of int8 to that of the strongest plan."""
@@ -163,7 +163,7 @@ def _search(strategy: str, space: SearchSpace, judge: _Judge, demand: float) -> 
             evaluate=judge.error,
             satisfied=lambda metric: metric <= demand,
             original=0.0,
-            strategy=strategy_named(strategy, space),
+            strategy=make_strategy(strategy, space),
             max_evaluations=32 if strategy == "path" else None,
         )
     except SearchError:
@@ -195,7 +195,7 @@ def simulated(layers: int) -> Planned:
         def evaluate(plan: Plan, lookup: list[dict[LayerPlan, float]] = lookup) -> float:
             return sum(item.get(layer, 0.0) for item, layer in zip(lookup, plan.values(), strict=True))
 
-        strategy = strategy_named("path", space)
+        strategy = make_strategy("path", space)
         propose = strategy.propose
 
         def timed(limit: int, propose=propose) -> object:  # type: ignore[no-untyped-def]

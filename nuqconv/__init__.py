@@ -1,20 +1,28 @@
 """Non-uniform weight quantization of trained Caffe models, searched against your own accuracy evaluator.
 
 See `auto_nuq` for the main job, `create_quant_config` for its configuration, and the ready-made evaluators. `nuqconv.auto_nuq` is a function and
-also the module that holds `AutoNuqEvaluatorBase`.
+also the module that holds `AutoNuqEvaluatorBase`. A name is imported when it is first used.
 """
 
 from __future__ import annotations
 
-from nuqconv import auto_nuq, errors
-from nuqconv.api import create_quant_config, load, save
-from nuqconv.comparison.compare import CompareReport, compare
-from nuqconv.custom import register_layer, register_python_layer, unregister_layer
-from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
-from nuqconv.formats.convert import Conversion, convert
-from nuqconv.job.result import NuqResult
-from nuqconv.search.evaluator import AutoNuqEvaluatorBase
-from nuqconv.search.objective import NearestMetric, SmallestBytes
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nuqconv import errors
+    from nuqconv.api import create_quant_config, load, save
+    from nuqconv.auto_nuq import auto_nuq
+    from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.custom import register_layer, register_python_layer, unregister_layer
+    from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
+    from nuqconv.evaluators.side_by_side import Evaluation, evaluate
+    from nuqconv.formats.convert import Conversion, convert
+    from nuqconv.job.result import NuqResult
+    from nuqconv.search.evaluator import AutoNuqEvaluatorBase
+    from nuqconv.search.objective import NearestMetric, SmallestBytes
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AutoNuqEvaluatorBase",
@@ -22,6 +30,7 @@ __all__ = [
     "CaffeEvaluator",
     "CompareReport",
     "Conversion",
+    "Evaluation",
     "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
@@ -31,9 +40,42 @@ __all__ = [
     "convert",
     "create_quant_config",
     "errors",
+    "evaluate",
     "load",
     "register_layer",
     "register_python_layer",
     "save",
     "unregister_layer",
 ]
+
+_HOMES = {
+    "nuqconv.api": ("create_quant_config", "load", "save"),
+    "nuqconv.comparison.compare": ("CompareReport", "compare"),
+    "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
+    "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
+    "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),
+    "nuqconv.formats.convert": ("Conversion", "convert"),
+    "nuqconv.job.result": ("NuqResult",),
+    "nuqconv.search.evaluator": ("AutoNuqEvaluatorBase",),
+    "nuqconv.search.objective": ("NearestMetric", "SmallestBytes"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name, or a part of the package, when it is first used."""
+    if name in _HOME:
+        found = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+        return found
+    place = f"{__name__}.{name}"
+    try:
+        # A part; `auto_nuq` is one, which can be called.
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name != place:
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

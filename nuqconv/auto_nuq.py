@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators.identity import batches_digest
@@ -23,6 +24,7 @@ from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model, shar
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, journal_path, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
@@ -38,9 +40,10 @@ from nuqconv.parallel import check_main_guard
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
+from nuqconv.search.metrics import Interval
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
 from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.search.strategies import check_strategy, strategy_named
+from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy, strategy_name
 
 __all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
 
@@ -49,6 +52,7 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_METHOD = WeightMethod()
 SMALLEST = SmallestBytes()
 OnCrash = Literal["stop", "refuse"]
+ON_CRASH: tuple[OnCrash, ...] = get_args(OnCrash)
 
 
 def auto_nuq(
@@ -76,7 +80,7 @@ def auto_nuq(
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     importance: Mapping[str, Array] | None = None,
     objective: Objective = SMALLEST,
-    strategy: str = "path",
+    strategy: StrategyChoice = "path",
     onnx: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> NuqResult:
@@ -118,7 +122,8 @@ def auto_nuq(
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
             for the best metric that all parameters of the model can have in so many bytes.
-        strategy: ``"path"``, or for comparison ``"prefix"``, ``"greedy"``, ``"exhaustive"``; see `nuqconv.search.strategies`.
+        strategy: A name in `nuqconv.search.strategies.STRATEGIES`; or one of your own: an object with the methods of
+            `nuqconv.search.strategies.Strategy`, or a class or function that makes one from (space, objective, original metric).
         onnx: Whether to write ONNX models too: fake_quant, QDQ, and one whose NUQ weights are packed; they are always written for an ONNX model.
         input_shapes: Shapes for inputs by name, instead of the file's; needed for ONNX inputs with open sizes other than the batch.
 
@@ -141,8 +146,7 @@ def auto_nuq(
     check_strategy(strategy)
     options = WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit)
     options.check()
-    if on_crash not in ("stop", "refuse"):
-        raise ConfigError(f"on_crash must be 'stop' or 'refuse', found {on_crash!r}")
+    _check_on_crash(on_crash)
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
@@ -175,12 +179,10 @@ def auto_nuq(
         with shared(model):
             original = Original(evaluator, sources, batch_num, log)
         model.forget()
-        picture = sheet_of(getattr(nuq_evaluator, "data", None))
-        about = note_run(
-            log,
-            describe_run(job, original, sources, objective, strategy, Budget(max_evaluations, timeout, patience)),
-            picture,
+        about = describe_run(
+            job, original, sources, objective, strategy_name(strategy), Budget(max_evaluations, timeout, patience)
         )
+        picture = note_run(log, about, sheet_of(getattr(nuq_evaluator, "data", None)))
         preparation = prepared(
             job,
             log,
@@ -193,7 +195,7 @@ def auto_nuq(
             ),
         )
         network = note_network(log, network_facts(job, preparation.space))
-        chooser = strategy_named(strategy, preparation.space, objective, original.metric)
+        chooser = make_strategy(strategy, preparation.space, objective, original.metric)
         with evaluation(job, original, files, staging, options) as evaluate:
             outcome = run_search(
                 preparation.space,
@@ -211,7 +213,8 @@ def auto_nuq(
                 on_trial=shown.on_trial,
                 on_lost=lost.append if on_crash == "refuse" else None,
             )
-        notes = (*caffe_notes, *preparation.notes, *(f"counted as refused: {words}" for words in lost))
+            interval, doubts = metric_interval(original, outcome.plan, evaluate.write, log)
+        notes = (*caffe_notes, *preparation.notes, *doubts, *(f"counted as refused: {words}" for words in lost))
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
@@ -219,7 +222,7 @@ def auto_nuq(
         errors = errors_of(job, outcome.plan, inputs, shown.on_step)
         seconds = (time.monotonic() - start, evaluator.seconds)
         result = replace(
-            _result(job, preparation, outcome, files, notes, seconds, place, objective),
+            _result(job, preparation, outcome, files, notes, seconds, place, objective, interval),
             about=about,
             network=network,
             errors=errors,
@@ -227,6 +230,11 @@ def auto_nuq(
         )
         note_result(log, result.document())
     return result
+
+
+def _check_on_crash(on_crash: str) -> None:
+    if on_crash not in ON_CRASH:
+        raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {on_crash!r}")
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:
@@ -265,6 +273,7 @@ def _result(
     seconds: tuple[float, float],
     journal: Path | None,
     objective: Objective,
+    difference: Interval | None,
 ) -> NuqResult:
     layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
@@ -281,6 +290,7 @@ def _result(
         plan=outcome.plan,
         original_metric=outcome.original,
         metric=outcome.metric,
+        difference=difference,
         trials=outcome.trials,
         best=outcome.best,
         pareto=outcome.pareto,
@@ -312,4 +322,5 @@ class _CallableModule(ModuleType):
         return auto_nuq(*args, **kwargs)
 
 
+__signature__ = inspect.signature(auto_nuq)
 sys.modules[__name__].__class__ = _CallableModule

@@ -19,6 +19,7 @@ __all__ = [
     "JournalError",
     "LostEvaluationError",
     "ModelError",
+    "NetError",
     "NuqconvError",
     "OnnxProcessError",
     "OutputError",
@@ -69,6 +70,10 @@ class FormatError(NuqconvError):
 
 class ModelError(NuqconvError):
     """A model is readable but wrong in itself: missing weights, shapes that do not fit, NaN, a cycle."""
+
+
+class NetError(ModelError, RuntimeError):
+    """A net of `nuqconv.pycaffe` is asked for something at which Caffe would end the process, or raise a RuntimeError."""
 
 
 class UnsupportedError(NuqconvError):

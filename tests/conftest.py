@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The same examples in every run, so that a change is to blame for a new failure; `make explore` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=10)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+_QUICK_CASES = 2
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--quick``, which `make quick` gives."""
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help=f"every test, but for those marked slow, with the first {_QUICK_CASES} of its cases",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets property tests that say no number of their own draw fewer examples in a quick run."""
+    if config.getoption("quick"):
+        settings.load_profile("quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a quick run, leaves out slow tests and all but the first cases of each test."""
+    if not config.getoption("quick"):
+        return
+    cases = Counter[str]()
+    kept, left_out = [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        slow = item.get_closest_marker("slow") is not None
+        (left_out if slow or cases[test] >= _QUICK_CASES else kept).append(item)
+        cases[test] += not slow
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +77,7 @@ def _caffe_processes(caffe_python: str) -> Iterator[list[CaffeProcess]]:
 
 @pytest.fixture
 def caffe_process(_caffe_processes: list[CaffeProcess], caffe_python: str) -> CaffeProcess:
-    """One Caffe process for all tests, replaced after a crash."""
+    """One Caffe process for all tests of a worker, replaced after a crash."""
     if not _caffe_processes[-1].alive:
         _caffe_processes.append(CaffeProcess(caffe_python))
     return _caffe_processes[-1]

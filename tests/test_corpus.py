@@ -20,7 +20,7 @@ from nuqconv.data.datafile import read_arrays
 from tests.corpus.build import CASES, EXPECTED, expected_json, found_files, path_of
 from tests.corpus.cases.case import Case
 from tests.corpus.cases.valid import FILES
-from tests.corpus.replay import MEMORY, SECONDS
+from tests.corpus.replay import CLOCK, MEMORY, SECONDS
 
 ROOT = Path(__file__).parents[1]
 KEPT = [case for case in CASES if isinstance(case.content, bytes)]
@@ -44,7 +44,7 @@ class Replay:
             )
         self.child.stdin.write(json.dumps([target, str(path)]) + "\n")
         # The first answer waits for the imports too.
-        ready = select.select([self.child.stdout], [], [], SECONDS + 60)[0]
+        ready = select.select([self.child.stdout], [], [], CLOCK + 60)[0]
         line = self.child.stdout.readline() if ready else ""
         if not line:
             self.close()
@@ -134,7 +134,7 @@ def test_a_replay_ends_what_takes_too_long(tmp_path: Path) -> None:
     # A pipe that nobody writes to: opening it waits for ever.
     os.mkfifo(tmp_path / "pipe.npz")
     child = subprocess.run(
-        [sys.executable, "-c", "import tests.corpus.replay as r; r.SECONDS = 1; r.main()"],
+        [sys.executable, "-c", "import tests.corpus.replay as r; r.CLOCK = 1; r.main()"],
         cwd=ROOT,
         input=json.dumps(["npz", str(tmp_path / "pipe.npz")]) + "\n",
         text=True,

@@ -16,6 +16,7 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.fields import parse_fields
 from nuqconv.frontends.caffe.layers import custom
 from nuqconv.frontends.caffe.layers.custom import plain
+from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir.ops import Custom, Opaque
 from nuqconv.runtimes.caffe import CaffeProcess, Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
@@ -43,7 +44,7 @@ def layer_text(param, kind="Foo", rest="", top='top: "out"'):
 
 def graph_of(folder, text, weights=None, **options):
     files = write_net(folder, text, weights or {})
-    return load_graph(files.model, files.weights, **options)
+    return load_graph(files.model, files.weights, ReadOptions(**options))
 
 
 def op_of(folder, text, **options):

@@ -8,7 +8,11 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
-SCHEMAS = (ROOT / "frontends" / "caffe" / "schema" / "caffe.proto", ROOT / "nuqconv" / "config" / "simplified.proto")
+SCHEMAS = (
+    ROOT / "frontends" / "caffe" / "schema" / "caffe.proto",
+    ROOT / "nuqconv" / "config" / "simplified.proto",
+    ROOT / "nuqconv" / "pycaffe" / "proto" / "more.proto",
+)
 
 
 def build(source: Path, target: Path) -> None:

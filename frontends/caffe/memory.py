@@ -9,7 +9,13 @@ from nuqconv.ir import Node
 from nuqconv.ir.ops import Identity
 from nuqconv.ir.traits import SharesMemory
 
-__all__ = ["overwritten_reads"]
+__all__ = ["overwritten_reads", "shares_memory"]
+
+
+def shares_memory(node: Node) -> bool:
+    """Returns whether Caffe lets the tops of a layer be its first bottom's memory."""
+    sharing = node.op.trait(SharesMemory)
+    return sharing is not None and sharing.holds(len(node.inputs), len(node.outputs))
 
 
 def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Mapping[str, str]) -> list[str]:
@@ -38,8 +44,7 @@ def overwritten_reads(nodes: Sequence[Node], outputs: Sequence[str], storage: Ma
 
     for node in nodes:
         problems += [_told(node, name, overwriter[name], storage) for name in node.inputs if name in overwriter]
-        sharing = node.op.trait(SharesMemory)
-        shares = sharing is not None and sharing.holds(len(node.inputs), len(node.outputs))
+        shares = shares_memory(node)
         for output in node.outputs:
             source = _in_place(node, output, storage)
             if source is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
 from nuqconv.cli.app import app
 from nuqconv.errors import NuqconvError, SearchError
@@ -13,6 +13,8 @@ from nuqconv.errors import NuqconvError, SearchError
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
+# What the parser of arguments raises; typer carries its own copy of it under a private name.
+_WrongUsage: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
@@ -21,14 +23,24 @@ def main() -> None:
     Exit codes: 0 success, 1 the search found nothing that the evaluator accepts (or ``doctor`` misses a required part), 2 wrong usage or input,
     130 interrupted.
     """
-    errors = Console(stderr=True, soft_wrap=True)
     try:
-        app(prog_name="nuqconv")
+        code = app(prog_name="nuqconv", standalone_mode=False)
     except NuqconvError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        _say_error(str(error))
         sys.exit(1 if isinstance(error, SearchError) else 2)
-    except SystemExit as ended:
-        # The application turns an interrupt into this code, without a word.
-        if ended.code == _INTERRUPTED:
-            errors.print("interrupted; the outputs are as they were")
-        raise
+    except _WrongUsage as error:
+        # In plain words: what would frame them takes as long to import as all else that is needed here.
+        error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        typer.echo("interrupted; the outputs are as they were", err=True)
+    sys.exit(code)
+
+
+def _say_error(text: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(text)}")

@@ -1,4 +1,4 @@
-"""The application and its commands, one module each."""
+"""The application and the table of its commands, one module each."""
 
 from __future__ import annotations
 
@@ -6,49 +6,80 @@ import importlib
 import logging
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
-from nuqconv.cli.auto import auto
-from nuqconv.cli.compare import compare
-from nuqconv.cli.config import config
-from nuqconv.cli.convert import convert
-from nuqconv.cli.data import data
-from nuqconv.cli.doctor import doctor
-from nuqconv.cli.inspect import inspect
-from nuqconv.cli.report_command import report
-from nuqconv.cli.trials import trials
+from nuqconv import __version__
+from nuqconv.cli.lazy import Place, group_of, make_app
 from nuqconv.errors import ConfigError
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app"]
 
-app = typer.Typer(
+COMMANDS = {
+    "auto": Place(
+        "nuqconv.cli.auto",
+        "Search the strongest quantization that the accuracy demand allows, and write the models and record files.",
+    ),
+    "config": Place("nuqconv.cli.config", "Write a quantization configuration for a model, ready to be edited."),
+    "convert": Place("nuqconv.cli.convert", "Convert between Caffe and ONNX, or within one of them."),
+    "compare": Place(
+        "nuqconv.cli.compare",
+        "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
+    ),
+    "evaluate": Place(
+        "nuqconv.cli.evaluate",
+        "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
+    ),
+    "data": Place(
+        "nuqconv.cli.data",
+        "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
+    ),
+    "inspect": Place("nuqconv.cli.inspect", "Show what is in model, record, configuration and data files."),
+    "report": Place(
+        "nuqconv.cli.report_command",
+        "Write what a search found as one page, also while it runs or after it was stopped.",
+    ),
+    "run": Place(
+        "nuqconv.cli.run",
+        "Run a script written for pycaffe: `import caffe` in it means nuqconv.pycaffe, whose nets need no Caffe.",
+        # Everything behind the script is the script's.
+        {"allow_interspersed_args": False, "ignore_unknown_options": True},
+    ),
+    "doctor": Place("nuqconv.cli.doctor", "Say which runtimes are there, and how to get the missing ones."),
+    "trials": Place(
+        "nuqconv.cli.trials",
+        "Look into the journal of a search, also while it runs: what was tried, with what result, and what it is a search of.",
+    ),
+}
+"""A command's module is imported when the command runs, and imports what it needs for its work when it works."""
+
+app = make_app(
     name="nuqconv",
+    cls=group_of(COMMANDS),
     help="Finds the strongest non-uniform weight quantization of a trained Caffe model that your accuracy demand allows.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
 )
-app.command()(auto)
-app.command()(config)
-app.command()(convert)
-app.command()(compare)
-app.command()(inspect)
-app.command()(report)
-app.command()(doctor)
-app.add_typer(data, name="data")
-app.add_typer(trials, name="trials")
+
+
+class _LateHandler(logging.Handler):
+    """Makes the handler that shows messages when there is the first one."""
+
+    shown: logging.Handler | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.shown is None:
+            from rich.console import Console
+            from rich.logging import RichHandler
+
+            self.shown = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
+            self.shown.setFormatter(self.formatter)
+        self.shown.emit(record)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"nuqconv {metadata.version('nuqconv')}")
+        typer.echo(f"nuqconv {__version__}")
         raise typer.Exit
 
 
@@ -84,5 +115,4 @@ def options(
     del version
     _load_plugins(plugin or ())
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    logging.basicConfig(level=level, format="%(message)s", handlers=[_LateHandler()])

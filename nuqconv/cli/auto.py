@@ -7,24 +7,17 @@ import tempfile
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nuqconv.api import create_quant_config
-from nuqconv.auto_nuq import auto_nuq
+from nuqconv.cli.lazy import one_of
 from nuqconv.cli.options import parse_size
-from nuqconv.cli.report import new_console, print_result
-from nuqconv.data.datafile import read_data
 from nuqconv.errors import ConfigError
-from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
-from nuqconv.files.staging import check_targets
-from nuqconv.formats import open_model
-from nuqconv.report.forms import check_form, write_report
-from nuqconv.report.sources import report_of_result
-from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
-from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
+
+if TYPE_CHECKING:
+    from nuqconv.evaluators import BatchEvaluator
+    from nuqconv.search.objective import Objective
 
 __all__ = ["auto"]
 
@@ -38,22 +31,6 @@ class Runtime(str, Enum):
 
     ONNXRUNTIME = "onnxruntime"
     CAFFE = "caffe"
-
-
-class StrategyName(str, Enum):
-    """How to search."""
-
-    PATH = "path"
-    PREFIX = "prefix"
-    GREEDY = "greedy"
-    EXHAUSTIVE = "exhaustive"
-
-
-class OnCrashName(str, Enum):
-    """What becomes of a trial that ends its process."""
-
-    STOP = "stop"
-    REFUSE = "refuse"
 
 
 def auto(
@@ -94,8 +71,13 @@ def auto(
     ] = None,
     runtime: Annotated[Runtime, typer.Option(help="Where to evaluate.")] = Runtime.ONNXRUNTIME,
     max_evaluations: Annotated[
-        int, typer.Option(min=1, help="Most quantized models to evaluate.", rich_help_panel=_SEARCH)
-    ] = DEFAULT_MAX_EVALUATIONS,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most quantized models to evaluate; by default {nuqconv.search.run:DEFAULT_MAX_EVALUATIONS}.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds after which no further model is evaluated.", rich_help_panel=_SEARCH),
@@ -114,9 +96,9 @@ def auto(
         ),
     ] = None,
     strategy: Annotated[
-        StrategyName,
-        typer.Option(help="How to search; all but path are there for comparison.", rich_help_panel=_SEARCH),
-    ] = StrategyName.PATH,
+        str,
+        one_of("nuqconv.search.strategies:STRATEGIES", help="How to search.", rich_help_panel=_SEARCH),
+    ] = "path",
     patience: Annotated[
         int | None,
         typer.Option(min=1, help="End after so many evaluations without a smaller result.", rich_help_panel=_SEARCH),
@@ -157,7 +139,7 @@ def auto(
     memory_limit: Annotated[
         int | None,
         typer.Option(
-            min=LEAST_MEMORY >> 20,
+            min=1,
             help="With --isolate: MiB of memory that the child may have, Python and onnxruntime included.",
             rich_help_panel=_ISOLATION,
         ),
@@ -171,12 +153,13 @@ def auto(
         ),
     ] = None,
     on_crash: Annotated[
-        OnCrashName,
-        typer.Option(
+        str,
+        one_of(
+            "nuqconv.auto_nuq:ON_CRASH",
             help="A trial that ends or blocks its process at every try: stop the search, or count the trial as refused.",
             rich_help_panel=_ISOLATION,
         ),
-    ] = OnCrashName.STOP,
+    ] = "stop",
     onnx: Annotated[
         bool,
         typer.Option(
@@ -185,7 +168,7 @@ def auto(
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="Write the whole result to this file: a page (.html), for a pull request (.md), or .json."),
+        typer.Option(help="Write the result to this file: a page (.html), a text for a pull request (.md), or .json."),
     ] = None,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
@@ -196,6 +179,17 @@ def auto(
 
     A search that was stopped goes on when the same command is given again; "nuqconv trials show" lists what was tried.
     """
+    from nuqconv.api import create_quant_config
+    from nuqconv.auto_nuq import auto_nuq
+    from nuqconv.cli.report import new_console, print_result
+    from nuqconv.data.datafile import read_data
+    from nuqconv.evaluators import CaffeEvaluator, OnnxRuntimeEvaluator
+    from nuqconv.files.staging import check_targets
+    from nuqconv.formats import open_model
+    from nuqconv.report.forms import check_form, write_report
+    from nuqconv.report.sources import report_of_result
+    from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
+
     objective = _objective(max_layers, max_size)
     if max_size is not None and max_drop is None and max_error is None:
         # Any metric is welcome, the nearest one wins.
@@ -244,18 +238,18 @@ def auto(
             config,
             record or save.with_name(f"{save.name}_scale_offset_record.txt"),
             save,
-            max_evaluations=max_evaluations,
+            max_evaluations=DEFAULT_MAX_EVALUATIONS if max_evaluations is None else max_evaluations,
             timeout=timeout,
             patience=patience,
             objective=objective,
             onnx=onnx,
             input_shapes=shapes,
-            strategy=strategy.value,
+            strategy=strategy,
             journal=journal or not no_journal,
             on_mismatch="restart" if restart else "refuse",
             workers=workers,
             trial_timeout=trial_timeout,
-            on_crash=on_crash.value,
+            on_crash="refuse" if on_crash == "refuse" else "stop",
         )
     print_result(result, new_console(), metric)
     if report is not None:
@@ -270,6 +264,12 @@ def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_tim
         return {}
     if runtime is Runtime.CAFFE:
         raise ConfigError("--isolate is for onnxruntime; real Caffe always runs in a child process")
+    from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
+
+    if memory_limit is not None and memory_limit < LEAST_MEMORY >> 20:
+        raise ConfigError(
+            f"--memory-limit {memory_limit}: expected at least {LEAST_MEMORY >> 20} MiB, which onnxruntime takes before any model"
+        )
     return {
         "isolate": True,
         "memory_limit": None if memory_limit is None else memory_limit << 20,
@@ -278,6 +278,8 @@ def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_tim
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:
+    from nuqconv.search.objective import NearestMetric, SmallestBytes
+
     if max_size is None:
         return SmallestBytes(max_layers)
     if max_layers is not None:

@@ -6,13 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-
-from nuqconv.api import create_quant_config
-from nuqconv.cli.report import config_table, new_console
-from nuqconv.config import load_config
-from nuqconv.formats import open_model
-from nuqconv.job.layer_facts import layer_facts
 
 __all__ = ["config"]
 
@@ -42,6 +35,14 @@ def config(
 
     Example: nuqconv config deploy.prototxt weights.caffemodel -o config.json
     """
+    from rich.markup import escape
+
+    from nuqconv.api import create_quant_config
+    from nuqconv.cli.report import config_table, new_console
+    from nuqconv.config import load_config
+    from nuqconv.formats import open_model
+    from nuqconv.job.layer_facts import layer_facts
+
     source = open_model(model, weights)
     create_quant_config(
         output,

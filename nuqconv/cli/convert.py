@@ -6,14 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from nuqconv.cli.options import parse_shapes
-from nuqconv.cli.report import new_console
-from nuqconv.files.staging import check_targets, write_atomically
-from nuqconv.formats.convert import Conversion
-from nuqconv.formats.convert import convert as convert_model
 
 __all__ = ["convert"]
 
@@ -60,6 +54,13 @@ def convert(
 
     nuqconv convert model.onnx deploy.prototxt --input-shape x:1,3,48,192
     """
+    from rich.markup import escape
+
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.conversion import print_conversion
+    from nuqconv.files.staging import check_targets, write_atomically
+    from nuqconv.formats.convert import convert as convert_model
+
     if json is not None:
         check_targets([json], inputs=[path for path in (model, weights, target, target_weights) if path is not None])
     console = new_console()
@@ -77,35 +78,6 @@ def convert(
             outputs=output,
             allow_unknown_fields=allow_unknown_fields,
         )
-    _print(result, console)
+    print_conversion(result, console)
     if json is not None:
         write_atomically(json, result.to_json())
-
-
-def _print(result: Conversion, console: Console) -> None:
-    kinds = ", ".join(f"{count} {kind}" for kind, count in result.layers.items())
-    form = f"ONNX, opset {result.opset}" if result.opset else "Caffe"
-    facts = [
-        *((f"input {name}", _shape(shape)) for name, shape in result.inputs.items()),
-        *((f"output {name}", _shape(shape)) for name, shape in result.outputs.items()),
-        ("layers", f"{sum(result.layers.values())} ({kinds})"),
-        ("parameters", f"{result.parameters:,}"),
-        ("written as", form),
-        ("size", f"{result.bytes:,} bytes, from {result.source_bytes:,}"),
-        ("seconds", f"{result.seconds:.2f}"),
-    ]
-    if result.folded:
-        count = sum(len(names) for names in result.folded.values())
-        facts.insert(-3, ("folded", f"{count} layers into {len(result.folded)} others"))
-    for label, text in facts:
-        console.print(f"[bold]{escape(label)}[/]  {escape(text)}", soft_wrap=True)
-    for note in result.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    for place in result.opaque:
-        console.print(f"[yellow]kept without being understood:[/] {escape(place)}", soft_wrap=True)
-    for path in result.files:
-        console.print(f"written to {escape(str(path))}", soft_wrap=True)
-
-
-def _shape(shape: tuple[int | str, ...] | None) -> str:
-    return "shape not known before it runs" if shape is None else "x".join(map(str, shape)) or "one number"

@@ -7,23 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
-from nuqconv.cli.data_options import DATA_HELP, Labels, Prep, data_files, data_set, say_data
-from nuqconv.cli.report import new_console, new_table
-from nuqconv.data import DataSet
-from nuqconv.data.extras import pillow
-from nuqconv.data.look import contact_sheet
-from nuqconv.data.preparation import Preparation, write_aipp
-from nuqconv.data.write import write_npz
+from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.lazy import make_app
 from nuqconv.errors import ConfigError
-from nuqconv.files.staging import check_targets, move_into_place, staging_folder, write_atomically
-from nuqconv.formats.argument import open_model
-from nuqconv.frontends.options import ReadOptions
-from nuqconv.job.data_check import CheckedVariant, DataCheck, check_data
-from nuqconv.search.metrics import parse_metric
 
 __all__ = ["data"]
 
@@ -40,10 +28,9 @@ class _ShowUnlessNamed(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-data = typer.Typer(
+data = make_app(
     cls=_ShowUnlessNamed,
     help="Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
-    no_args_is_help=True,
 )
 
 
@@ -71,6 +58,16 @@ def show(
 
     Example: nuqconv data photos/ --prep "bgr, resize 256x256, crop 224x224, mean 104 117 123" --sheet sheet.png
     """
+    from rich.markup import escape
+
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.data import data_files, data_set, preparation_of, say_data, say_more, write_set
+    from nuqconv.data.extras import pillow
+    from nuqconv.data.look import contact_sheet
+    from nuqconv.data.preparation import write_aipp
+    from nuqconv.files.staging import check_targets, move_into_place, staging_folder, write_atomically
+    from nuqconv.formats.argument import open_model
+
     targets = [path for path in (output, sheet, aipp) if path is not None]
     _check_names(output, sheet)
     # A database or a folder is no file, and its files are never written to.
@@ -78,10 +75,10 @@ def show(
     found = data_set(source, prep, labels, open_model(tuple(model)) if model else None)
     console = new_console()
     say_data(found, console)
-    _say_more(found, console)
+    say_more(found, console)
     written: dict[Path, Callable[[Path], object]] = {}
     if output is not None:
-        written[output] = lambda path: _write_set(found, path, console)
+        written[output] = lambda path: write_set(found, path, console)
     if sheet is not None:
         written[sheet] = lambda path: pillow().fromarray(contact_sheet(found)).save(path, "PNG")
     if written:
@@ -91,7 +88,7 @@ def show(
                 written[target](place)
             move_into_place(made)
     if aipp is not None:
-        write_atomically(aipp, write_aipp(_preparation(found)))
+        write_atomically(aipp, write_aipp(preparation_of(found)))
     for path in targets:
         console.print(f"written  {escape(str(path))}", soft_wrap=True)
 
@@ -100,39 +97,6 @@ def _check_names(output: Path | None, sheet: Path | None) -> None:
     for path, suffix in ((output, ".npz"), (sheet, ".png")):
         if path is not None and path.suffix != suffix:
             raise ConfigError(f"{path}: the file is a {suffix} and should be called so")
-
-
-def _preparation(found: DataSet) -> Preparation:
-    prep = getattr(found, "prep", None)
-    if not isinstance(prep, Preparation):
-        raise ConfigError(f"{found.describe()}: nothing is prepared here")
-    return prep
-
-
-def _say_more(found: DataSet, console: Console) -> None:
-    if found.preparation is not None:
-        console.print(f"[bold]prep[/]  {escape(found.preparation)}", soft_wrap=True)
-    console.print(f"[bold]labels[/]  {escape(_labels(found))}", soft_wrap=True)
-
-
-def _labels(found: DataSet) -> str:
-    first = next(iter(found.batches(1, 1))).labels
-    if first is None:
-        return "none"
-    label = first[0]
-    shape = getattr(label, "shape", ())
-    if shape:
-        return f"maps of classes, the first {'x'.join(map(str, shape))}"
-    if hasattr(label, "boxes"):
-        return f"boxes, {len(label)} in the first"
-    return f"texts, the first {label!r}" if isinstance(label, str) else f"classes, the first {label}"
-
-
-def _write_set(found: DataSet, path: Path, console: Console) -> None:
-    if not write_npz(found, path) and found.has_labels():
-        console.print(
-            "[yellow]note:[/] the labels are no numbers of classes, so that they are not in the .npz", soft_wrap=True
-        )
 
 
 @data.command()
@@ -158,6 +122,13 @@ def check(
 
     Example: nuqconv data check deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123"
     """
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.data import data_set, print_check, say_data
+    from nuqconv.formats.argument import open_model
+    from nuqconv.frontends.options import ReadOptions
+    from nuqconv.job.data_check import check_data
+    from nuqconv.search.metrics import parse_metric
+
     files = open_model(model, weights)
     found = data_set(source, prep, labels, files)
     options = ReadOptions()
@@ -174,52 +145,4 @@ def check(
             samples=samples,
             batch_size=_BATCH,
         )
-    _print_check(checked, console)
-
-
-def _print_check(checked: DataCheck, console: Console) -> None:
-    scored = checked.metric is not None
-    score = checked.metric or ""
-    table = new_table(
-        "prepared",
-        "outputs move",
-        "times int8",
-        *([score] if scored else []),
-        right=("outputs move", "times int8", score),
-    )
-    declared = "declared"
-    rows = [(item.name, item) for item in checked.variants]
-    place = (
-        next((number for number, (_, item) in enumerate(rows) if not _better(item, checked)), len(rows))
-        if scored
-        else 0
-    )
-    rows.insert(place, (declared, checked.declared))
-    for name, item in rows:
-        times = "" if not checked.int8 else f"{item.moved / checked.int8:.1f}"
-        style = "bold" if name == declared else "red" if item is checked.suspect else None
-        cells = [name, f"{item.moved:.2%}", times, *([f"{item.score:.4g}"] if item.score is not None else [])]
-        table.add_row(*map(escape, cells), style=style)
-    console.print(table)
-    if checked.int8 is not None:
-        console.print(f"int8 moves the outputs by {checked.int8:.2%} ({checked.samples} samples)", soft_wrap=True)
-    for note in checked.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    console.print(_verdict(checked), soft_wrap=True)
-
-
-def _better(item: CheckedVariant, checked: DataCheck) -> bool:
-    ours = checked.declared
-    return (item.score or 0.0, item.likelihood or 0.0) > (ours.score or 0.0, ours.likelihood or 0.0)
-
-
-def _verdict(checked: DataCheck) -> str:
-    if checked.metric is None:
-        return "without labels nobody can say which way is right; what moves the outputs most deserves a second look"
-    suspect = checked.suspect
-    if suspect is None:
-        return "[green]no other way to prepare the data scores clearly better than what is declared[/]"
-    return (
-        f"[bold red]these data are probably prepared wrongly:[/] '{escape(suspect.name)}' scores clearly better "
-        f"({checked.metric} {suspect.score:.4g} for {checked.declared.score:.4g})"
-    )
+    print_check(checked, console)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import typer
-from rich.markup import escape
-
-from nuqconv.cli.report import new_console, new_table
-from nuqconv.runtimes.doctor import checks
 
 __all__ = ["doctor"]
 
@@ -16,6 +12,11 @@ def doctor() -> None:
 
     Exit code 1 if a part is missing that every job needs.
     """
+    from rich.markup import escape
+
+    from nuqconv.cli.report import new_console, new_table
+    from nuqconv.runtimes.doctor import checks
+
     table = new_table("part", "status", "found")
     found = checks()
     for check in found:

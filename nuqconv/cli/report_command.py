@@ -7,13 +7,6 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.report import new_console
-from nuqconv.files.staging import check_targets
-from nuqconv.report.forms import check_form, write_report
-from nuqconv.report.sources import find_journal, report_of_journal
-from nuqconv.report.words import verdict
-from nuqconv.search.journal import journal_files
-
 __all__ = ["report"]
 
 
@@ -34,6 +27,13 @@ def report(
 
     Example: nuqconv report out/model -o report.html
     """
+    from nuqconv.cli.report import new_console
+    from nuqconv.files.staging import check_targets
+    from nuqconv.report.forms import check_form, write_report
+    from nuqconv.report.sources import find_journal, report_of_journal
+    from nuqconv.report.words import verdict
+    from nuqconv.search.journal import journal_files
+
     check_form(output)
     journal = find_journal(search)
     check_targets([output], inputs=journal_files(journal))

@@ -15,21 +15,22 @@ from nuqconv.comparison.measure import Tolerance, compare_blob, detections, wors
 from nuqconv.comparison.random_numbers import random_input
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
-from nuqconv.formats import ONNX
+from nuqconv.formats import ONNX, open_model
 from nuqconv.formats.table import format_of
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
-from nuqconv.runtimes.caffe import CaffeProcess, find_caffe
-from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
-from nuqconv.runtimes.sides import RUNTIMES, CaffeFiles, GraphSide, Side, check_inputs, make_side
+from nuqconv.runtimes.base import Runtime
+from nuqconv.runtimes.caffe.process import CaffeProcess
+from nuqconv.runtimes.caffe.runtime import Caffe
+from nuqconv.runtimes.loaded import Side, check_inputs
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 
 __all__ = ["AUTO", "CompareReport", "Model", "compare", "random_inputs"]
 
 StrPath = str | os.PathLike[str]
 Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto
 """A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, or an ONNX model."""
-
-AUTO = "auto"
 
 
 def compare(
@@ -47,9 +48,10 @@ def compare(
 ) -> CompareReport:
     """Runs two models, or one model in two runtimes, on the same inputs and compares every common blob.
 
-    Runtimes of a Caffe model are ``"caffe"`` (real Caffe in a child process), ``"onnxruntime"`` (through this package's ONNX), ``"opencv"`` and
-    ``"caffe2onnx"`` (that converter's ONNX in onnxruntime). ``"auto"`` takes real Caffe for the first side if it is there and has all layers,
-    else onnxruntime, and for the second side the first side's if that is another Caffe model. Everything else runs in onnxruntime.
+    Runtimes of a Caffe model are ``"caffe"`` (real Caffe in a child process), ``"onnxruntime"`` (through this package's ONNX), ``"opencv"``,
+    ``"caffe2onnx"`` (that converter's ONNX in onnxruntime) and what `nuqconv.runtimes.register` was given. ``"auto"`` takes real Caffe for the
+    first side if it is there and has all layers, else onnxruntime, and for the second side the first side's if both are of one format. Everything
+    else runs in onnxruntime.
 
     Args:
         a: The first model.
@@ -116,72 +118,80 @@ class _Sides:
 
     def __init__(self, stack: ExitStack, process: CaffeProcess | None, shapes: Mapping[str, Shape]) -> None:
         self.stack = stack
-        self.process = process
         self.shapes = shapes
+        # Runtimes that have something running for both sides.
+        self.shared: dict[str, Runtime] = {} if process is None else {Caffe.name: Caffe(process)}
 
     def make(self, a: Model, b: Model | None, runtimes: tuple[str, str]) -> tuple[Side, Side]:
         unknown = [name for name in runtimes if name not in (AUTO, *RUNTIMES)]
         if unknown:
             raise ConfigError(f"runtime {', '.join(map(repr, unknown))} is not known; known are {', '.join(RUNTIMES)}")
-        first = self.files(a)
-        second = first if b is None else self.files(b)
-        if b is None and first is None:
-            raise ConfigError(
-                "a single model must be a Caffe model (.prototxt and .caffemodel), to run in two runtimes"
-            )
+        first = self.model(a)
+        second = first if b is None else self.model(b)
         name, other, note = *runtimes, ""
-        if first is not None and name == AUTO:
-            name, note = self.best(first, needs_caffe=b is None and other in (AUTO, "onnxruntime"))
-        if second is not None and other == AUTO:
-            other = "onnxruntime" if b is None else name if first is not None else self.best(second)[0]
+        if b is None and first.format != "caffe" and {name, other} <= {AUTO, DEFAULT}:
+            raise ConfigError(
+                "a single model must be a Caffe model (.prototxt and .caffemodel), to run in two runtimes; "
+                f"{first.label} runs in {DEFAULT} only, unless another one is chosen"
+            )
+        if name == AUTO:
+            name, note = self.best(first, needs_own=b is None and other in (AUTO, DEFAULT))
+        if other == AUTO:
+            other = DEFAULT if b is None else name if first.format == second.format else self.best(second)[0]
         if b is None and name == other:
             raise ConfigError(f"one model in one runtime ({name}) is compared with itself; choose another runtime")
-        one = self.side(a, first, name)
-        read = dict.fromkeys((*(first.notes if first else ()), *(second.notes if second else ())))
+        one = self.side(first, name)
+        read = dict.fromkeys((*first.notes, *second.notes))
         one.notes = (*read, *one.notes, *([note] if note else ()))
-        return one, self.side(a if b is None else b, second, other)
+        return one, self.side(second, other)
 
-    def files(self, model: Model) -> CaffeFiles | None:
-        """Reads a Caffe model; returns None for other models."""
-        if not isinstance(model, tuple | list):
-            return None
-        if len(model) != 2:
-            raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
-        return CaffeFiles.read(model[0], model[1], self.shapes, self.stack)
-
-    def side(self, model: Model, files: CaffeFiles | None, runtime: str) -> Side:
-        if files is not None:
-            return self.stack.enter_context(make_side(files, runtime, self.process))
-        if runtime not in (AUTO, "onnxruntime"):
-            raise ConfigError(f"runtime '{runtime}' needs a Caffe model; an ONNX model runs in onnxruntime")
+    def model(self, model: Model) -> Runnable:
+        """Returns a model as runtimes are given it; a Caffe model is read."""
         if isinstance(model, Graph):
-            return GraphSide(model, f"network '{model.name}'")
-        if isinstance(model, tuple):
-            raise TypeError(model)
-        if not isinstance(model, ModelProto) and format_of(Path(model)) is not ONNX:
+            return Runnable.of_graph(model)
+        if isinstance(model, ModelProto):
+            return Runnable.of_proto(model)
+        if isinstance(model, tuple | list):
+            if len(model) != 2:
+                raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
+            return Runnable.cut_for_inference(model[0], model[1], self.shapes, self.stack)
+        if format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-        return OnnxSide(model)
+        return Runnable.of(open_model(model))
 
-    def best(self, files: CaffeFiles, *, needs_caffe: bool = False) -> tuple[str, str]:
-        """Returns the runtime of an unmarked Caffe model, and what to say about it."""
-        if self.process is None and find_caffe() is None:
-            missing = "is not installed"
-        else:
-            self.process = self.process or self.stack.enter_context(CaffeProcess())
-            known = set(self.process.versions.layer_types)
-            types = {node.origin.layer_type for node in files.graph.nodes if node.origin is not None}
-            if not known or types <= known:
-                return "caffe", ""
-            missing = f"lacks {', '.join(sorted(types - known))}"
-        if needs_caffe:
+    def side(self, model: Runnable, name: str) -> Side:
+        runtime = self.shared.get(name) or RUNTIMES[name]
+        if runtime.refusal(model):
+            wanted = " or ".join(f"a {model.words[item]}" for item in sorted(runtime.takes))
+            raise ConfigError(f"runtime '{name}' needs {wanted}; {model.label} runs in {DEFAULT}")
+        # onnxruntime takes an ONNX model as it is; whoever takes its graph needs the sizes that it leaves open.
+        shaped = model if name == DEFAULT else model.with_shapes(self.shapes)
+        return self.stack.enter_context(runtime.side(shaped))
+
+    def best(self, model: Runnable, *, needs_own: bool = False) -> tuple[str, str]:
+        """Returns the runtime of an unmarked model, and what to say about it: its format's own where that is there and has all layers."""
+        runtime = next((item for item in RUNTIMES.values() if model.format in item.own_of), None)
+        if runtime is None:
+            return DEFAULT, ""
+        runtime = self.shared.get(runtime.name, runtime)
+        missing = "is not installed"
+        if runtime.is_there():
+            runtime = self.shared[runtime.name] = runtime.shared(self.stack)
+            lacks = runtime.lacks(model)
+            if not lacks:
+                return runtime.name, ""
+            missing = f"lacks {', '.join(lacks)}"
+        if needs_own:
+            others = [
+                name
+                for name, item in RUNTIMES.items()
+                if model.format in item.takes and name not in (DEFAULT, runtime.name)
+            ]
             raise RuntimeMissingError(
-                f"real Caffe {missing}, so there is nothing to compare onnxruntime with; choose the runtimes opencv or caffe2onnx, "
-                "or get another Caffe (`nuqconv doctor` says how)"
+                f"{runtime.title} {missing}, so there is nothing to compare {DEFAULT} with; choose the runtimes {' or '.join(others)}, "
+                f"or get another {runtime.title} (`nuqconv doctor` says how)"
             )
-        return (
-            "onnxruntime",
-            f"real Caffe {missing}; the first model runs in onnxruntime through this package's own ONNX",
-        )
+        return DEFAULT, f"{runtime.title} {missing}; the first model runs in {DEFAULT} through this package's own ONNX"
 
 
 class _Comparison:

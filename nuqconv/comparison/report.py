@@ -93,6 +93,13 @@ class CompareReport:
     not_compared: Mapping[str, str]
     notes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        bad = sum(not item.agrees for item in self.blobs)
+        first = "" if self.first is None else f", the first in layer {self.first.layer!r}"
+        found = f"{bad} of {len(self.blobs)} blobs differ{first}" if bad else f"{len(self.blobs)} blobs agree"
+        left = f", {len(self.not_compared)} not compared" if self.not_compared else ""
+        return f"<CompareReport {self.sides[0]} and {self.sides[1]}: {found}{left}>"
+
     @property
     def agrees(self) -> bool:
         """Whether all common blobs agree and every wanted output is among them."""

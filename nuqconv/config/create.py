@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from nuqconv.config.device import DeviceRule
-from nuqconv.config.json_text import key_path
 from nuqconv.config.layers import LAYER_TYPES, LayerFacts, index_layers, suggestion
 from nuqconv.config.mapping import read_mapping
 from nuqconv.config.model import (
@@ -27,6 +26,7 @@ from nuqconv.config.model import (
 from nuqconv.config.problems import explain
 from nuqconv.config.simplified import Definition, NuqRequest, Settings, read_definition
 from nuqconv.errors import ConfigError
+from nuqconv.files.json_model import key_path
 
 __all__ = ["make_config"]
 

@@ -10,23 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nuqconv.errors import ConfigError
+from nuqconv.files.json_model import key_path
 from nuqconv.files.safe_json import check_depth
 
-__all__ = ["JsonDocument", "KeyPath", "Problem", "key_path", "listed", "parse_json"]
+__all__ = ["JsonDocument", "KeyPath", "Problem", "listed", "parse_json"]
 
 KeyPath = tuple[str | int, ...]
 # The line, and the text without it.
 Problem = tuple[int, str]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-
-
-def key_path(path: KeyPath) -> str:
-    """Returns ``conv1.activation_quant_params.search_range[0]`` for the path of that value."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from nuqconv.config.files import read_text
 from nuqconv.config.json_text import JsonDocument, Problem, listed, parse_json
 from nuqconv.config.layers import LayerFacts, index_layers, suggestion
 from nuqconv.config.model import FIXED_KEYS, ArqParams, LayerConfig, NuqParams, QuantConfig, WeightParams
-from nuqconv.config.problems import explain, shown
+from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
+from nuqconv.files.json_model import shown
 
 __all__ = ["load_config", "parse_config"]
 

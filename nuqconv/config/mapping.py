@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from typing import Annotated
+
+from pydantic import Discriminator, Field, PlainValidator, Tag
+from pydantic_core import PydanticCustomError
 
 from nuqconv.config.files import read_text
 from nuqconv.config.json_text import parse_json
-from nuqconv.config.problems import shown
 from nuqconv.errors import ConfigError
+from nuqconv.files.json_model import OpenModel, Text, read_object
 
 __all__ = ["read_mapping"]
 
@@ -31,66 +33,96 @@ def read_mapping(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: The file cannot be read, is no JSON, or a field is of the wrong type.
     """
-    reader = _Reader()
-    names = list(reader.names(parse_json(read_text(path, "mapping file"), str(path)).value))
-    if reader.problems:
+    problems: list[str] = []
+    found = read_object(_Dump, parse_json(read_text(path, "mapping file"), str(path)).value, (), problems)
+    if found is None:
         raise ConfigError(
-            f"{path}: not a mapping file; expected the JSON dump of an offline model with graph[].op[].attr[]",
-            reader.problems,
+            f"{path}: not a mapping file; expected the JSON dump of an offline model with graph[].op[].attr[]", problems
         )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(name for graph in found.graph for operator in graph.op for name in operator.originals()))
 
 
-class _Reader:
-    def __init__(self) -> None:
-        self.problems: list[str] = []
+def _layer_name(value: object) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("expected", "a layer's name")
+    return value
 
-    def names(self, tree: object) -> Iterator[str]:
-        root = self._object(tree, "top level")
-        for graph, graph_path in self._objects(root, "graph", "graph"):
-            for op, op_path in self._objects(graph, "op", f"{graph_path}.op"):
-                attributes = dict(self._attributes(op, op_path))
-                if _COMPRESSED in attributes and self._is_set(*attributes[_COMPRESSED]):
-                    yield from self._strings(*attributes.get(_ORIGINALS, ({}, "")))
 
-    def _attributes(self, op: dict[str, Any], op_path: str) -> Iterator[tuple[str, tuple[dict[str, Any], str]]]:
-        for attr, path in self._objects(op, "attr", f"{op_path}.attr"):
-            key = attr.get("key", "")
-            if not isinstance(key, str):
-                self._problem(f"{path}.key", key, "a text")
-            elif key in {_COMPRESSED, _ORIGINALS}:
-                yield attr["key"], (self._object(attr.get("value", {}), f"{path}.value"), f"{path}.value")
+class _Flag(OpenModel):
+    b: bool = False
 
-    def _is_set(self, value: dict[str, Any], path: str) -> bool:
-        found = value.get("b", False)
-        if not isinstance(found, bool):
-            self._problem(f"{path}.b", found, "true or false")
-        return found is True
 
-    def _strings(self, value: dict[str, Any], path: str) -> Iterator[str]:
-        items = self._list(self._object(value.get("list", {}), f"{path}.list"), "s", f"{path}.list.s")
-        for index, item in enumerate(items):
-            if isinstance(item, str):
-                yield item
-            else:
-                self._problem(f"{path}.list.s[{index}]", item, "a layer's name")
+class _FlagAttribute(OpenModel):
+    key: Text
+    value: _Flag = _Flag()
 
-    def _objects(self, parent: dict[str, Any], key: str, path: str) -> Iterator[tuple[dict[str, Any], str]]:
-        for index, item in enumerate(self._list(parent, key, path)):
-            yield self._object(item, f"{path}[{index}]"), f"{path}[{index}]"
 
-    def _list(self, parent: dict[str, Any], key: str, path: str) -> list[Any]:
-        found = parent.get(key, [])
-        if isinstance(found, list):
-            return found
-        self._problem(path, found, "a list")
+class _NameList(OpenModel):
+    s: list[Annotated[str, PlainValidator(_layer_name)]] = Field(default_factory=list)
+
+
+class _Originals(OpenModel):
+    names: Annotated[_NameList, Field(alias="list")] = _NameList()
+
+
+class _OriginalsAttribute(OpenModel):
+    key: Text
+    value: _Originals = _Originals()
+
+
+class _OtherAttribute(OpenModel):
+    key: Text = ""
+
+
+def _attribute_form(value: object) -> str:
+    key = value.get("key") if isinstance(value, dict) else None
+    return {_COMPRESSED: "<flag>", _ORIGINALS: "<originals>"}.get(key if isinstance(key, str) else "", "<other>")
+
+
+_Attribute = Annotated[
+    Annotated[_FlagAttribute, Tag("<flag>")]
+    | Annotated[_OriginalsAttribute, Tag("<originals>")]
+    | Annotated[_OtherAttribute, Tag("<other>")],
+    Discriminator(_attribute_form),
+]
+
+
+class _Candidate(OpenModel):
+    attr: list[_Attribute] = Field(default_factory=list)
+
+    def originals(self) -> list[str]:
+        """Returns the names of the original layers; of an attribute that comes twice the last counts."""
+        found = [attribute for attribute in self.attr if isinstance(attribute, _OriginalsAttribute)]
+        return found[-1].value.names.s if found else []
+
+
+class _Other(OpenModel):
+    # Names of originals do not matter here, whatever they are.
+    attr: list[
+        Annotated[
+            Annotated[_FlagAttribute, Tag("<flag>")] | Annotated[_OtherAttribute, Tag("<other>")],
+            Discriminator(lambda value: "<flag>" if _attribute_form(value) == "<flag>" else "<other>"),
+        ]
+    ] = Field(default_factory=list)
+
+    def originals(self) -> list[str]:
         return []
 
-    def _object(self, found: object, path: str) -> dict[str, Any]:
-        if isinstance(found, dict):
-            return found
-        self._problem(path, found, "an object")
-        return {}
 
-    def _problem(self, path: str, found: object, expected: str) -> None:
-        self.problems.append(f"{path}: found {shown(found)}; expected {expected}")
+def _operator_form(value: object) -> str:
+    attributes = value.get("attr") if isinstance(value, dict) else None
+    flags = [item for item in attributes if _attribute_form(item) == "<flag>"] if isinstance(attributes, list) else []
+    flag = flags[-1].get("value") if flags else None
+    return "<candidate>" if isinstance(flag, dict) and flag.get("b") is True else "<other>"
+
+
+class _Graph(OpenModel):
+    op: list[
+        Annotated[
+            Annotated[_Candidate, Tag("<candidate>")] | Annotated[_Other, Tag("<other>")], Discriminator(_operator_form)
+        ]
+    ] = Field(default_factory=list)
+
+
+class _Dump(OpenModel):
+    graph: list[_Graph] = Field(default_factory=list)

@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -20,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nuqconv.files.json_model import JsonModel
 from nuqconv.files.staging import write_atomically
 
 __all__ = [
@@ -40,10 +39,6 @@ __all__ = [
 _MOST_FACTORS = 10_000
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 def _exact_integer(value: object) -> object:
     # A Literal compares by equality, and 16.0 == 16 and True == 1.
     if type(value) is not int:
@@ -61,7 +56,7 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-class IfmrParams(_Model):
+class IfmrParams(JsonModel):
     """Activation range search over scaled percentiles of the data.
 
     Attributes:
@@ -102,7 +97,7 @@ class IfmrParams(_Model):
         return self
 
 
-class HfmgParams(_Model):
+class HfmgParams(JsonModel):
     """Activation range search on a histogram. A valid part of the format that nuqconv does not execute.
 
     Attributes:
@@ -118,7 +113,7 @@ class HfmgParams(_Model):
     ] = 4096
 
 
-class ArqParams(_Model):
+class ArqParams(JsonModel):
     """Uniform int8 weights.
 
     Attributes:
@@ -130,7 +125,7 @@ class ArqParams(_Model):
     channel_wise: Annotated[bool | None, Field(description="true or false")] = None
 
 
-class NuqParams(_Model):
+class NuqParams(JsonModel):
     """Non-uniform weights.
 
     Attributes:
@@ -167,7 +162,7 @@ WeightParams = Annotated[
 ]
 
 
-class LayerConfig(_Model):
+class LayerConfig(JsonModel):
     """What is to happen to one layer.
 
     Attributes:
@@ -211,7 +206,7 @@ class _LayerMap(Mapping[str, LayerConfig]):
         return repr(self._layers)
 
 
-class QuantConfig(_Model):
+class QuantConfig(JsonModel):
     """A whole configuration. Layers that it does not name stay float.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from nuqconv.config.json_text import KeyPath
 from nuqconv.config.layers import suggestion
 from nuqconv.config.model import ArqParams, HfmgParams, IfmrParams, LayerConfig, NuqParams, QuantConfig
+from nuqconv.files.json_model import shown
 
-__all__ = ["explain", "shown"]
+__all__ = ["explain"]
 
 _ALGORITHMS: Mapping[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
     "activation_quant_params": ("act_algo", {"ifmr": IfmrParams, "hfmg": HfmgParams}),
@@ -24,12 +24,6 @@ _EXPECTED: Mapping[str, str] = {
     for name, field in model.model_fields.items()
     if field.description is not None
 }
-
-
-def shown(value: object) -> str:
-    """Returns a found value as JSON writes it, cut short when it is long."""
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[KeyPath, str]]:

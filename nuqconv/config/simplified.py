@@ -22,10 +22,10 @@ from pydantic import BaseModel, ValidationError
 
 from nuqconv.config.device import DeviceRule
 from nuqconv.config.files import read_text
-from nuqconv.config.json_text import key_path
 from nuqconv.config.model import ActivationParams, ArqParams, HfmgParams, IfmrParams, NuqParams, WeightParams
 from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
+from nuqconv.files.json_model import key_path
 from nuqconv.files.proto_text import ParseError, parse_text
 
 __all__ = ["Definition", "NuqRequest", "Settings", "read_definition"]

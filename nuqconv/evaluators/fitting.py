@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nuqconv.errors import EvaluatorError
+from nuqconv.errors import EvaluatorError, NuqconvError
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import DetectionOutput, Filter, Op, PriorBox
+from nuqconv.runtimes.model import Runnable
 from nuqconv.search.metrics import METRICS, Metric, Takes
 
-__all__ = ["check_outputs"]
+__all__ = ["check_model", "check_outputs"]
 
 _SIZED_BY_DATA: tuple[type[Op], ...] = (DetectionOutput, Filter)
+
+
+def check_model(metric: Metric, model: Runnable, outputs: Sequence[str] | None = None) -> None:
+    """Checks the outputs of a model that a runtime is to run; of one that cannot be read here its first outputs must tell.
+
+    Raises:
+        EvaluatorError: As in `check_outputs`.
+    """
+    try:
+        graph = model.graph
+    except NuqconvError:
+        return
+    check_outputs(metric, graph, outputs)
 
 
 def check_outputs(metric: Metric, graph: Graph, outputs: Sequence[str] | None = None) -> None:

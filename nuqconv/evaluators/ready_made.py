@@ -11,9 +11,9 @@ import numpy as np
 
 from nuqconv.data.arrays import Arrays
 from nuqconv.data.base import Batch, DataSet
-from nuqconv.errors import EvaluatorError, NuqconvError
+from nuqconv.errors import EvaluatorError
 from nuqconv.evaluators.demand import Demand
-from nuqconv.evaluators.fitting import check_outputs
+from nuqconv.evaluators.fitting import check_model
 from nuqconv.evaluators.identity import contents_digest
 from nuqconv.evaluators.measuring import measure
 from nuqconv.evaluators.reference import Reference
@@ -125,6 +125,12 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         """Whether a trial whose child process is lost is tried again in a new one."""
         return getattr(self.runtime, "isolate", False) is True
 
+    # An attribute in the base.
+    @property
+    def tells_interval(self) -> bool:  # type: ignore[override]
+        """Whether the metric has an interval: one of the table has, a function has none."""
+        return isinstance(self.metric, str)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in self._running}
 
@@ -151,13 +157,13 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         """
         return self._measured(model_file, weights_file, batch_num).value()
 
-    def interval(self, model_file: str, weights_file: str, batch_num: int) -> Interval | None:
+    def metric_interval(self, model_file: str, weights_file: str, batch_num: int) -> Interval | None:
         """Runs a model once more and returns the interval of its metric's difference to the original's; see `difference_interval`.
 
         The original is the first model that was evaluated with this number of batches.
 
         Returns:
-            The interval; None where the metric is a function, or no original was evaluated.
+            The interval; None where no original was evaluated.
         """
         with self._lock:
             original = self._originals.get(batch_num)
@@ -199,12 +205,7 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         """Checks the metric against the first net before a sample is run; what a function takes is not known."""
         if self._fits or not isinstance(self.metric, str):
             return
-        try:
-            graph = model.graph
-        except NuqconvError:
-            # Its runtime may run what cannot be read here; the outputs of the first batch then tell.
-            return
-        check_outputs(parse_metric(self.metric), graph, self.outputs)
+        check_model(parse_metric(self.metric), model, self.outputs)
         self._fits = True
 
     def report_facts(self, original_metric: float) -> Mapping[str, Any]:
@@ -266,14 +267,15 @@ def _data(inputs: Mapping[str, Any] | DataSet, labels: Any | None = None) -> Dat
     if labels is not None and len(labels) != count:
         raise EvaluatorError(f"there are {len(labels)} labels for {count} samples")
     arrays = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
-    return Arrays(arrays, None if labels is None else np.asarray(labels) if _is_array(labels) else tuple(labels))
+    return Arrays(arrays, _labels(labels))
 
 
-def _is_array(labels: Any) -> bool:
-    """Whether labels are numbers of one shape, and not truths such as texts and `Boxes`."""
-    return all(isinstance(label, (int, float, np.generic, np.ndarray)) for label in labels) and (
-        len({np.shape(label) for label in labels}) == 1
-    )
+def _labels(labels: Any | None) -> Any | None:
+    """Returns numbers of one shape as an array, truths such as texts and `Boxes` as a tuple."""
+    if labels is None or (isinstance(labels, np.ndarray) and labels.dtype.kind != "O"):
+        return labels
+    plain = all(isinstance(label, (int, float, np.generic, np.ndarray)) for label in labels)
+    return np.asarray(labels) if plain and len({np.shape(label) for label in labels}) == 1 else tuple(labels)
 
 
 def _with_labels(function: MetricFunction, data: DataSet) -> MetricFunction:

@@ -61,6 +61,11 @@ class Conversion:
     notes: tuple[str, ...]
     seconds: float
 
+    def __repr__(self) -> str:
+        form = f"ONNX, opset {self.opset}" if self.opset else "Caffe"
+        names = ", ".join(path.name for path in self.files)
+        return f"<Conversion to {names} ({form}): {sum(self.layers.values())} layers, {self.parameters:,} parameters, {self.bytes:,} bytes>"
+
     def to_json(self) -> str:
         """Returns everything as JSON text."""
         return json.dumps({**asdict(self), "files": [str(path) for path in self.files]}, indent=2) + "\n"

@@ -89,6 +89,14 @@ class Graph:
         )
         object.__setattr__(self, "storage", MappingProxyType(dict(self.storage)))
 
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{item.name} {'x'.join(map(str, item.shape))}" for item in self.inputs)
+        total = sum(array.size for array in self.params.values())
+        return (
+            f"<Graph {self.name!r}: {len(self.nodes):,} nodes, {total:,} parameters, inputs {inputs or 'none'}, "
+            f"outputs {', '.join(self.outputs) or 'none'}>"
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         message = "a Graph holds messages of its source file and is not pickled; pass the model files instead"
         raise TypeError(message)

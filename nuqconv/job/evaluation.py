@@ -58,11 +58,13 @@ class Evaluation:
         evaluate: Returns the metric of a plan.
         submit: Begins the evaluation of a plan.
         parallel: How many plans may be evaluated at once.
+        write: Writes the model of a plan as the evaluator is given it; the next one takes its place.
     """
 
     evaluate: Callable[[Plan], float] | None
     submit: Callable[[Plan], Future[Measured]] | None
     parallel: int
+    write: Callable[[Plan], tuple[Path, Path]]
 
 
 class Original:
@@ -124,6 +126,9 @@ def evaluation(
     trials.mkdir()
     write = _writer(job, files)
 
+    def written(plan: Plan) -> tuple[Path, Path]:
+        return write(plan, trials)
+
     if isolated and options.workers is None and options.executor is None:
         # The trial is done again when the evaluator's child is lost, as it is with a worker.
         options = replace(options, executor=lambda: ThreadPoolExecutor(1))
@@ -131,9 +136,9 @@ def evaluation(
 
         def evaluate(plan: Plan) -> float:
             evaluator = original.show()
-            return evaluator.measure(*write(plan, trials), original.batch_num)
+            return evaluator.measure(*written(plan), original.batch_num)
 
-        yield Evaluation(evaluate, None, 1)
+        yield Evaluation(evaluate, None, 1, written)
         return
     evaluator = original.show()
     with (
@@ -158,7 +163,7 @@ def evaluation(
             return future
 
         _LOG.info("%d plans are evaluated at once", pool.parallel)
-        yield Evaluation(None, submit, pool.parallel)
+        yield Evaluation(None, submit, pool.parallel, written)
 
 
 def _writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, Path]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from nuqconv.backends.caffe import emit, write_caffe
 from nuqconv.backends.caffe.layer import new_layer
 from nuqconv.backends.onnx.batch import rebatch
 from nuqconv.errors import CaffeProcessError, ModelError, UnsupportedError
+from nuqconv.formats import open_model
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.phase import NetState, is_included
 from nuqconv.frontends.caffe.prototxt import read_prototxt
@@ -31,6 +33,8 @@ from nuqconv.ir.ops import Softmax, Weighted
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.caffe.net import Net
 from nuqconv.runtimes.caffe.process import CaffeProcess
+from nuqconv.runtimes.caffe.runtime import Caffe
+from nuqconv.runtimes.model import Runnable
 
 __all__ = ["LOSSES", "LossLayer", "fisher_weights"]
 
@@ -96,14 +100,11 @@ def fisher_weights(
     wanted = _loss_message(loss)
     graph = _cut(graph, wanted, source)
     names = _layers(graph, layers, source)
-    with tempfile.TemporaryDirectory() as name:
-        files = Path(name) / "fisher.prototxt", Path(name) / "fisher.caffemodel"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        files = folder / "fisher.prototxt", folder / "fisher.caffemodel"
         write_caffe(graph, *files)
-        job = _Job(graph, wanted, files, names, source)
-        if process is not None:
-            return job.run(process, batches)
-        with CaffeProcess() as own:
-            return job.run(own, batches)
+        return _Job(graph, wanted, files, names, source).run(Caffe(process).shared(stack), batches)
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,7 @@ class _Job:
     layers: tuple[str, ...]
     source: str
 
-    def run(
-        self, process: CaffeProcess, batches: Iterable[tuple[Mapping[str, Array], Array]]
-    ) -> dict[str, NDArray[np.float64]]:
+    def run(self, caffe: Caffe, batches: Iterable[tuple[Mapping[str, Array], Array]]) -> dict[str, NDArray[np.float64]]:
         """Runs all samples in one net, made for the label shape of the first."""
         net: Net | None = None
         shape: tuple[int, ...] = ()
@@ -129,7 +128,7 @@ class _Job:
                 if net is None:
                     shape = values.shape[1:]
                     self._write(shape)
-                    net = Net(*self.files, process=process)
+                    net = caffe.net(Runnable.of(open_model(*self.files)))
                 if values.shape[1:] != shape:
                     raise ModelError(f"{self.source}: labels of shape {values.shape[1:]} after ones of shape {shape}")
                 for number in range(len(values)):

@@ -18,7 +18,8 @@ from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
 from nuqconv.quantize.weights import bias_floor, quantize_bias
-from nuqconv.runtimes.onnxruntime.cache import load
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
 __all__ = ["gather_moments", "solve_layers"]
 
@@ -160,7 +161,7 @@ def _sums(
     )
     shapes = {name: _matrix(graph, name).shape for name in group}
     sums = {name: MomentSum(shape[0], shape[2]) for name, shape in shapes.items()}
-    model = load(graph, inner)
+    model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
     first = 0
     for batch in batches:
         found = {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}

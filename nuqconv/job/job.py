@@ -20,6 +20,7 @@ from nuqconv.passes import FoldResult, fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import quantized_parts
 from nuqconv.search.evaluator import CheckedEvaluator
+from nuqconv.search.metrics import Interval
 
 __all__ = ["Job", "TimedEvaluator", "read_job"]
 
@@ -119,6 +120,13 @@ class TimedEvaluator:
         """Returns the metric of a model; see `CheckedEvaluator.measure`."""
         with self._timed():
             return self.checked.measure(model_file, weights_file, batch_num)
+
+    def interval(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> Interval | None:
+        """Returns how sure a model's metric is; see `CheckedEvaluator.interval`."""
+        with self._timed():
+            return self.checked.interval(model_file, weights_file, batch_num)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

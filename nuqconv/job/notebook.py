@@ -20,13 +20,13 @@ _T = TypeVar("_T")
 _RUN, _PICTURE, _NETWORK, _RESULT = "run", "picture", "network", "result"
 
 
-def note_run(journal: Journal | None, about: About, picture: bytes | None) -> About:
-    """Notes what a run is asked for, with a picture of its data, and returns it; the result of an earlier one is no longer that of this journal."""
+def note_run(journal: Journal | None, about: About, picture: bytes | None) -> bytes | None:
+    """Notes what a run is asked for and a picture of its data, and returns the picture; an earlier result is no longer that of this journal."""
     if journal is not None:
         digest = None if picture is None else hashlib.sha256(picture).hexdigest()
         assets = {} if picture is None or digest is None else {digest: picture}
         journal.set_facts({_RUN: about.to_json(), _PICTURE: digest, _RESULT: None}, assets)
-    return about
+    return picture
 
 
 def note_network(journal: Journal | None, network: NetworkFacts) -> NetworkFacts:

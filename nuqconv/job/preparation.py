@@ -9,9 +9,12 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from nuqconv.errors import CalibrationError, FormatError, ModelError, NuqconvError, UnsupportedError
+from pydantic import Field
+
+from nuqconv.errors import CalibrationError, FormatError, ModelError, UnsupportedError
+from nuqconv.files.json_model import JsonModel, Text, read_object
 from nuqconv.files.safe_json import parse
 from nuqconv.ir import Array
 from nuqconv.job.calibration import Calibration, Source
@@ -76,20 +79,27 @@ class Preparation:
             FormatError: The text is damaged.
         """
         try:
-            content: Any = parse(text)
-            if content["version"] != _VERSION:
-                raise FormatError(f"the stored preparation has version {content['version']!r:.20}, expected {_VERSION}")
-            lossless, notes = content["lossless"], content["notes"]
-            if not all(type(levels) is int for levels in lossless.values()) or not all(
-                isinstance(note, str) for note in notes
-            ):
-                raise FormatError("the stored preparation is damaged: its notes are no texts or its levels no numbers")
-            space = space_from_object(content["layers"])
-            return cls(Candidates(space, dict(lossless)), Source(content["calibration"]), tuple(notes))
-        except NuqconvError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FormatError(f"the stored preparation is damaged: {type(error).__name__}: {error}") from error
+            content = parse(text)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"the stored preparation is damaged: {error}") from error
+        version = content.get("version", _VERSION) if isinstance(content, dict) else _VERSION
+        if version != _VERSION:
+            raise FormatError(f"the stored preparation has version {version!r:.20}, expected {_VERSION}")
+        problems: list[str] = []
+        found = read_object(_PreparationJson, content, (), problems)
+        if found is None:
+            raise FormatError("the stored preparation is damaged", problems)
+        candidates = Candidates(space_from_object(found.layers), found.lossless)
+        return cls(candidates, found.calibration, tuple(found.notes))
+
+
+class _PreparationJson(JsonModel):
+    version: int
+    # A search space has a reader of its own.
+    layers: list[Any]
+    lossless: dict[Text, int]
+    calibration: Annotated[Source, Field(strict=False)]
+    notes: list[Text]
 
 
 def prepare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from nuqconv.job.network_facts import NetworkFacts
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rate import bits_per_weight, layer_bytes
-from nuqconv.report.document import Document, Errors, LayerRow, Seconds, SizesRow, TrialRow
+from nuqconv.report.document import DifferenceRow, Document, Errors, LayerRow, Seconds, SizesRow, TrialRow
+from nuqconv.search.metrics import Interval
 from nuqconv.search.run import Trial
 
 __all__ = ["LayerResult", "NuqResult", "OutputFiles", "Sizes", "layer_results", "measure_sizes"]
@@ -140,6 +142,8 @@ class NuqResult:
         notes: What the user should know.
         seconds: Duration of the whole call, and of the evaluator in it.
         journal: Where the journal of the search is, if one is kept.
+        difference: ``metric - original_metric`` with the interval in which it lies, from samples drawn again (`difference_interval`); None where the
+            evaluator does not tell.
         about: What was asked for, on what, and when.
         network: What the network was before.
         picture: The first samples that were evaluated, side by side, JPEG; None for data that are no pictures.
@@ -162,10 +166,19 @@ class NuqResult:
     notes: tuple[str, ...]
     seconds: tuple[float, float]
     journal: Path | None = None
+    difference: Interval | None = None
     about: About | None = None
     network: NetworkFacts | None = None
     errors: LayerErrors | None = None
     picture: bytes | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        counts = Counter(layer.precision.value for layer in self.layers)
+        forms = ", ".join(f"{counts[precision.value]} {precision.value}" for precision in reversed(Precision))
+        return (
+            f"<NuqResult metric {self.metric:.6g} of {self.original_metric:.6g}, {self.sizes.bytes:,} of {self.sizes.float_bytes:,} bytes, "
+            f"{len(self.layers)} layers with weights ({forms}), {len(self.trials)} trials ({self.stopped_by})>"
+        )
 
     @property
     def evaluations(self) -> int:
@@ -197,6 +210,7 @@ class NuqResult:
             **(UNKNOWN if self.about is None else self.about.fields()),
             original_metric=self.original_metric,
             metric=self.metric,
+            difference=None if self.difference is None else DifferenceRow(**vars(self.difference)),
             accepted=self.best.accepted,
             best_trial=self.best.number,
             sizes=SizesRow(**vars(self.sizes)),

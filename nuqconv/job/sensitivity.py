@@ -21,7 +21,8 @@ from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque, Weighted
 from nuqconv.ir.traits import Decides, Rearranges, SizedByData
-from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession
+from nuqconv.runtimes.base import Exchanging
+from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 from nuqconv.search.space import SearchSpace
 
 __all__ = ["Responses", "default_samples", "measure_responses", "network_losses", "watched_values"]
@@ -192,8 +193,8 @@ class _Runs:
     def __init__(self, graph: Graph, free: Sequence[str], values: Sequence[str], threads: int | None) -> None:
         self._graph, self._free, self._values, self._threads = graph, free, values, threads
         self._fixed = bool(batch_problems(graph.up_to(values)))
-        self._sessions: dict[int, ExchangeSession] = {}
-        self._batches: list[tuple[ExchangeSession, dict[str, Array], dict[str, Array]]] = []
+        self._sessions: dict[int, Exchanging] = {}
+        self._batches: list[tuple[Exchanging, dict[str, Array], dict[str, Array]]] = []
 
     def load(self, batches: Iterable[Mapping[str, Array]], samples: int) -> int:
         """Takes the first samples and computes their outputs; returns how many there are."""
@@ -242,11 +243,11 @@ class _Runs:
                     noise[value] = np.inf
         return {value: noise[value] / self._signal[value] for value in self._values}
 
-    def _session(self, size: int) -> ExchangeSession:
+    def _session(self, size: int) -> Exchanging:
         key = size if self._fixed else 0
         if key not in self._sessions:
             graph = rebatch(self._graph, size) if self._fixed else self._graph
-            self._sessions[key] = ExchangeSession(graph, self._free, outputs=self._values, threads=self._threads)
+            self._sessions[key] = RUNTIMES[DEFAULT].exchanging(graph, self._free, self._values, self._threads)
         return self._sessions[key]
 
 

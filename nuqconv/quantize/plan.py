@@ -8,18 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 
 from nuqconv.errors import ConfigError, NuqconvError, QuantizationError
+from nuqconv.files.json_model import JsonModel, Text, problem, read_object
 from nuqconv.files.safe_json import parse
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
-__all__ = ["LayerPlan", "Plan", "Precision"]
+__all__ = ["LayerPlan", "LayerPlanJson", "Plan", "Precision"]
 
 _VERSION = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -102,8 +107,8 @@ class LayerPlan:
             ConfigError: The value is no layer's plan; all faults are listed.
         """
         problems: list[str] = []
-        found = _read_layer(value, path, problems)
-        if found is None or problems:
+        found: LayerPlan | None = read_object(_LAYER, value, (path,), problems)
+        if found is None:
             raise ConfigError("the plan of a layer is not valid", problems)
         return found
 
@@ -152,6 +157,11 @@ class Plan(Mapping[str, LayerPlan]):
                 raise QuantizationError(f"layer {name!r} comes twice in the plan; give each layer once")
             index[name] = layer_plan
         object.__setattr__(self, "_index", index)
+
+    def __repr__(self) -> str:
+        counts = Counter(layer_plan.precision.value for _, layer_plan in self.layers)
+        forms = ", ".join(f"{counts[precision.value]} {precision.value}" for precision in reversed(Precision))
+        return f"<Plan of {len(self.layers)} layers: {forms}>"
 
     @classmethod
     def of(cls, layers: Mapping[str, LayerPlan] | Iterable[tuple[str, LayerPlan]]) -> Plan:
@@ -206,73 +216,68 @@ class Plan(Mapping[str, LayerPlan]):
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"the plan is not valid JSON: {error}") from error
         problems: list[str] = []
-        top = _object(document, "plan", {"version", "layers"}, problems)
-        if top and (type(top["version"]) is not int or top["version"] != _VERSION):
-            problems.append(f"version: expected {_VERSION}, found {top['version']!r}")
-        layers = top.get("layers", {})
-        if not isinstance(layers, dict):
-            problems.append(f"layers: expected an object, found {layers!r}")
-            layers = {}
-        pairs = [(name, _read_layer(value, f"layers.{name}", problems)) for name, value in layers.items()]
-        if problems:
+        found = read_object(_PlanJson, document, (), problems)
+        if found is None:
             raise ConfigError("the plan is not valid; write it with Plan.to_json", problems)
-        return cls(tuple((name, item) for name, item in pairs if item is not None))
+        return cls.of(cast("dict[str, LayerPlan]", found.layers))
 
     def digest(self) -> str:
         """Return the SHA-256 of `to_json` in hexadecimal, a name for this plan in journals and caches."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
 
 
-def _object(
-    value: object, path: str, keys: set[str], problems: list[str], optional: frozenset[str] = frozenset()
-) -> dict[str, Any]:
-    """Return an object with exactly the given keys, or an empty one after noting what is wrong."""
-    if not isinstance(value, dict):
-        problems.append(f"{path}: expected an object, found {value!r}")
-        return {}
-    wrong = [f"{path}.{key}: unknown key" for key in value if key not in keys and key not in optional]
-    wrong += [f"{path}.{key}: missing" for key in sorted(keys - value.keys())]
-    problems += wrong
-    return {} if wrong else value
+class _ActivationJson(JsonModel):
+    scale: float
+    offset: int
+
+    @model_validator(mode="after")
+    def _check(self) -> _ActivationJson:
+        self.quantizer()
+        return self
+
+    def quantizer(self) -> ActivationQuant:
+        try:
+            return ActivationQuant(self.scale, self.offset)
+        except NuqconvError as error:
+            raise problem(error) from error
 
 
-def _read_layer(value: object, path: str, problems: list[str]) -> LayerPlan | None:
-    keys = {"precision", "channel_wise", "num_steps", "codebook", "activation"}
-    item = _object(value, path, keys, problems, optional=frozenset({"weights"}))
-    if not item:
-        return None
-    names = [precision.value for precision in Precision]
-    if item["precision"] not in names:
-        problems.append(f"{path}.precision: expected one of {names}, found {item['precision']!r}")
-        return None
-    activation, sound = _read_activation(item["activation"], f"{path}.activation", problems)
-    book = item["codebook"]
-    if not sound:
-        return None
-    try:
-        return LayerPlan(
-            precision=Precision(item["precision"]),
-            codebook=tuple(book) if isinstance(book, list) else book,
-            num_steps=item["num_steps"],
-            activation=activation,
-            channel_wise=item["channel_wise"],
-            weights=item.get("weights"),
-        )
-    except NuqconvError as error:
-        problems.append(f"{path}: {error}")
-        return None
+class _LayerJson(JsonModel):
+    precision: Literal["float", "int8", "nuq"]
+    channel_wise: bool
+    num_steps: int | None
+    codebook: list[int] | None
+    activation: _ActivationJson | None
+    weights: str | None = None
+
+    def layer_plan(self) -> LayerPlan:
+        try:
+            return LayerPlan(
+                precision=Precision(self.precision),
+                codebook=None if self.codebook is None else tuple(self.codebook),
+                num_steps=self.num_steps,
+                activation=None if self.activation is None else self.activation.quantizer(),
+                channel_wise=self.channel_wise,
+                weights=self.weights,
+            )
+        except NuqconvError as error:
+            raise problem(error) from error
 
 
-def _read_activation(value: object, path: str, problems: list[str]) -> tuple[ActivationQuant | None, bool]:
-    """Return the quantizer and whether it was sound; null is sound."""
-    if value is None:
-        return None, True
-    item = _object(value, path, {"scale", "offset"}, problems)
-    if not item:
-        return None, False
-    try:
-        scale = item["scale"]
-        return ActivationQuant(scale=float(scale) if type(scale) is int else scale, offset=item["offset"]), True
-    except (NuqconvError, OverflowError) as error:
-        problems.append(f"{path}: {error}")
-        return None, False
+LayerPlanJson = Annotated[_LayerJson, AfterValidator(_LayerJson.layer_plan)]
+"""A layer's plan in a JSON file, for models that hold one; what is read is a `LayerPlan`."""
+
+
+def _is_version(value: object) -> object:
+    # 1.0 and true equal 1.
+    if type(value) is not int or value != _VERSION:
+        raise PydanticCustomError("expected", "{version}", {"version": str(_VERSION)})
+    return value
+
+
+class _PlanJson(JsonModel):
+    version: Annotated[int, BeforeValidator(_is_version)]
+    layers: dict[Text, LayerPlanJson]
+
+
+_LAYER: TypeAdapter[Any] = TypeAdapter(LayerPlanJson)

@@ -106,6 +106,25 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class DifferenceRow:
+    """A difference of two metrics, and where it lies.
+
+    Attributes:
+        estimate: The difference itself.
+        low: Lower end of its interval.
+        high: Upper end.
+        confidence: The share of draws within.
+        units: How many samples there were to draw from.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    units: int
+
+
+@dataclass(frozen=True)
 class Document:
     """All that is told of a search.
 
@@ -118,6 +137,7 @@ class Document:
         limit: The worst metric that is accepted, if that is known.
         original_metric: Metric of the original model.
         metric: Metric of the best plan, or of the best so far.
+        difference: Its difference to the original metric, with the interval in which that lies, where the evaluator tells.
         accepted: Whether the evaluator accepts it.
         best_trial: Its number.
         sizes: Sizes before and after.
@@ -161,6 +181,7 @@ class Document:
     sizes: SizesRow
     layers: tuple[LayerRow, ...]
     trials: tuple[TrialRow, ...]
+    difference: DifferenceRow | None = None
     aim: str = ""
     strategy: str = ""
     budget: Mapping[str, int | float | None] = field(default_factory=dict)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from onnx import ModelProto
+
+from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ModelError
 from nuqconv.formats import ModelFiles, ReadOptions
-from nuqconv.frontends.options import AS_THEY_ARE
+from nuqconv.frontends.caffe.build import read_model
+from nuqconv.frontends.caffe.layer_types import is_for_training
+from nuqconv.frontends.caffe.prototxt import read_prototxt
+from nuqconv.frontends.onnx import fed_inputs
+from nuqconv.frontends.onnx.build import graph_of
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph
 from nuqconv.ir import Graph
+from nuqconv.ir.ops import Shape
 
 __all__ = ["Runnable"]
 
@@ -28,6 +40,7 @@ class Runnable:
         notes: What the reader chose or changed.
         known: The graph, where it has been read already.
         opened: The files, where the graph is read from them.
+        proto: An ONNX model that is in memory.
     """
 
     words: ClassVar[Mapping[str, str]] = {"caffe": "Caffe model", "onnx": "ONNX model", "graph": "graph"}
@@ -39,6 +52,7 @@ class Runnable:
     notes: tuple[str, ...] = ()
     known: Graph | None = field(default=None, repr=False)
     opened: ModelFiles | None = field(default=None, repr=False)
+    proto: ModelProto | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, model: ModelFiles, options: ReadOptions | None = None) -> Runnable:
@@ -48,13 +62,47 @@ class Runnable:
             model: The model.
             options: How its graph is read.
         """
-        chosen = options or ReadOptions()
-        return cls(model.format.name, str(model.model), model.paths, chosen, opened=model)
+        if not model.paths:
+            return cls.of_graph(model.read(options or AS_THEY_ARE).graph)
+        return cls(model.format.name, str(model.model), model.paths, options or AS_THEY_ARE, opened=model)
 
     @classmethod
     def of_graph(cls, graph: Graph, label: str | None = None) -> Runnable:
         """Returns a graph as a model."""
         return cls("graph", f"network '{graph.name}'" if label is None else label, known=graph)
+
+    @classmethod
+    def of_proto(cls, model: ModelProto) -> Runnable:
+        """Returns an ONNX model in memory, whose tensors are in it."""
+        return cls("onnx", f"ONNX model '{model.graph.name}'", proto=model)
+
+    @classmethod
+    def cut_for_inference(
+        cls,
+        model_file: str | os.PathLike[str],
+        weights_file: str | os.PathLike[str],
+        shapes: Mapping[str, Shape],
+        stack: ExitStack,
+    ) -> Runnable:
+        """Reads a Caffe model; a net for training is cut for inference, and runs in that form.
+
+        Args:
+            model_file: The .prototxt.
+            weights_file: The .caffemodel.
+            shapes: Shapes of the inputs, where they are not the file's; when the names are no inputs here, they go by position.
+            stack: Removes what is written for the run.
+
+        Raises:
+            FormatError, ModelError, UnsupportedError: As `nuqconv.load`.
+        """
+        definition, stored = Path(model_file), Path(weights_file)
+        found = _read(definition, stored, shapes)
+        files = definition, stored
+        if any(is_for_training(layer.message.type) for layer in read_prototxt(definition).layers):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            files = folder / "cut.prototxt", folder / "cut.caffemodel"
+            write_caffe(found.graph, *files)
+        return cls("caffe", str(definition), files, notes=found.notes, known=found.graph)
 
     @cached_property
     def graph(self) -> Graph:
@@ -65,11 +113,46 @@ class Runnable:
         """
         if self.known is not None:
             return self.known
+        if self.proto is not None:
+            return graph_of(self.proto, self.label, options=self.options).graph
         if self.opened is None:
             raise ModelError(f"{self.label}: it has neither files to read nor a graph")
         return self.opened.read(self.options).graph
+
+    def with_shapes(self, shapes: Mapping[str, Shape]) -> Runnable:
+        """Returns an ONNX model with other shapes of its inputs; where the names are no inputs here, they go by position.
+
+        Args:
+            shapes: Shapes by name.
+        """
+        names: Sequence[str] = ()
+        if self.opened is not None:
+            names = self.opened.input_names()
+        elif self.proto is not None:
+            names = [item.name for item in fed_inputs(self.proto)]
+        if not shapes or not names:
+            return self
+        if len(names) == len(shapes) and set(names) != set(shapes):
+            shapes = dict(zip(names, shapes.values(), strict=True))
+        known = {name: shape for name, shape in shapes.items() if name in names}
+        return replace(self, options=replace(self.options, input_shapes=known))
 
     @property
     def text(self) -> bytes:
         """The content of the first file, by which a further model of the same net is known; empty where there is none."""
         return self.files[0].read_bytes() if self.files and self.files[0].is_file() else b""
+
+
+def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> ReadGraph:
+    try:
+        found = read_model(model, weights, ReadOptions(cut_for_inference=True))
+    except ModelError:
+        # The shape of a data layer's blob can be one that only the caller knows.
+        if not shapes:
+            raise
+        return read_model(model, weights, ReadOptions(shapes, cut_for_inference=True))
+    own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
+    wanted = {**own, **shapes}
+    if len(wanted) > len(own):
+        wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
+    return found if wanted == own else read_model(model, weights, ReadOptions(wanted, cut_for_inference=True))

@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nuqconv.errors import ModelError, RuntimeMissingError
-from nuqconv.ir import Array
+from nuqconv.errors import ModelError, NuqconvError, RuntimeMissingError
+from nuqconv.ir import Array, Graph
 from nuqconv.runtimes.base import Loaded, Runtime
+from nuqconv.runtimes.loaded import Side, SideRun, input_shapes
 from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.sides import CaffeFiles, Side, SideRun
 
-__all__ = ["OpenCv", "OpenCvSide"]
+__all__ = ["OpenCv"]
+
+_PACKAGE = "opencv-python-headless==4.10.0.84"
 
 
 @dataclass(frozen=True)
 class OpenCv(Runtime):
-    """OpenCV's ``dnn`` module, in this process."""
+    """OpenCV's ``dnn`` module, in this process, without its fusion of layers."""
 
     name = "opencv"
     title = "OpenCV"
     takes = frozenset({"caffe"})
-    remedy = "optional second oracle for Caffe models: pip install opencv-python-headless==4.10.0.84"
+    remedy = f"optional second oracle for Caffe models: pip install {_PACKAGE}"
+
+    def version(self) -> str:
+        """The version of OpenCV."""
+        cv2 = importlib.import_module("cv2")
+        # OpenCV 5 has no importer for Caffe any more.
+        if not hasattr(cv2.dnn, "readNetFromCaffe"):
+            raise NuqconvError(f"{cv2.__version__}, which cannot read Caffe models")
+        return str(cv2.__version__)
 
     def load(self, model: Runnable, outputs: Sequence[str] | None = None) -> Loaded:
         """Makes a model ready to run."""
+        return SideRun(self.side(model), outputs)
+
+    def side(self, model: Runnable) -> Side:
+        """Returns a model as a comparison needs it.
+
+        Raises:
+            UnsupportedError: It is no Caffe model.
+            RuntimeMissingError: OpenCV is not installed, or has no Caffe importer (5.0 dropped it).
+            ModelError: OpenCV cannot read the model.
+        """
         self.check_takes(model)
-        return SideRun(OpenCvSide(CaffeFiles.of(model)), outputs)
-
-
-class OpenCvSide(Side):
-    """OpenCV's ``dnn`` module, without its fusion of layers.
-
-    OpenCV names a result by its layer; here it gets the blob's name again.
-
-    Raises:
-        RuntimeMissingError: OpenCV is not installed, or has no Caffe importer (5.0 dropped it).
-        ModelError: OpenCV cannot read the model.
-    """
-
-    def __init__(self, files: CaffeFiles) -> None:
         cv2 = _opencv()
-        graph = self.graph = files.graph
-        self.label = f"OpenCV {cv2.__version__}: {files.label}"
-        self._error: type[Exception] = cv2.error
+        label = f"{self.title} {cv2.__version__}: {model.label}"
         try:
-            self._net: Any = cv2.dnn.readNetFromCaffe(str(files.model), str(files.weights))
-            self._net.enableFusion(False)
-            known = set(self._net.getLayerNames())
+            net = cv2.dnn.readNetFromCaffe(str(model.files[0]), str(model.files[1]))
+            net.enableFusion(False)
+            known = frozenset(net.getLayerNames())
         except cv2.error as error:
-            raise ModelError(f"{self.label}: cannot be read: {error}") from error
+            raise ModelError(f"{label}: cannot be read: {error}") from error
+        return _OpenCvSide(model.graph, label, net, known, cv2.error)
+
+
+class _OpenCvSide(Side):
+    """OpenCV names a result by its layer; here it gets the blob's name again."""
+
+    def __init__(self, graph: Graph, label: str, net: Any, known: frozenset[str], error: type[Exception]) -> None:
+        self.graph = graph
+        self.label = label
+        self._net = net
+        self._error = error
         self._layers = {name: node.name for node in graph.nodes if node.name in known for name in node.outputs}
         self._numbers = {name: number for node in graph.nodes for number, name in enumerate(node.outputs)}
         self.names = tuple(self._layers)
-        self.inputs = {graph.storage_name(item.name): item.shape for item in graph.inputs}
+        self.inputs = input_shapes(graph)
         self.outputs = graph.outputs
 
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -74,10 +90,10 @@ class OpenCvSide(Side):
 
 def _opencv() -> Any:
     try:
-        import cv2  # noqa: PLC0415
+        import cv2  # noqa: PLC0415 - optional
     except ImportError as error:
         raise RuntimeMissingError(
-            "OpenCV is not installed; pip install opencv-python-headless==4.10.0.84 gets a version that reads Caffe models"
+            f"OpenCV is not installed; pip install {_PACKAGE} gets a version that reads Caffe models"
         ) from error
     if not hasattr(getattr(cv2, "dnn", None), "readNetFromCaffe"):
         raise RuntimeMissingError(f"OpenCV {cv2.__version__} does not read Caffe models; version 4 does")

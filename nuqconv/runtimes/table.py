@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,18 @@ from nuqconv.errors import ConfigError
 if TYPE_CHECKING:
     from nuqconv.runtimes.base import Runtime
 
-__all__ = ["DEFAULT", "RUNTIMES", "RuntimeTable", "register", "runtime_named", "unregister"]
+__all__ = [
+    "AUTO",
+    "DEFAULT",
+    "NAMES",
+    "NAMES_AND_AUTO",
+    "RUNTIMES",
+    "RuntimeNames",
+    "RuntimeTable",
+    "register",
+    "runtime_named",
+    "unregister",
+]
 
 # Where each stands; a module is imported when its runtime is asked for, since some cost a tenth of a second.
 _OWN = {
@@ -20,6 +32,12 @@ _OWN = {
     "opencv": "nuqconv.runtimes.opencv:OpenCv",
     "caffe2onnx": "nuqconv.runtimes.caffe2onnx:Caffe2Onnx",
 }
+
+_STATED = ("name", "title", "takes", "remedy")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+AUTO = "auto"
+"""What stands for the best runtime that is there, where one may choose."""
 
 
 class RuntimeTable(Mapping[str, "Runtime"]):
@@ -48,11 +66,18 @@ class RuntimeTable(Mapping[str, "Runtime"]):
         """Enters a runtime under its name.
 
         Raises:
-            ConfigError: The name is taken.
+            ConfigError: The name is taken or none, or the class does not state what every runtime states; all faults are listed.
         """
-        if runtime.name in self:
-            raise ConfigError(f"runtime '{runtime.name}' is there already; give yours another name")
-        self._made[runtime.name] = runtime
+        kind = type(runtime).__name__
+        problems = [f"{item}: the class does not state it" for item in _STATED if not hasattr(runtime, item)]
+        name = str(getattr(runtime, "name", ""))
+        if hasattr(runtime, "name") and not _NAME.fullmatch(name):
+            problems.append(f"name: found '{name}', expected letters, digits and ._- (it is written on command lines)")
+        if name in self or name == AUTO:
+            problems.append(f"name: '{name}' is taken")
+        if problems:
+            raise ConfigError(f"the runtime {kind} cannot be registered", problems)
+        self._made[name] = runtime
 
     def remove(self, name: str) -> None:
         """Takes out a runtime that was added.
@@ -65,8 +90,21 @@ class RuntimeTable(Mapping[str, "Runtime"]):
         del self._made[name]
 
 
+class RuntimeNames:
+    """The names in the table, and some before them; read without the runtimes themselves."""
+
+    def __init__(self, *more: str) -> None:
+        self._more = more
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._more, *RUNTIMES))
+
+
 RUNTIMES = RuntimeTable(_OWN)
 """The runtimes by name."""
+
+NAMES, NAMES_AND_AUTO = RuntimeNames(), RuntimeNames(AUTO)
+"""What can be written where a runtime is asked for."""
 
 DEFAULT = next(iter(_OWN))
 """The one that needs no set-up."""
@@ -91,7 +129,7 @@ def register(runtime: Runtime) -> None:
     """Enters a runtime of your own: `nuqconv.compare`, evaluators, ``nuqconv doctor`` and the command line know it from then on.
 
     Raises:
-        ConfigError: Its name is taken, or no name that can be typed.
+        ConfigError: Its name is taken or none, or its class does not state what every runtime states.
     """
     RUNTIMES.add(runtime)
 

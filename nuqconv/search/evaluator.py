@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nuqconv.errors import EvaluatorError
 from nuqconv.search.evaluator_facts import EvaluatorFacts, read_facts
+from nuqconv.search.metrics import Interval
 
 __all__ = ["AutoNuqEvaluatorBase", "CheckedEvaluator"]
 
@@ -38,10 +39,12 @@ class AutoNuqEvaluatorBase:
             configuration, which also says how many batches calibrate the model.
         data_version: A text that changes whenever the data or the metric do (not the demand on it), so that a search that is taken up
             again knows whether the metrics in its journal still hold; None if the evaluator does not tell.
+        tells_interval: Whether `metric_interval` says how sure a metric is.
     """
 
     evaluate_batch_num: int | None = None
     data_version: str | None = None
+    tells_interval: bool = False
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         # Published evaluators call super().__init__(self), others never call it: nothing may depend on this constructor.
@@ -86,6 +89,27 @@ class AutoNuqEvaluatorBase:
         Returns:
             For each batch a mapping from the names of the model's input blobs to arrays, preprocessed as in `eval_model`; or None, the
             default, if the evaluator offers none.
+        """
+        return None
+
+    def metric_interval(
+        self,
+        model_file: str,  # noqa: ARG002  (for the classes that override this)
+        weights_file: str,  # noqa: ARG002
+        batch_num: int,  # noqa: ARG002
+    ) -> Interval | None:
+        """Say how sure the metric of a quantized model is; optional, and asked only where ``tells_interval``.
+
+        That is once, about the result of a search, after the original model was evaluated.
+
+        Args:
+            model_file: Path of the .prototxt file.
+            weights_file: Path of the .caffemodel file.
+            batch_num: Number of batches, as in `eval_model`.
+
+        Returns:
+            The interval of the difference between its metric and the original's (`nuqconv.search.metrics.difference_interval` finds one);
+            None, the default, if the evaluator does not tell.
         """
         return None
 
@@ -177,6 +201,26 @@ class CheckedEvaluator:
                 "compare the new metric with the original one and accept an equal one"
             )
         return original
+
+    @property
+    def tells_interval(self) -> bool:
+        """Whether the evaluator says how sure a metric is."""
+        return getattr(self._evaluator, "tells_interval", False) is True
+
+    def interval(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> Interval | None:
+        """Return how sure the metric of a model is, or None if the evaluator does not tell.
+
+        Raises:
+            EvaluatorError: `metric_interval` raised, or returned something else.
+        """
+        model, weights = os.fspath(model_file), os.fspath(weights_file)
+        call = f"{self._name}.metric_interval({model!r}, {weights!r}, {batch_num})"
+        found = _called(call, self._evaluator.metric_interval, model, weights, batch_num)
+        if found is not None and not isinstance(found, Interval):
+            raise EvaluatorError(f"{call} returned {_shown(found)}; it must return an Interval or None")
+        return found
 
     def evaluate_batch_num(self, default: int) -> int:
         """Return the evaluator's own number of evaluation batches, or `default` if it has none.

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from nuqconv.errors import ChildProcessFailedError, EvaluatorError, LostEvaluationError, NuqconvError
+from nuqconv.errors import ChildProcessFailedError, EvaluatorError, LostEvaluationError, NuqconvError, SearchError
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.strategies import Proposal, Verdict
@@ -125,7 +125,14 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         return len(self._runs)
 
     def cost(self, proposal: Proposal) -> tuple[bool, bool]:
-        """Return whether trying a proposal makes a new trial, and whether that needs the evaluator."""
+        """Return whether trying a proposal makes a new trial, and whether that needs the evaluator.
+
+        Raises:
+            SearchError: It is no state of the space.
+        """
+        problem = self._space.problem(proposal.levels)
+        if problem:
+            raise SearchError(f"the search strategy proposed {proposal.step!r}: {problem}")
         plan = self._space.plan(proposal.levels)
         new = plan not in self._runs
         return new, new and (self._journal is None or self._journal.known(plan) is None)

@@ -82,6 +82,9 @@ class LayerSpace:
         if problems:
             raise QuantizationError(f"the options of layer {self.name!r} are wrong", problems)
 
+    def __repr__(self) -> str:
+        return f"<LayerSpace {self.name!r}: {', '.join(map(self.label, range(len(self.options))))} or float>"
+
     @cached_property
     def losses(self) -> tuple[float, ...]:
         """Predicted losses by level, where a stronger option counts as no better than a weaker one."""
@@ -161,6 +164,9 @@ class SearchSpace:
         if twice:
             raise QuantizationError("layers come twice in the search space; give each once", map(repr, twice))
 
+    def __repr__(self) -> str:
+        return f"<SearchSpace of {len(self.layers)} layers, {self.state_count:,} states, {self.float_bytes:,.0f} bytes in float>"
+
     def __len__(self) -> int:
         return len(self.layers)
 
@@ -181,6 +187,15 @@ class SearchSpace:
     def uniform(self, level: int = _INT8_LEVEL) -> Levels:
         """Return the state in which all layers are at one level: `FLOAT_LEVEL`, or 0 for int8."""
         return (level,) * len(self.layers)
+
+    def problem(self, levels: Levels) -> str:
+        """Return why something is no state of this space; an empty text if it is one."""
+        if not isinstance(levels, tuple) or len(levels) != len(self.layers):
+            return f"expected a tuple of {len(self.layers)} levels, one for each layer of the space, found {levels!r}"
+        for layer, level in zip(self.layers, levels, strict=True):
+            if type(level) is not int or not FLOAT_LEVEL <= level < len(layer.options):
+                return f"layer {layer.name!r}: expected a level from {FLOAT_LEVEL} to {len(layer.options) - 1}, found {level!r}"
+        return ""
 
     def plan(self, levels: Levels) -> Plan:
         """Return the plan of a state."""

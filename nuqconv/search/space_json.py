@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Annotated, Any, cast
+
+from pydantic import AfterValidator, TypeAdapter
 
 from nuqconv.errors import FormatError, NuqconvError
-from nuqconv.quantize.plan import LayerPlan
+from nuqconv.files.json_model import JsonModel, Number, Text, problem, read_object
+from nuqconv.quantize.plan import LayerPlan, LayerPlanJson
 from nuqconv.search.space import LayerSpace, Option, SearchSpace
 
 __all__ = ["space_from_object", "space_to_object"]
@@ -33,46 +35,34 @@ def space_from_object(value: object) -> SearchSpace:
     Raises:
         FormatError: The value is no search space.
     """
+    problems: list[str] = []
+    found: list[LayerSpace] | None = read_object(_LAYERS, value, ("layers",), problems)
+    if found is None:
+        raise FormatError("the stored search space is damaged", problems)
     try:
-        return SearchSpace(tuple(_layer(item, f"layers[{index}]") for index, item in enumerate(_list(value, "layers"))))
-    except FormatError:
-        raise
+        return SearchSpace(tuple(found))
     except NuqconvError as error:
         raise FormatError(f"the stored search space is damaged: {error}") from error
 
 
-def _layer(value: object, path: str) -> LayerSpace:
-    item = _fields(value, path, {"name", "float_bytes", "options"})
-    name = item["name"]
-    if not isinstance(name, str):
-        raise FormatError(f"{path}.name: expected a text, found {name!r:.60}; the stored search space is damaged")
-    options = tuple(
-        _option(option, f"{path}.options[{index}]")
-        for index, option in enumerate(_list(item["options"], f"{path}.options"))
-    )
-    return LayerSpace(name, options, _number(item["float_bytes"], f"{path}.float_bytes"))
+class _OptionJson(JsonModel):
+    plan: LayerPlanJson
+    bytes: Number
+    loss: Number
 
 
-def _option(value: object, path: str) -> Option:
-    item = _fields(value, path, {"plan", "bytes", "loss"})
-    plan = LayerPlan.from_dict(item["plan"], f"{path}.plan")
-    return Option(plan, _number(item["bytes"], f"{path}.bytes"), _number(item["loss"], f"{path}.loss"))
+class _LayerJson(JsonModel):
+    name: Text
+    float_bytes: Number
+    options: list[_OptionJson]
+
+    def layer_space(self) -> LayerSpace:
+        # What was read for a plan is one: the validator of its JSON makes it.
+        options = tuple(Option(cast("LayerPlan", item.plan), item.bytes, item.loss) for item in self.options)
+        try:
+            return LayerSpace(self.name, options, self.float_bytes)
+        except NuqconvError as error:
+            raise problem(error) from error
 
 
-def _fields(value: object, path: str, names: set[str]) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != names:
-        found = sorted(value) if isinstance(value, dict) else json.dumps(value, default=repr)[:60]
-        raise FormatError(f"{path}: expected {sorted(names)}, found {found}; the stored search space is damaged")
-    return value
-
-
-def _list(value: object, path: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise FormatError(f"{path}: expected a list, found {value!r:.60}; the stored search space is damaged")
-    return value
-
-
-def _number(value: object, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise FormatError(f"{path}: expected a number, found {value!r:.60}; the stored search space is damaged")
-    return value
+_LAYERS: TypeAdapter[Any] = TypeAdapter(list[Annotated[_LayerJson, AfterValidator(_LayerJson.layer_space)]])

@@ -55,6 +55,10 @@ class Trial:
     float_layers: tuple[str, ...] = ()
     worker: str = ""
 
+    def __repr__(self) -> str:
+        verdict = "accepted" if self.accepted else "rejected"
+        return f"<Trial {self.number}, {self.step}: metric {self.metric:.6g} {verdict}, {self.bytes:,.0f} bytes>"
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -95,6 +99,12 @@ class SearchOutcome:
     seconds: float
     float_bytes: float
     pareto: tuple[Trial, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<SearchOutcome metric {self.metric:.6g} of {self.original:.6g}, {self.best.bytes:,.0f} of {self.float_bytes:,.0f} bytes, "
+            f"{self.evaluations} trials ({self.stopped_by})>"
+        )
 
     @property
     def plan(self) -> Plan:

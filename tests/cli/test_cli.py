@@ -18,7 +18,7 @@ import pytest
 from typer.main import get_command
 
 from nuqconv.cli import app
-from nuqconv.cli.auto import StrategyName
+from nuqconv.cli.app import COMMANDS
 from nuqconv.cli.options import parse_size
 from nuqconv.config import load_config
 from nuqconv.errors import ConfigError
@@ -29,7 +29,6 @@ from nuqconv.search.strategies import STRATEGIES
 from .conftest import LENET, MODEL
 
 PYTHON = [sys.executable, "-m", "nuqconv"]
-COMMANDS = ("auto", "config", "inspect", "doctor")
 FILES = [
     "model_deploy_model.prototxt",
     "model_deploy_weights.caffemodel",
@@ -64,7 +63,7 @@ def test_help_names_every_option(run, command, columns):
     assert max(map(len, lines)) <= columns
     assert f"Usage: nuqconv {command}".rstrip() in ended.out
     whole = get_command(app)
-    names = [opt for param in (whole.commands[command] if command else whole).params for opt in param.opts]
+    names = [opt for param in (whole.commands[command].load() if command else whole).params for opt in param.opts]
     names += [] if command else COMMANDS
     assert [name for name in names if not re.search(rf"(?m)^.*(?<![\w-]){re.escape(name)}(?![\w-])", ended.out)] == []
     # A word that does not fit would be cut off.
@@ -178,8 +177,12 @@ def test_texts_that_are_no_sizes(text):
         parse_size(text)
 
 
-def test_every_strategy_can_be_chosen():
-    assert [name.value for name in StrategyName] == list(STRATEGIES)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_can_be_chosen(run, subset, tmp_path, name):
+    ended = auto(run, subset, tmp_path, "--strategy", name, drop="0.05")
+    assert (ended.code, ended.err) == (0, "")
+    # LeNet has few enough layers for every one of them.
+    assert "quantized models evaluated: " in ended.out
 
 
 def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
@@ -238,6 +241,10 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
         (
             ["--max-drop", "0.1", "--memory-limit", "512"],
             "--memory-limit and --child-timeout are limits of the child process; they need --isolate",
+        ),
+        (
+            ["--max-drop", "0.1", "--isolate", "--memory-limit", "255"],
+            "--memory-limit 255: expected at least 256 MiB, which onnxruntime takes before any model",
         ),
         (
             ["--max-drop", "0.1", "--isolate", "--runtime", "caffe"],

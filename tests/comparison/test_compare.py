@@ -23,6 +23,7 @@ from nuqconv.ir import Node
 from nuqconv.ir.ops import BatchNorm, Pooling, Quantize, ReLU, Softmax
 from nuqconv.runtimes.caffe import CaffeProcess
 from nuqconv.runtimes.caffe2onnx import VARIABLE
+from tests.support.fake_caffe2onnx import install
 from tests.support.nets import Files, conv_net, write_net
 
 ORT = ("onnxruntime", "onnxruntime")
@@ -279,39 +280,9 @@ def test_opencv(model):
     assert {"conv1", "conv2", "sum", "pool", "fc", "prob"} <= set(report.blob)
 
 
-FAKE = """
-import argparse, sys
-parser = argparse.ArgumentParser()
-for name in ("--prototxt", "--caffemodel", "--onnx"):
-    parser.add_argument(name)
-given = parser.parse_args()
-import nuqconv.backends.onnx as backend, nuqconv, onnx
-if "fail" in given.prototxt:
-    sys.exit("it does not know this layer")
-graph = nuqconv.load(given.prototxt, given.caffemodel)
-model = backend.to_onnx(graph)
-names = {node.outputs[0]: node.name for node in graph.nodes}
-for node in model.graph.node:
-    node.input[:] = [names.get(name, name) for name in node.input]
-    node.output[:] = [names.get(name, name) for name in node.output]
-for item in (*model.graph.output, *model.graph.value_info):
-    item.name = names.get(item.name, item.name)
-model.graph.input[0].name = "data_input"
-for node in model.graph.node:
-    node.input[:] = ["data_input" if name == "data" else name for name in node.input]
-onnx.save(model, given.onnx)
-"""
-
-
 @pytest.fixture
 def fake_converter(tmp_path, monkeypatch):
-    """A package that is called as caffe2onnx is and names its values as it does."""
-    package = tmp_path / "caffe2onnx"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "convert.py").write_text(FAKE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv(VARIABLE, sys.executable)
+    install(tmp_path, monkeypatch)
 
 
 def test_caffe2onnx_is_called_and_its_names_are_understood(fake_converter, tmp_path):
@@ -346,7 +317,7 @@ def test_without_caffe2onnx(model, monkeypatch):
 
 
 def test_without_caffe(model, good, monkeypatch):
-    monkeypatch.setattr(sys.modules["nuqconv.comparison.compare"], "find_caffe", lambda: None)
+    monkeypatch.setattr(sys.modules["nuqconv.runtimes.caffe.runtime"], "find_caffe", lambda: None)
     with pytest.raises(RuntimeMissingError, match="is not installed, so there is nothing to compare"):
         nuqconv.compare(model)
     report = nuqconv.compare(model, good)

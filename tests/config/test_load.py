@@ -21,8 +21,9 @@ from nuqconv.config import (
     load_config,
     parse_config,
 )
-from nuqconv.config.json_text import key_path, parse_json
+from nuqconv.config.json_text import parse_json
 from nuqconv.errors import ConfigError
+from nuqconv.files.json_model import key_path
 
 from .facts import NET, conv, holds, problems
 

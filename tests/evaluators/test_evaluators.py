@@ -433,7 +433,9 @@ def test_outputs_whose_size_depends_on_the_data(monkeypatch):
         {"data": np.zeros((2, 1), np.float32)}, metric="output_error", max_error=1, batch_size=1
     )
     runs = [{"found": np.zeros((1, 1, count, 7), np.float32)} for count in (1, 3)]
-    monkeypatch.setattr(evaluator, "run", lambda *arguments: iter(runs))
+    monkeypatch.setattr(
+        evaluator, "run", lambda model, weights, batches: (run for run, _ in zip(runs, batches, strict=True))
+    )
     with pytest.raises(EvaluatorError) as caught:
         evaluator.eval_model("m", "w", 2)
     assert str(caught.value) == (

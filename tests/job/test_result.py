@@ -21,6 +21,7 @@ from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.search.evaluator_facts import EvaluatorFacts
+from nuqconv.search.metrics import Interval
 from nuqconv.search.run import Trial
 
 A = ActivationQuant(0.5, -3)
@@ -193,7 +194,7 @@ def test_json_is_complete(tmp_path):
     errors = LayerErrors(
         (LayerError("conv", "Convolution", 9, NOISE, Noise(0, 1, 0), NOISE, None, 1),), {"fc2": NOISE}, 7, {}
     )
-    found = replace(result(), about=ABOUT, errors=errors)
+    found = replace(result(), about=ABOUT, errors=errors, difference=Interval(-0.01, -0.02, 0.0, 0.95, 100))
     noise = {"snr_db": 40.0, "cosine": 0.99995, "largest": 0.1235}
     row = {"layer": "conv", "kind": "Convolution", "levels": 9, "rank": 1, "accumulated": noise, "weights_snr_db": 40.0}
     row |= {"single": {"snr_db": None, "cosine": 1.0, "largest": 0.0}, "activations_snr_db": None}
@@ -202,6 +203,7 @@ def test_json_is_complete(tmp_path):
         "file_bytes": {},
         "original_metric": 0.9,
         "metric": 0.89,
+        "difference": {"estimate": -0.01, "low": -0.02, "high": 0.0, "confidence": 0.95, "units": 100},
         "accepted": True,
         "best_trial": 2,
         "sizes": {"float_bytes": 3100, "int8_bytes": 984, "bytes": 600, "bits_per_weight": 7.5},

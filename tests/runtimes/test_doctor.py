@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import platform
 import sys
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 from nuqconv.cli import app
 from nuqconv.errors import RuntimeMissingError
 from nuqconv.runtimes import doctor
-from nuqconv.runtimes.caffe import CaffeInstall
+from nuqconv.runtimes.caffe import CaffeInstall, runtime
+from nuqconv.runtimes.caffe2onnx import VARIABLE
 from nuqconv.runtimes.doctor import Check, checks
+from nuqconv.runtimes.table import RUNTIMES
 
 CAFFE = CaffeInstall("/caffe/bin/python", "the current interpreter", "3.8.1", "1.24.0", "1.0.0", "/caffe/__init__.py")
 ADVICE = (
@@ -26,7 +29,7 @@ ADVICE = (
 
 @pytest.fixture(autouse=True)
 def with_caffe(monkeypatch):
-    monkeypatch.setattr(doctor, "find_caffe", lambda: CAFFE)
+    monkeypatch.setattr(runtime, "find_caffe", lambda: CAFFE)
 
 
 def check(name):
@@ -36,6 +39,8 @@ def check(name):
 
 def without(monkeypatch, *missing, **replaced):
     """Lets modules be missing or be others."""
+    # The modules of the table are there; what they look for is not.
+    list(RUNTIMES.values())
     real = importlib.import_module
 
     def look(name):
@@ -43,7 +48,7 @@ def without(monkeypatch, *missing, **replaced):
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
         return replaced.get(name) or real(name)
 
-    monkeypatch.setattr(doctor.importlib, "import_module", look)
+    monkeypatch.setattr(importlib, "import_module", look)
 
 
 def run():
@@ -54,9 +59,9 @@ def run():
 
 def test_everything_is_there():
     found = checks()
-    assert [item.name for item in found] == ["Python", "onnxruntime", "real Caffe", "OpenCV"]
-    assert [item.required for item in found] == [True, True, False, False]
-    python, onnxruntime, caffe, _ = found
+    assert [item.name for item in found] == ["Python", "onnxruntime", "real Caffe", "OpenCV", "caffe2onnx"]
+    assert [item.required for item in found] == [True, True, False, False, False]
+    python, onnxruntime, caffe, *_ = found
     assert python == Check(
         "Python", True, True, f"{platform.python_version()} ({sys.executable})", "nuqconv needs Python 3.10 or later"
     )
@@ -76,7 +81,7 @@ def test_real_caffe_is_really_started(monkeypatch, caffe_python):
 
 
 def test_no_caffe_is_no_failure(monkeypatch):
-    monkeypatch.setattr(doctor, "find_caffe", lambda: None)
+    monkeypatch.setattr(runtime, "find_caffe", lambda: None)
     assert check("real Caffe") == Check("real Caffe", False, False, "not found", ADVICE)
     code, text = run()
     assert code == 0
@@ -104,7 +109,7 @@ def test_an_error_of_one_line(monkeypatch):
     def fail():
         raise RuntimeMissingError("first line\nsecond line")
 
-    monkeypatch.setattr(doctor, "find_caffe", fail)
+    monkeypatch.setattr(runtime, "find_caffe", fail)
     assert check("real Caffe").found == "first line"
 
 
@@ -112,7 +117,7 @@ def test_an_error_without_words(monkeypatch):
     def fail():
         raise OSError
 
-    monkeypatch.setattr(doctor, "find_caffe", fail)
+    monkeypatch.setattr(runtime, "find_caffe", fail)
     assert check("real Caffe").found == "OSError"
 
 
@@ -146,6 +151,36 @@ def test_opencv_is_optional(monkeypatch, module, found):
     opencv = check("OpenCV")
     assert (opencv.ok, opencv.found) == (False, found)
     assert opencv.remedy == "optional second oracle for Caffe models: pip install opencv-python-headless==4.10.0.84"
+    assert run()[0] == 0
+
+
+def test_caffe2onnx_is_really_imported(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if importlib.util.find_spec("caffe2onnx") is None:
+        missing = check("caffe2onnx")
+        assert (missing.ok, missing.required, missing.found) == (False, False, "not found")
+        assert VARIABLE in missing.remedy
+    monkeypatch.setenv(VARIABLE, sys.executable)
+    (tmp_path / "caffe2onnx").mkdir()
+    (tmp_path / "caffe2onnx" / "__init__.py").touch()
+    (tmp_path / "caffe2onnx" / "convert.py").write_text("raise ImportError('no onnx here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    broken = check("caffe2onnx")
+    assert (broken.ok, broken.found) == (
+        False,
+        f"{sys.executable} cannot import caffe2onnx: ImportError: no onnx here",
+    )
+    (tmp_path / "caffe2onnx" / "convert.py").write_text("")
+    (tmp_path / "caffe2onnx-2.0.1.dist-info").mkdir()
+    (tmp_path / "caffe2onnx-2.0.1.dist-info" / "METADATA").write_text("Name: caffe2onnx\nVersion: 2.0.1\n")
+    assert check("caffe2onnx") == Check("caffe2onnx", True, False, f"2.0.1 ({sys.executable})")
+
+
+def test_a_runtime_whose_module_cannot_be_imported(monkeypatch):
+    monkeypatch.setitem(RUNTIMES._places, "broken", "nuqconv.runtimes.nowhere:Broken")
+    found = check("broken")
+    assert (found.ok, found.required) == (False, False)
+    assert found.found == "No module named 'nuqconv.runtimes.nowhere'"
     assert run()[0] == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from nuqconv.errors import SearchError
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.search import FLOAT_LEVEL, NearestMetric, SmallestBytes, Trial, Verdict, run_search
-from nuqconv.search.strategies import STRATEGIES, strategy_named
+from nuqconv.search.strategies import STRATEGIES, make_strategy
 from tests.search.simulated import INT8, NUQ16, Evaluator, hidden_damage, levels_of, random_space
 
 
@@ -30,7 +30,7 @@ def outcome(evaluator, objective, name="path", **options):
         satisfied=evaluator.satisfied,
         original=0.0,
         objective=objective,
-        strategy=strategy_named(name, evaluator.space, objective),
+        strategy=make_strategy(name, evaluator.space, objective),
         **options,
     )
 
@@ -126,9 +126,9 @@ def test_a_metric_that_is_refused_is_given_if_no_other_is_there():
 def test_sizes_that_make_no_sense():
     space = network(0, 4).space
     with pytest.raises(SearchError, match="cannot be reached"):
-        strategy_named("path", space, NearestMetric(space.size(space.smallest()) - 1))
+        make_strategy("path", space, NearestMetric(space.size(space.smallest()) - 1))
     with pytest.raises(SearchError, match="demand a smaller size"):
-        strategy_named("path", space, NearestMetric(space.float_bytes))
+        make_strategy("path", space, NearestMetric(space.float_bytes))
     for size in (0, -1, float("nan")):
         with pytest.raises(SearchError, match="max_bytes: expected a positive number"):
             NearestMetric(size)
@@ -141,7 +141,7 @@ def test_sizes_that_make_no_sense():
 def test_strategies_that_know_no_size(name):
     space = network(0, 4).space
     with pytest.raises(SearchError, match="take path or exhaustive"):
-        strategy_named(name, space, NearestMetric(space.float_bytes / 5))
+        make_strategy(name, space, NearestMetric(space.float_bytes / 5))
 
 
 def test_what_may_be_the_result():
@@ -165,7 +165,7 @@ def test_the_same_search_with_several_at_once(parallel):
     evaluator = network(5, 10)
     size = 0.17 * evaluator.space.float_bytes
     objective = NearestMetric(size)
-    strategy, told = strategy_named("path", evaluator.space, objective), []
+    strategy, told = make_strategy("path", evaluator.space, objective), []
     while proposals := strategy.propose(parallel):
         for proposal in proposals:
             metric = evaluator.true(proposal.levels)

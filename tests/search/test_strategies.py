@@ -10,7 +10,7 @@ import pytest
 
 from nuqconv.errors import SearchError
 from nuqconv.search import FLOAT_LEVEL, LayerSpace, SearchSpace, Verdict, run_search
-from nuqconv.search.strategies import STRATEGIES, ExhaustiveStrategy, PathStrategy, strategy_named
+from nuqconv.search.strategies import STRATEGIES, ExhaustiveStrategy, PathStrategy, make_strategy
 from tests.search.simulated import (
     CancellingEvaluator,
     Evaluator,
@@ -37,7 +37,7 @@ def outcome(evaluator, name="path", **options):
         evaluate=evaluator.evaluate,
         satisfied=evaluator.satisfied,
         original=0.0,
-        strategy=strategy_named(name, evaluator.space),
+        strategy=make_strategy(name, evaluator.space),
         **options,
     )
 
@@ -45,7 +45,7 @@ def outcome(evaluator, name="path", **options):
 def test_names():
     assert next(iter(STRATEGIES)) == "path"
     with pytest.raises(SearchError, match="there are path, prefix, greedy, exhaustive"):
-        strategy_named("clever", random_space(np.random.default_rng(0), 2))
+        make_strategy("clever", random_space(np.random.default_rng(0), 2))
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -18,10 +18,14 @@ import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from nuqconv.errors import OutputError
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
+from nuqconv.files.json_model import OpenModel, Text, problem, read_object
 from nuqconv.files.lock import run_facts
 from nuqconv.files.safe_json import parse
 from nuqconv.files.staging.disk import sync_file
@@ -121,29 +125,47 @@ def read(folder: Path) -> Manifest | None:
         raise OutputError(
             f"{stranger}: it holds no {FILE}; look at it and remove it, or choose another place"
         ) from None
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise OutputError(
             f"{stranger}: its {FILE} cannot be understood ({error}); look at it and remove it, or choose another place"
         ) from error
     return manifest
 
 
-def _parse(record: Any) -> Manifest:
-    if record["format"] != _FORMAT:
-        raise ValueError(f"format {record['format']!r}")
-    targets = tuple(Place(_text(item["target"]), _text(item["beside"])) for item in record["targets"])
-    for place in targets:
-        inside = place.target == Path(place.target).name and place.target not in {"", ".", ".."}
-        apart = Path(place.target).is_absolute() and Path(place.beside).is_absolute()
-        beside_it = Path(place.beside).parent == Path(place.target).parent and Path(place.beside).name.startswith(
-            _PREFIX
-        )
-        if not (inside if not place.beside else apart and beside_it):
-            raise ValueError(f"target {place.target!r}")
-    return Manifest(targets, _text(record["main"]), dict(record["run"]))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise TypeError(f"{value!r} is no name")
+def _name(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("expected", "a name")
     return value
+
+
+_Name = Annotated[Text, AfterValidator(_name)]
+
+
+class _PlaceJson(OpenModel):
+    target: _Name
+    beside: _Name
+
+    @model_validator(mode="after")
+    def _check(self) -> _PlaceJson:
+        target, beside = Path(self.target), Path(self.beside)
+        inside = self.target == target.name and self.target not in {"", ".", ".."}
+        apart = target.is_absolute() and beside.is_absolute()
+        beside_it = beside.parent == target.parent and beside.name.startswith(_PREFIX)
+        if not (inside if not self.beside else apart and beside_it):
+            raise problem(f"target {self.target!r}")
+        return self
+
+
+class _ManifestJson(OpenModel):
+    format: Literal["nuqconv-staging-1"]
+    targets: list[_PlaceJson]
+    main: _Name
+    run: dict[Text, Any]
+
+
+def _parse(record: object) -> Manifest:
+    problems: list[str] = []
+    found = read_object(_ManifestJson, record, (), problems)
+    if found is None:
+        raise ValueError("; ".join(problems))
+    return Manifest(tuple(Place(item.target, item.beside) for item in found.targets), found.main, found.run)

@@ -67,8 +67,12 @@ class StreamRecurrent(Op, abstract=True):
         for shape in inputs[wanted - self.exposed :]:
             if shape != state:
                 raise OpError(f"a state has shape {'x'.join(map(str, shape))}, expected {'x'.join(map(str, state))}")
-        expect_params(params, self._param_shapes(prod(x[2:]), None if static is None else prod(static[1:])))
+        expect_params(params, self.param_shapes(inputs))
         return ((*x[:2], self.num_output), *((state,) * self.exposed))
+
+    def param_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """Returns the shape of each parameter for inputs of these shapes."""
+        return self._param_shapes(prod(inputs[0][2:]), prod(inputs[2][1:]) if self.static_input else None)
 
     def _param_shapes(self, size: int, static: int | None) -> list[Shape]:
         width = self.num_gates * self.num_output

@@ -36,6 +36,8 @@ class Server:
         "get_params",
         "set_params",
         "get_diffs",
+        "get_blob_diffs",
+        "set_blob_diffs",
     )
 
     def __init__(self, numpy: Any, caffe: Any) -> None:
@@ -225,6 +227,21 @@ class Server:
     def get_diffs(self, header: Header, _arrays: Arrays) -> Answer:
         """Return the gradients of all parameters of one layer."""
         return {}, [(str(index), contiguous(blob.diff, self.numpy)) for index, blob in enumerate(self.params(header))]
+
+    def get_blob_diffs(self, header: Header, _arrays: Arrays) -> Answer:
+        """Return the gradients of the named blobs."""
+        net = self.net(header)
+        return {}, [(name, contiguous(self.blob(net, name).diff, self.numpy)) for name in header["names"]]
+
+    def set_blob_diffs(self, header: Header, arrays: Arrays) -> Answer:
+        """Write the gradients of blobs, whose shapes must fit."""
+        net = self.net(header)
+        for name, array in arrays:
+            blob = self.blob(net, name)
+            if tuple(blob.shape) != array.shape:
+                raise ValueError("blob %r has shape %r, the array has %r" % (name, tuple(blob.shape), array.shape))
+            blob.diff[...] = array
+        return {}, []
 
     def set_params(self, header: Header, arrays: Arrays) -> Answer:
         """Write parameters of one layer; the arrays are named by their index."""

@@ -13,8 +13,8 @@ from onnx import ModelProto, helper, numpy_helper
 from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.ir import Array
-from nuqconv.runtimes.onnxruntime import OnnxSession
-from nuqconv.runtimes.sides import Side
+from nuqconv.runtimes.loaded import Side
+from nuqconv.runtimes.onnxruntime.session import OnnxSession
 
 __all__ = ["OnnxSide"]
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+
+from nuqconv.backends.onnx.opset import newest_opset
 from nuqconv.errors import ConfigError
-from nuqconv.ir import Array
+from nuqconv.ir import Array, Graph
 from nuqconv.runtimes.base import Loaded, ModelPool, Runtime
 from nuqconv.runtimes.child import DEFAULT_TIMEOUT
+from nuqconv.runtimes.loaded import LoadedSide, Side
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.onnxruntime.cache import LoadedModel, SessionCache, load
+from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession
 from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess, check_limits
+from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
+from nuqconv.runtimes.onnxruntime.session import OnnxSession
 from nuqconv.runtimes.pool import ChildPool
 
 __all__ = ["OnnxRuntime"]
@@ -38,6 +47,7 @@ class OnnxRuntime(Runtime):
     title = "onnxruntime"
     takes = frozenset({"caffe", "onnx", "graph"})
     remedy = "pip install --upgrade onnx onnxruntime"
+    required = True
 
     threads: int | None = None
     isolate: bool = False
@@ -61,6 +71,11 @@ class OnnxRuntime(Runtime):
         """The name of the class that was there first."""
         return "nuqconv.evaluators.OnnxRuntimeEvaluator"
 
+    def version(self) -> str:
+        """The versions of onnxruntime and onnx."""
+        onnx, runtime = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+        return f"{runtime.__version__}, onnx {onnx.__version__}, runs opset {newest_opset()}"
+
     def load(self, model: Runnable, outputs: Sequence[str] | None = None) -> Loaded:
         """Makes a model ready to run."""
         self.check_takes(model)
@@ -73,9 +88,42 @@ class OnnxRuntime(Runtime):
         """Returns a pool whose models keep the last one's session where they differ in numbers only."""
         return _Children(self) if self.isolate else _Here(self)
 
+    def side(self, model: Runnable) -> Side:
+        """Returns a model as a comparison needs it: an ONNX model as it is, others through this package's ONNX."""
+        if model.format == "onnx":
+            return OnnxSide(model.files[0] if model.proto is None else model.proto)
+        return _GraphSide(model.graph, f"{self.title}: {model.label}", partial(_Plain, model.graph))
+
+    def exchanging(
+        self, graph: Graph, free: Sequence[str], outputs: Sequence[str] | None = None, threads: int | None = None
+    ) -> ExchangeSession:
+        """Returns a session whose weights can be exchanged."""
+        return ExchangeSession(graph, free, outputs=outputs, threads=self.threads if threads is None else threads)
+
     def process(self) -> OnnxProcess:
         """Starts a child process within the limits."""
         return OnnxProcess(timeout=self.seconds, memory_limit=self.memory_limit)
+
+
+class _Plain(Loaded):
+    """A graph in a session that has nothing to do with speed."""
+
+    def __init__(self, graph: Graph, outputs: Sequence[str]) -> None:
+        self._graph = graph
+        self._session = OnnxSession(graph, outputs=outputs)
+
+    def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        feeds = self._graph.feeds({name: np.asarray(array, np.float32) for name, array in batch.items()})
+        return self._session.run(feeds)
+
+
+class _GraphSide(LoadedSide):
+    """A graph in onnxruntime, through the lowering of this package."""
+
+    def parameters(self, layer: str) -> tuple[Array, ...] | None:
+        """The graph's."""
+        node = self.graph.node.get(layer)
+        return None if node is None else tuple(self.graph.params[name] for name in node.params)
 
 
 class _InChild(Loaded):

@@ -6,12 +6,13 @@ from nuqconv.search.metrics.arrays import output_error, sqnr_db, top1, topk
 from nuqconv.search.metrics.base import Answers, Metric, Outputs, Takes, Terms, Truth
 from nuqconv.search.metrics.bootstrap import Interval, difference_interval, value_interval
 from nuqconv.search.metrics.function import FunctionTally, MetricFunction
-from nuqconv.search.metrics.table import METRICS, metric_names, parse_metric
+from nuqconv.search.metrics.table import METRIC_NAMES, METRICS, metric_names, parse_metric
 from nuqconv.search.metrics.tally import Tally
 from nuqconv.search.metrics.truth import Boxes
 
 __all__ = [
     "METRICS",
+    "METRIC_NAMES",
     "Answers",
     "Boxes",
     "FunctionTally",

@@ -16,7 +16,7 @@ from nuqconv.search.metrics.picture import Psnr, Ssim
 from nuqconv.search.metrics.segmentation import MeanIou
 from nuqconv.search.metrics.verification import Verification
 
-__all__ = ["METRICS", "metric_names", "parse_metric"]
+__all__ = ["METRICS", "METRIC_NAMES", "metric_names", "parse_metric"]
 
 METRICS: tuple[type[Metric], ...] = (
     TopK,
@@ -41,6 +41,10 @@ def metric_names() -> str:
     """Returns the names as text for messages."""
     names = [f"{kind.names[0]}1, {kind.names[0]}5 (any number)" if kind.numbered else kind.names[0] for kind in METRICS]
     return ", ".join(names)
+
+
+METRIC_NAMES = metric_names()
+"""Their names, as text."""
 
 
 def parse_metric(text: str) -> Metric:

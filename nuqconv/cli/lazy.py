@@ -1,0 +1,165 @@
+"""Commands that are imported when they run, and options whose words stand in a table elsewhere, which is read when they are used."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+__all__ = ["Place", "group_of", "make_app", "one_of"]
+
+
+_CONSTANT = re.compile(r"\{([\w.]+:\w+)\}")
+
+
+class Place(NamedTuple):
+    """Where a command is, and what the list of commands says of it.
+
+    Attributes:
+        module: The module; the command is the function or the `typer.Typer` in it that has the command's name.
+        summary: The first line of the command's own help.
+        settings: Settings of the parser, such as ``allow_interspersed_args``.
+    """
+
+    module: str
+    summary: str
+    settings: dict[str, Any] | None = None
+
+
+def make_app(**options: Any) -> typer.Typer:
+    """Returns an application that looks as all parts of the command line do."""
+    return typer.Typer(
+        add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **options
+    )
+
+
+def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:
+    """Returns the class of a group that has commands by name and imports one of them only to run it."""
+
+    class LateGroup(TyperGroup):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.commands.update({name: _LateCommand(name, place) for name, place in places.items()})
+            _convert_late(self)
+
+        def list_commands(self, ctx: Any) -> list[str]:
+            del ctx
+            return list(self.commands)
+
+    return LateGroup
+
+
+def one_of(table: str, **options: Any) -> Any:
+    """Returns an option that takes one of the names in a table, which is imported only when a name or the help is wanted.
+
+    Args:
+        table: ``module:NAME`` of the table: a mapping from names, or only the names. What an entry has as ``summary`` is said in the help.
+        options: Those of `typer.Option`.
+    """
+
+    def check(ctx: typer.Context, param: Any, value: Any) -> Any:
+        # The default is the command's own; a list is of an option that may be given several times.
+        for name in [] if value == param.default or value is None else value if isinstance(value, list) else [value]:
+            names = list(_entries(table))
+            if name not in names:
+                known = ", ".join(f"'{item}'" for item in names)
+                raise typer.BadParameter(f"'{name}' is not one of {known}.", ctx=ctx, param=param)
+        return value
+
+    check.table = table  # type: ignore[attr-defined]
+    return typer.Option(callback=check, **options)
+
+
+class _LateCommand(TyperCommand):
+    """Stands for a command until it is run."""
+
+    def __init__(self, name: str, place: Place) -> None:
+        super().__init__(name=name, help=place.summary)
+        self.place = place
+
+    def load(self) -> Any:
+        """Imports the command and returns it."""
+        found = getattr(importlib.import_module(self.place.module), str(self.name))
+        if not isinstance(found, typer.Typer):
+            single = make_app()
+            single.command(name=self.name, cls=_TableCommand, context_settings=self.place.settings)(found)
+            found = single
+        command: Any = typer.main.get_command(found)
+        command.name = self.name
+        _convert_late(command)
+        return command
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        return self.load().make_context(*arguments, **options)
+
+
+class _TableCommand(TyperCommand):
+    """A command whose help says what is in the tables of its options, and a constant for each ``{module:NAME}``."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for param in self.params:
+            table = getattr(param.callback, "table", None)
+            if table is not None and isinstance(param, TyperOption):
+                entries = _entries(table)
+                told = "; ".join(f"{name}: {summary}" for name, summary in entries.items() if summary)
+                param.metavar = "NAME" if told else f"<{'|'.join(entries)}>"
+                param.help = " ".join(filter(None, (param.help, f"{told}." if told else "")))
+            if isinstance(param, TyperOption) and param.help:
+                param.help = _CONSTANT.sub(lambda place: str(_read(place[1])), param.help)
+        super().format_help(ctx, formatter)
+
+
+class _MissingError(typer.BadParameter):
+    """A required parameter is not given."""
+
+    def format_message(self) -> str:
+        param: Any = self.param
+        return f"Missing {param.param_type_name} {param.get_error_hint()}."
+
+
+def _convert_late(command: Any) -> None:
+    """Lets parameters that are not given do without what converts values, which takes longer to import than all else that starts the command."""
+    own = command.get_params
+
+    def get_params(ctx: Any) -> list[Any]:
+        # Among them the help option, which the command adds itself.
+        params: list[Any] = own(ctx)
+        for param in params:
+            if not isinstance(param.process_value, functools.partial):
+                param.process_value = functools.partial(_processed, param, param.process_value)
+        return params
+
+    command.get_params = get_params
+    for part in getattr(command, "commands", {}).values():
+        _convert_late(part)
+
+
+def _processed(param: Any, process: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    """Processes a value as the parameter does itself, without a conversion where there is nothing to convert."""
+    given = value is not None and not (value is param.default and type(value) in (bool, int, float, str))
+    if given:
+        return process(ctx, value)
+    if value is None and param.required:
+        raise _MissingError("", ctx=ctx, param=param)
+    if value is None and (param.multiple or param.nargs == -1):
+        value = ()
+    return value if param.callback is None else param.callback(ctx, param, value)
+
+
+def _read(place: str) -> Any:
+    """Returns what stands at ``module:NAME``."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _entries(table: str) -> dict[str, str]:
+    """Returns the names in a table, each with what is said of it."""
+    found: Mapping[str, object] | Iterable[str] = _read(table)
+    if isinstance(found, Mapping):
+        return {key: str(getattr(entry, "summary", "")) for key, entry in found.items()}
+    return dict.fromkeys(found, "")

@@ -1,0 +1,1 @@
+"""What commands show, one module for each kind of thing."""

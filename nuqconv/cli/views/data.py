@@ -1,0 +1,134 @@
+"""The data set that options say, and what ``nuqconv data`` shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from nuqconv.cli.report import new_table
+from nuqconv.data import DataSet, open_data
+from nuqconv.data.look import said
+from nuqconv.data.preparation import Preparation
+from nuqconv.data.write import write_npz
+from nuqconv.errors import ConfigError
+from nuqconv.formats.source import ModelFiles
+from nuqconv.job.data_check import CheckedVariant, DataCheck
+
+__all__ = ["data_files", "data_set", "preparation_of", "print_check", "say_data", "say_more", "write_set"]
+
+
+def data_set(data: Path, prep: str | None, labels: Path | None, model: ModelFiles | None = None) -> DataSet:
+    """Returns the data set that options say, for a net where one is known."""
+    found = open_data(data, prep, labels)
+    return found if model is None else found.for_net(model.inputs())
+
+
+def data_files(data: Path | None, prep: str | None, labels: Path | None) -> list[Path]:
+    """Returns the files that options name, which no output may be."""
+    named = [data, labels, None if prep is None else Path(prep)]
+    return [path for path in named if path is not None and _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def say_data(data: DataSet, console: Console, more: str = "") -> None:
+    """Prints in one line what the net sees, and below what was left out or taken for granted."""
+    console.print(f"[bold]data[/]  {escape(said(data) + more)}", soft_wrap=True)
+    for note in getattr(data, "notes", ()):
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+def preparation_of(found: DataSet) -> Preparation:
+    """Returns how the samples of a data set are prepared.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    prep = getattr(found, "prep", None)
+    if not isinstance(prep, Preparation):
+        raise ConfigError(f"{found.describe()}: nothing is prepared here")
+    return prep
+
+
+def say_more(found: DataSet, console: Console) -> None:
+    """Prints how samples are prepared, and of what kind their labels are."""
+    if found.preparation is not None:
+        console.print(f"[bold]prep[/]  {escape(found.preparation)}", soft_wrap=True)
+    console.print(f"[bold]labels[/]  {escape(_labels(found))}", soft_wrap=True)
+
+
+def _labels(found: DataSet) -> str:
+    first = next(iter(found.batches(1, 1))).labels
+    if first is None:
+        return "none"
+    label = first[0]
+    shape = getattr(label, "shape", ())
+    if shape:
+        return f"maps of classes, the first {'x'.join(map(str, shape))}"
+    if hasattr(label, "boxes"):
+        return f"boxes, {len(label)} in the first"
+    return f"texts, the first {label!r}" if isinstance(label, str) else f"classes, the first {label}"
+
+
+def write_set(found: DataSet, path: Path, console: Console) -> None:
+    """Writes the prepared samples, and says what is not among them."""
+    if not write_npz(found, path) and found.has_labels():
+        console.print(
+            "[yellow]note:[/] the labels are no numbers of classes, so that they are not in the .npz", soft_wrap=True
+        )
+
+
+def print_check(checked: DataCheck, console: Console) -> None:
+    """Prints how other ways to prepare the data do, and what to think of it."""
+    scored = checked.metric is not None
+    score = checked.metric or ""
+    table = new_table(
+        "prepared",
+        "outputs move",
+        "times int8",
+        *([score] if scored else []),
+        right=("outputs move", "times int8", score),
+    )
+    declared = "declared"
+    rows = [(item.name, item) for item in checked.variants]
+    place = (
+        next((number for number, (_, item) in enumerate(rows) if not _better(item, checked)), len(rows))
+        if scored
+        else 0
+    )
+    rows.insert(place, (declared, checked.declared))
+    for name, item in rows:
+        times = "" if not checked.int8 else f"{item.moved / checked.int8:.1f}"
+        style = "bold" if name == declared else "red" if item is checked.suspect else None
+        cells = [name, f"{item.moved:.2%}", times, *([f"{item.score:.4g}"] if item.score is not None else [])]
+        table.add_row(*map(escape, cells), style=style)
+    console.print(table)
+    if checked.int8 is not None:
+        console.print(f"int8 moves the outputs by {checked.int8:.2%} ({checked.samples} samples)", soft_wrap=True)
+    for note in checked.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    console.print(_verdict(checked), soft_wrap=True)
+
+
+def _better(item: CheckedVariant, checked: DataCheck) -> bool:
+    ours = checked.declared
+    return (item.score or 0.0, item.likelihood or 0.0) > (ours.score or 0.0, ours.likelihood or 0.0)
+
+
+def _verdict(checked: DataCheck) -> str:
+    if checked.metric is None:
+        return "without labels nobody can say which way is right; what moves the outputs most deserves a second look"
+    suspect = checked.suspect
+    if suspect is None:
+        return "[green]no other way to prepare the data scores clearly better than what is declared[/]"
+    return (
+        f"[bold red]these data are probably prepared wrongly:[/] '{escape(suspect.name)}' scores clearly better "
+        f"({checked.metric} {suspect.score:.4g} for {checked.declared.score:.4g})"
+    )

@@ -1,0 +1,268 @@
+"""What ``nuqconv inspect`` shows."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from nuqconv.backends.caffe.record import read_record
+from nuqconv.cli.report import new_table, sizes_text
+from nuqconv.data.datafile import read_arrays
+from nuqconv.errors import FormatError, printable
+from nuqconv.files.bounded import MOST_TEXT, read_bounded
+from nuqconv.files.safe_json import parse
+from nuqconv.formats.argument import group_files, open_model
+from nuqconv.formats.base import FileKind
+from nuqconv.formats.caffe import DEFINITION, WEIGHTS
+from nuqconv.formats.onnx import MODEL
+from nuqconv.formats.table import kind_of
+from nuqconv.frontends.caffe.prototxt import read_prototxt
+from nuqconv.frontends.caffe.weights import blob_array, read_weights
+from nuqconv.frontends.onnx import fed_inputs, read_onnx
+from nuqconv.ir import Graph, dump
+from nuqconv.ir.ops import Opaque
+from nuqconv.quantize.capability import capabilities, quantized_parts
+
+__all__ = ["print_files"]
+
+_View = Callable[[Path, Console], None]
+
+
+def print_files(files: Sequence[Path], console: Console, *, layers: bool = False) -> None:
+    """Prints what is in files, one after the other; ``layers`` lists every layer of a model too.
+
+    Raises:
+        FormatError: A file cannot be read, or is of no kind that is known.
+    """
+    for group in group_files(files):
+        console.print(f"[bold]{_cell(str(group[0]))}", soft_wrap=True)
+        if len(group) > 1:
+            _model(open_model(group).read().graph, console, layers=layers)
+        else:
+            _view_of(group[0])(group[0], console)
+
+
+def _view_of(path: Path) -> _View:
+    found = kind_of(path)
+    shown = _OTHERS.get(path.suffix.lower()) if found is None else _MODELS[found[1]]
+    if shown is None:
+        endings = [kind.suffixes[0] for kind in _MODELS]
+        raise FormatError(
+            f"{path}: the ending {path.suffix or '(none)'} is not known; known are {', '.join((*endings, *_OTHERS))}"
+        )
+    return shown
+
+
+def _model(graph: Graph, console: Console, *, layers: bool) -> None:
+    for item in graph.inputs:
+        _say(console, f"  input  {item.name}  {sizes_text(item.shape)}")
+    for name in graph.outputs:
+        _say(console, f"  output {name}  {sizes_text(graph.shapes[name])}")
+    total = sum(array.size for array in graph.params.values())
+    size = sum(array.nbytes for array in graph.params.values())
+    _say(console, f"  {_count(len(graph.nodes), 'layer')}, {total:,} parameters, {size:,} bytes")
+    kinds = Counter(node.op.layer_type if isinstance(node.op, Opaque) else node.op.kind for node in graph.nodes)
+    quantized = bool(quantized_parts(graph))
+    can = () if quantized else capabilities(graph)
+    _say(console, "  quantized already\n" if quantized else "")
+    table = new_table("type", "layers", "int8", "NUQ", right=("layers", "int8", "NUQ"))
+    for kind, count in kinds.most_common():
+        rows = [item for item in can if item.kind == kind]
+        table.add_row(
+            _cell(kind),
+            str(count),
+            str(sum(item.int8 for item in rows) or ""),
+            str(sum(item.nuq for item in rows) or ""),
+        )
+    console.print(table)
+    reasons = Counter(f"{item.kind}: {item.reason}" for item in can if item.reason and (item.weighted or not item.int8))
+    if reasons:
+        console.print()
+    for reason, count in reasons.items():
+        _say(console, f"  {count} x {reason}")
+    opaque = [node for node in graph.nodes if isinstance(node.op, Opaque)]
+    if opaque:
+        _say(console, f"\n  {_count(len(opaque), 'layer')} kept to the letter, without being understood:")
+    for node in opaque:
+        reason = node.op.reason if isinstance(node.op, Opaque) else ""
+        _say(console, f"    {node.place}: {reason}")
+    _integer_layers(graph, console)
+    if layers:
+        console.print()
+        _say(console, dump(graph, places=True).rstrip())
+
+
+def _integer_layers(graph: Graph, console: Console) -> None:
+    rows = [
+        (node, graph.params[name])
+        for node in graph.nodes
+        for name in node.params[:1]
+        if graph.params[name].dtype == np.int8
+    ]
+    if not rows:
+        return
+    console.print()
+    table = new_table("int8 layer", "weights", "levels", right=("weights", "levels"))
+    for node, array in rows:
+        table.add_row(_cell(node.name), f"{array.size:,}", str(np.unique(array).size))
+    console.print(table)
+
+
+def _prototxt(path: Path, console: Console) -> None:
+    found = read_prototxt(path)
+    kinds = Counter(layer.message.type for layer in found.layers)
+    _say(console, f"  network '{found.header.name}', {_count(len(found.layers), 'layer')}: {_kinds(kinds)}")
+
+
+def _caffemodel(path: Path, console: Console) -> None:
+    table = new_table("layer", "type", "blobs", "numbers", right=("numbers",))
+    for name, layer in read_weights(path).layers.items():
+        arrays = [blob_array(blob) for blob in layer.blobs]
+        if arrays:
+            shapes = ", ".join(f"{'x'.join(map(str, array.shape))} {array.dtype}" for array in arrays)
+            table.add_row(_cell(name), _cell(layer.type), shapes, f"{sum(array.size for array in arrays):,}")
+    console.print(table)
+
+
+def _onnx(path: Path, console: Console) -> None:
+    model = read_onnx(path)
+    opsets = ", ".join(f"{item.domain or 'opset'} {item.version}" for item in model.opset_import)
+    maker = model.producer_name or "unknown"
+    _say(console, f"  {opsets}, {_count(len(model.graph.node), 'node')}, made by {maker}")
+    for label, values in (("input ", fed_inputs(model)), ("output", model.graph.output)):
+        for value in values:
+            dims = "x".join(
+                str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?")
+                for dim in value.type.tensor_type.shape.dim
+            )
+            _say(console, f"  {label} {value.name}  {dims}")
+    _say(console, f"  {_kinds(Counter(node.op_type for node in model.graph.node))}")
+
+
+def _text(path: Path, console: Console) -> None:
+    text = _read_text(path)
+    if ":" not in text and "{" not in text:
+        names = [name for name in text.strip().split(";") if name]
+        _say(console, f"  {_count(len(names), 'NUQ layer')}: {', '.join(names) or 'none'}")
+        return
+    table = new_table("layer", "scale_d", "offset_d", "scale_w", "input", "cluster", right=("scale_d", "offset_d"))
+    for entry in read_record(path).record:
+        value = entry.value
+        table.add_row(
+            _cell(entry.key),
+            f"{value.scale_d:.6g}",
+            str(value.offset_d),
+            _range(value.scale_w),
+            f"{value.channels}x{value.height}x{value.width}",
+            f"{len(value.cluster)} levels" if value.cluster else "",
+        )
+    console.print(table)
+
+
+def _range(scales: Sequence[float]) -> str:
+    if len(scales) < 2:
+        return "".join(f"{scale:.4g}" for scale in scales)
+    return f"{len(scales)}: {min(scales):.4g} .. {max(scales):.4g}"
+
+
+def _json(path: Path, console: Console) -> None:
+    try:
+        content: Any = parse(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: is no JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{path}: holds {type(content).__name__}, expected an object")
+    try:
+        if "graph" in content:
+            _information(content["graph"], console)
+        elif "trials" in content:
+            _report(content, console)
+        else:
+            _configuration(content, console)
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+        raise FormatError(
+            f"{path}: is neither a configuration, nor a quantization information file, nor a report of auto: "
+            f"{type(error).__name__} {error}"
+        ) from error
+
+
+def _information(graphs: Any, console: Console) -> None:
+    operators = [op for graph in graphs for op in graph["op"]]
+    kinds = Counter(op["type"] for op in operators)
+    _say(console, f"  quantization information, {_count(len(operators), 'layer')}: {_kinds(kinds)}")
+    for op in operators:
+        attributes = {item["key"]: item["value"] for item in op.get("attr", [])}
+        originals = attributes.get("_datadump_original_op_names", {}).get("list", {}).get("s", [])
+        if len(originals) > 1:
+            _say(console, f"  {op['name']} stands for {', '.join(originals)}")
+
+
+def _report(content: dict[str, Any], console: Console) -> None:
+    sizes = content["sizes"]
+    _say(console, f"  report of auto: metric {content['original_metric']:.5g} -> {content['metric']:.5g}")
+    _say(
+        console,
+        f"  {sizes['float_bytes']:,} -> {sizes['bytes']:,} bytes, {sizes['bits_per_weight']:.2f} bits per weight",
+    )
+    _say(console, f"  {_count(len(content['trials']), 'quantized model')} evaluated\n")
+    table = new_table("layer", "type", "precision", "steps", "bits", "bytes", right=("steps", "bits", "bytes"))
+    for layer in content["layers"]:
+        steps = "" if layer["num_steps"] is None else str(layer["num_steps"])
+        cells = (*(_cell(str(layer[key])) for key in ("name", "kind", "precision")), steps, str(layer["bits"]))
+        table.add_row(*cells, f"{layer['bytes']:,}")
+    console.print(table)
+
+
+def _configuration(content: dict[str, Any], console: Console) -> None:
+    layers = {name: value for name, value in content.items() if isinstance(value, dict)}
+    general = (f"{name} {json.dumps(value)}" for name, value in content.items() if name not in layers)
+    _say(console, f"  quantization configuration: {', '.join(general)}\n")
+    table = new_table("layer", "enabled", "weights")
+    for name, value in layers.items():
+        weights = value.get("weight_quant_params") or {}
+        told = ", ".join(f"{item}" if key == "wts_algo" else f"{key} {item}" for key, item in weights.items())
+        table.add_row(_cell(name), "yes" if value.get("quant_enable") else "no", _cell(told))
+    console.print(table)
+
+
+def _npz(path: Path, console: Console) -> None:
+    for name, array in read_arrays(path).items():
+        _say(console, f"  {name}  {sizes_text(array.shape)} {array.dtype}")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_bounded(path, MOST_TEXT).decode("utf-8")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: is no text: {error}") from error
+
+
+def _cell(text: str) -> str:
+    """Returns a text for a table as it is, whatever brackets and control characters are in it."""
+    return escape(printable(text))
+
+
+def _say(console: Console, text: str) -> None:
+    """Prints a line as it is, whatever brackets are in its names."""
+    console.print(printable(text), markup=False, soft_wrap=True)
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+_MODELS: Mapping[FileKind, _View] = {DEFINITION: _prototxt, WEIGHTS: _caffemodel, MODEL: _onnx}
+_OTHERS: Mapping[str, _View] = {".txt": _text, ".json": _json, ".npz": _npz}

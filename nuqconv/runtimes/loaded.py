@@ -1,0 +1,178 @@
+"""Models that are ready to run: with the outputs that were asked for, or with every blob for a comparison."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from nuqconv.errors import ModelError
+from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir.ops import Opaque
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Loaded", "LoadedSide", "Side", "SideRun", "check_inputs", "input_shapes", "layer_type", "runnable_values"]
+
+
+class Loaded(ABC):
+    """A model that is ready to run, a context manager."""
+
+    @abstractmethod
+    def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs a batch.
+
+        Args:
+            batch: Inputs by the names that they have in the file, float32 (N, ...).
+
+        Returns:
+            The outputs that were asked for when it was loaded, by name.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to end
+        """Frees what it holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Side(ABC):
+    """One runtime with one model as a comparison needs it, a context manager.
+
+    Attributes:
+        label: What it is, for people.
+        names: The blobs that it gives, in the order of execution.
+        inputs: Shape of each input by blob name; None is an open size.
+        outputs: The model's outputs.
+        graph: The model as it was read from Caffe, or None.
+        notes: What should be known of it.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    inputs: Mapping[str, tuple[int | None, ...]]
+    outputs: tuple[str, ...]
+    graph: Graph | None = None
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Runs the model once and returns the blobs named; ``blob@layer`` may be asked too where it `has` that."""
+
+    def has(self, name: str) -> bool:
+        """Whether `run` gives a value."""
+        return name in self.names
+
+    def exact(self, inputs: Mapping[str, Array], name: str) -> Array | None:
+        """The value of a blob at the moment when its layer has run, where memory may be overwritten later; else None."""
+        del inputs, name
+        return None
+
+    def layer(self, name: str) -> tuple[str, str]:
+        """Returns name and type of the layer that makes a blob."""
+        node = None if self.graph is None else self.graph.producer.get(name)
+        return (name, "") if node is None else (node.name, layer_type(node))
+
+    def parameters(self, layer: str) -> tuple[Array, ...] | None:
+        """Returns the weights that the runtime holds for a layer, or None where it does not tell."""
+        del layer
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to end
+        """Ends what is running."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LoadedSide(Side):
+    """A side of a runtime that loads a model for the outputs that are wanted of it: it is loaded anew for each set of names.
+
+    Args:
+        graph: The model.
+        label: What it is.
+        load: Makes the model ready to run with these outputs.
+        names: The blobs that it gives; by default all values that no layer without meaning stands before.
+    """
+
+    def __init__(
+        self, graph: Graph, label: str, load: Callable[[Sequence[str]], Loaded], names: Sequence[str] | None = None
+    ) -> None:
+        self.graph: Graph = graph
+        self.label = label
+        self.names = tuple(runnable_values(graph) if names is None else names)
+        self.inputs = input_shapes(graph)
+        self.outputs = graph.outputs
+        self._load = load
+        hidden = [node.place for node in graph.nodes if isinstance(node.op, Opaque)]
+        if hidden:
+            self.notes = (
+                f"layers without a form in ONNX, and what depends on them, are left out: {'; '.join(hidden)}",
+            )
+
+    def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Runs what the names need."""
+        with self._load(names) as loaded:
+            return loaded.run(inputs)
+
+
+class SideRun(Loaded):
+    """A side with the outputs that are wanted of it.
+
+    Args:
+        side: The side; it is closed with this.
+        outputs: Names of the blobs, or None for the model's own outputs.
+
+    Raises:
+        ModelError: The side does not give one of them; it is closed then.
+    """
+
+    def __init__(self, side: Side, outputs: Sequence[str] | None) -> None:
+        self._side = side
+        self._outputs = tuple(side.outputs if outputs is None else dict.fromkeys(outputs))
+        missing = [name for name in self._outputs if not side.has(name)]
+        if missing:
+            side.close()
+            raise ModelError(f"{side.label}: it does not give {', '.join(map(repr, missing))}")
+
+    def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs the model once."""
+        return self._side.run(batch, self._outputs)
+
+    def close(self) -> None:
+        """Closes the side."""
+        self._side.close()
+
+
+def layer_type(node: Node) -> str:
+    """The type of a layer as its file calls it."""
+    return node.origin.layer_type if node.origin else node.op.kind
+
+
+def input_shapes(graph: Graph) -> dict[str, tuple[int | None, ...]]:
+    """The shape of each input by the name that it has in the file."""
+    return {graph.storage_name(item.name): tuple(item.shape) for item in graph.inputs}
+
+
+def runnable_values(graph: Graph) -> list[str]:
+    """The values that no layer without meaning stands before, in the order of execution."""
+    good = {item.name for item in graph.inputs}
+    for node in graph.nodes:
+        if not isinstance(node.op, Opaque) and good.issuperset(node.inputs):
+            good.update(node.outputs)
+    return [name for node in graph.nodes for name in node.outputs if name in good]
+
+
+def check_inputs(side: Side, inputs: Mapping[str, Array]) -> None:
+    """Raises ModelError unless there is an array for each input, and none besides."""
+    problems = [f"input '{name}' is missing" for name in side.inputs if name not in inputs]
+    problems += [f"'{name}' is no input" for name in inputs if name not in side.inputs]
+    if problems:
+        raise ModelError(f"{side.label}: needs {', '.join(side.inputs) or 'no inputs'}", problems)
