@@ -32,6 +32,7 @@ from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run
 from nuqconv.job.outputs import without_caffe, without_ranges, write_outputs
+from nuqconv.job.picture import sheet_of
 from nuqconv.job.preparation import Preparation, prepare
 from nuqconv.job.progress import job_progress
 from nuqconv.job.result import NuqResult, OutputFiles, layer_results, measure_sizes
@@ -178,8 +179,10 @@ def auto_nuq(
         with shared(model):
             original = Original(evaluator, sources, batch_num, log)
         model.forget()
-        budget = Budget(max_evaluations, timeout, patience)
-        about = note_run(log, describe_run(job, original, sources, objective, strategy_name(strategy), budget))
+        about = describe_run(
+            job, original, sources, objective, strategy_name(strategy), Budget(max_evaluations, timeout, patience)
+        )
+        picture = note_run(log, about, sheet_of(getattr(nuq_evaluator, "data", None)))
         preparation = prepared(
             job,
             log,
@@ -223,6 +226,7 @@ def auto_nuq(
             about=about,
             network=network,
             errors=errors,
+            picture=picture,
         )
         note_result(log, result.document())
     return result

@@ -41,6 +41,10 @@ COMMANDS = {
         "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
     ),
     "inspect": Place("nuqconv.cli.inspect", "Show what is in model, record, configuration and data files."),
+    "report": Place(
+        "nuqconv.cli.report_command",
+        "Write what a search found as one page, also while it runs or after it was stopped.",
+    ),
     "run": Place(
         "nuqconv.cli.run",
         "Run a script written for pycaffe: `import caffe` in it means nuqconv.pycaffe, whose nets need no Caffe.",

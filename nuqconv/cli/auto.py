@@ -159,7 +159,10 @@ def auto(
             "--onnx", help="Write ONNX models too: fake_quant, QDQ, and packed NUQ; always done for an .onnx model."
         ),
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Write the whole result as JSON to this file.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write the result to this file: a page (.html), a text for a pull request (.md), or .json."),
+    ] = None,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
@@ -174,8 +177,10 @@ def auto(
     from nuqconv.cli.report import new_console, print_result
     from nuqconv.data.datafile import read_data
     from nuqconv.evaluators import BatchEvaluator
-    from nuqconv.files.staging import check_targets, write_atomically
+    from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
+    from nuqconv.report.forms import check_form, write_report
+    from nuqconv.report.sources import report_of_result
     from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
     objective = _objective(max_layers, max_size)
@@ -187,6 +192,7 @@ def auto(
         raise ConfigError("--journal and --no-journal exclude each other")
     place = _runtime(runtime, isolate, memory_limit, child_timeout)
     if report is not None:
+        check_form(report)
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
         )
@@ -236,7 +242,7 @@ def auto(
         )
     print_result(result, new_console(), metric)
     if report is not None:
-        write_atomically(report, result.to_json())
+        write_report(report_of_result(result), report)
 
 
 def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> Runtime:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.options import parse_shapes
 from nuqconv.errors import ConfigError
@@ -15,9 +16,13 @@ from nuqconv.runtimes.table import AUTO
 
 if TYPE_CHECKING:
     from nuqconv.comparison.compare import Model
+    from nuqconv.data import DataSet
+    from nuqconv.formats.source import ModelFiles
     from nuqconv.ir import Array
 
 __all__ = ["compare"]
+
+_QUANTIZED = "A model and the same model quantized"
 
 
 def compare(
@@ -35,6 +40,27 @@ def compare(
     inputs: Annotated[
         Path | None, typer.Option(help="Inputs, .npz with one array for each input blob; by default random numbers.")
     ] = None,
+    data: Annotated[Path | None, typer.Option(help=DATA_HELP, rich_help_panel=_QUANTIZED)] = None,
+    prep: Prep = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Most samples of --data.", rich_help_panel=_QUANTIZED)
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Exit with 1 if an output of the quantized model has a larger relative error; without it the exit code is 0.",
+            rich_help_panel=_QUANTIZED,
+        ),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Compare number by number, though one of the models is quantized.",
+            rich_help_panel=_QUANTIZED,
+        ),
+    ] = False,
     input_shape: Annotated[
         list[str] | None, typer.Option(help="Shape of a random input, as NAME:1,3,300,300; may be given several times.")
     ] = None,
@@ -47,32 +73,75 @@ def compare(
         float, typer.Option(min=0, help="Absolute tolerance; a multiple of the largest number where that exceeds 1.")
     ] = 1e-5,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
+    ] = None,
 ) -> None:
     """Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.
+
+    Of a model and the same model quantized by nuqconv it says instead where the quantization hurts: the error of every quantized layer, in the
+    network and alone.
 
     Exit codes: 0 they agree, 1 they differ, 2 wrong usage or input.
 
     Example: nuqconv compare deploy.prototxt weights.caffemodel model.onnx
+
+    Or: nuqconv compare deploy.prototxt weights.caffemodel out/net_fake_quant_model.prototxt out/net_fake_quant_weights.caffemodel --data set.npz
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.comparison import print_comparison
+    from nuqconv.cli.views.data import data_files, data_set
+    from nuqconv.cli.views.quantization import print_quantization
     from nuqconv.comparison.compare import compare as compare_models
+    from nuqconv.comparison.quantization import compare_quantized
     from nuqconv.files.staging import check_targets, write_atomically
+    from nuqconv.report.html.comparison import comparison_page
 
-    if json is not None:
-        check_targets([json], inputs=[*files, *([inputs] if inputs else [])])
+    targets = [path for path in (json, html) if path is not None]
+    check_targets(targets, inputs=[*files, *([inputs] if inputs else []), *data_files(data, prep, None)])
+    shapes = parse_shapes(input_shape)
+    pair = None if exact or runtime or blob else _quantized(files, shapes)
+    console = new_console()
+    if pair is not None:
+        if inputs is not None and data is not None:
+            raise ConfigError("--inputs and --data exclude each other")
+        samples: DataSet | dict[str, Array] | None = None if inputs is None else _inputs(inputs)
+        if data is not None:
+            samples = data_set(data, prep, None, pair[0])
+        with console.status("running both"):
+            found = compare_quantized(
+                *pair,
+                data=samples,
+                limit=limit,
+                input_shapes=shapes,
+                seed=seed,
+                max_error=max_error,
+            )
+        print_quantization(found, console)
+        for path, make in ((json, found.to_json), (html, lambda: comparison_page(found))):
+            if path is not None:
+                write_atomically(path, make())
+        if not found.agrees:
+            raise typer.Exit(1)
+        return
+    only = {"--data": data, "--prep": prep, "--limit": limit, "--max-error": max_error, "--html": html}
+    given = [name for name, value in only.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
+            "other models are compared on --inputs, and --json writes their report"
+        )
     models, names = _models(files), [*(runtime or ())]
     if len(names) > 2:
         raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
     names += [AUTO] * (2 - len(names))
-    console = new_console()
     with console.status("running both"):
         report = compare_models(
             *models,
             inputs=None if inputs is None else _inputs(inputs),
             runtimes=(names[0], names[1]),
             blobs=blob,
-            input_shapes=parse_shapes(input_shape),
+            input_shapes=shapes,
             seed=seed,
             rtol=rtol,
             atol=atol,
@@ -82,6 +151,15 @@ def compare(
         write_atomically(json, report.to_json())
     if not report.agrees:
         raise typer.Exit(1)
+
+
+def _quantized(files: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelFiles, ModelFiles] | None:
+    """Returns a float model and the same one quantized, if these are such."""
+    from nuqconv.comparison.quantization import original_and_quantized
+    from nuqconv.formats import ReadOptions, open_models
+
+    models = open_models(files)
+    return original_and_quantized(models[0], models[1], ReadOptions(shapes)) if len(models) == 2 else None
 
 
 def _models(files: Sequence[Path]) -> list[Model]:

@@ -64,10 +64,10 @@ def export(
     """
     from nuqconv.cli.views.trials import csv_text, json_text
     from nuqconv.files.staging import check_targets, write_atomically
-    from nuqconv.search.journal import Journal
+    from nuqconv.search.journal import Journal, journal_files
 
     if output is not None:
-        check_targets([output], inputs=_files_of(file))
+        check_targets([output], inputs=journal_files(file))
     if form is None:
         form = Format.CSV if output is not None and output.suffix.lower() == ".csv" else Format.JSON
     with Journal.read(file) as journal:
@@ -77,7 +77,3 @@ def export(
         sys.stdout.write(text)
     else:
         write_atomically(output, text)
-
-
-def _files_of(journal: Path) -> list[Path]:
-    return [journal.with_name(journal.name + ending) for ending in ("", "-wal", "-shm", "-journal", ".lock")]

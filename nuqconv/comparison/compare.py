@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
+from nuqconv.comparison.random_numbers import random_input
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.formats import ONNX, open_model
@@ -108,10 +109,7 @@ def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[st
     for name, own in side.inputs.items():
         shape = shapes.get(name, tuple(1 if size is None else size for size in own))
         readers = () if side.graph is None else side.graph.consumers.get(name, ())
-        limits = [node.op.index_limit for node in readers if node.op.index_limit is not None]
-        limit = min(limits, default=None)
-        numbers = rng.standard_normal(shape) if limit is None else rng.integers(0, limit, shape)
-        made[name] = numbers.astype(np.float32)
+        made[name] = random_input(readers, shape, rng)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,17 +14,19 @@ from nuqconv.job.network_facts import NetworkFacts
 from nuqconv.report.document import Document
 from nuqconv.search.journal import Journal
 
-__all__ = ["note_network", "note_result", "note_run", "noted_network", "noted_result", "noted_run"]
+__all__ = ["note_network", "note_result", "note_run", "noted_network", "noted_picture", "noted_result", "noted_run"]
 
 _T = TypeVar("_T")
-_RUN, _NETWORK, _RESULT = "run", "network", "result"
+_RUN, _PICTURE, _NETWORK, _RESULT = "run", "picture", "network", "result"
 
 
-def note_run(journal: Journal | None, about: About) -> About:
-    """Notes what a run is asked for, and returns it; the result of an earlier one is no longer that of this journal."""
+def note_run(journal: Journal | None, about: About, picture: bytes | None) -> bytes | None:
+    """Notes what a run is asked for and a picture of its data, and returns the picture; an earlier result is no longer that of this journal."""
     if journal is not None:
-        journal.set_facts({_RUN: about.to_json(), _RESULT: None})
-    return about
+        digest = None if picture is None else hashlib.sha256(picture).hexdigest()
+        assets = {} if picture is None or digest is None else {digest: picture}
+        journal.set_facts({_RUN: about.to_json(), _PICTURE: digest, _RESULT: None}, assets)
+    return picture
 
 
 def note_network(journal: Journal | None, network: NetworkFacts) -> NetworkFacts:
@@ -48,6 +51,16 @@ def noted_run(journal: Journal) -> About | None:
     """
     text = journal.fact(_RUN)
     return None if text is None else _read(journal, lambda: About.from_json(text))
+
+
+def noted_picture(journal: Journal) -> bytes | None:
+    """Returns the picture of the data, or None if there is none.
+
+    Raises:
+        JournalError: The journal is damaged.
+    """
+    digest = journal.fact(_PICTURE)
+    return None if digest is None else journal.asset(digest)
 
 
 def noted_network(journal: Journal) -> NetworkFacts | None:

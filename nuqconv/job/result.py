@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ class NuqResult:
             evaluator does not tell.
         about: What was asked for, on what, and when.
         network: What the network was before.
+        picture: The first samples that were evaluated, side by side, JPEG; None for data that are no pictures.
         errors: What quantization does to the output of each layer, measured on inputs that the net was calibrated on; None without such.
     """
 
@@ -168,6 +170,7 @@ class NuqResult:
     about: About | None = None
     network: NetworkFacts | None = None
     errors: LayerErrors | None = None
+    picture: bytes | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         counts = Counter(layer.precision.value for layer in self.layers)
@@ -185,6 +188,18 @@ class NuqResult:
     def to_json(self) -> str:
         """Returns the result as JSON for other programs, with the plan in its own form."""
         return self.document().to_json()
+
+    def to_html(self) -> str:
+        """Returns the result as one HTML page, which needs nothing beside it; see ``nuqconv report``."""
+        from nuqconv.report.html import html_page  # noqa: PLC0415 - it knows results
+        from nuqconv.report.sources import report_of_result  # noqa: PLC0415
+
+        return html_page(report_of_result(self))
+
+    def _repr_html_(self) -> str:
+        """Shows the page in a notebook, in a frame of its own."""
+        page = html.escape(self.to_html(), quote=True)
+        return f'<iframe srcdoc="{page}" title="Quantization report" style="width:100%;height:720px;border:0"></iframe>'
 
     def document(self) -> Document:
         """Returns all that the result tells, as its JSON has it."""

@@ -12,7 +12,7 @@ from nuqconv.errors import JournalError, NuqconvError
 from nuqconv.job.about import UNKNOWN
 from nuqconv.job.checkpoint import JOURNAL_SUFFIX
 from nuqconv.job.network_facts import NetworkFacts
-from nuqconv.job.notebook import noted_network, noted_result, noted_run
+from nuqconv.job.notebook import noted_network, noted_picture, noted_result, noted_run
 from nuqconv.job.preparation import Preparation
 from nuqconv.job.result import trial_row
 from nuqconv.quantize.plan import Plan, Precision
@@ -36,15 +36,17 @@ class Report:
     Attributes:
         document: What is told.
         histograms: For layers with weights how many of them have each of the 256 integers in int8, from -128 on.
+        picture: The first samples side by side, JPEG, or None.
     """
 
     document: Document
     histograms: Mapping[str, Sequence[int]]
+    picture: bytes | None = None
 
 
 def report_of_result(result: NuqResult) -> Report:
     """Returns the report of a search that has ended."""
-    return Report(result.document(), _histograms(result.network))
+    return Report(result.document(), _histograms(result.network), result.picture)
 
 
 def find_journal(place: str | PathLike[str]) -> Path:
@@ -73,7 +75,7 @@ def report_of_journal(path: str | PathLike[str]) -> Report:
     with Journal.read(path) as journal:
         network = noted_network(journal)
         document = noted_result(journal) or _unfinished(journal, network)
-        return Report(document, _histograms(network))
+        return Report(document, _histograms(network), noted_picture(journal))
 
 
 def _histograms(network: NetworkFacts | None) -> dict[str, Sequence[int]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nuqconv.report.document import Document
+from nuqconv.report.document import Document, LayerRow
 
-__all__ = ["ENDINGS", "calibration_words", "verdict"]
+__all__ = ["ENDINGS", "calibration_words", "demand_words", "form_words", "verdict"]
 
 ENDINGS: Mapping[str, str] = {
     "complete": "the search is complete",
@@ -45,6 +45,22 @@ def verdict(document: Document) -> tuple[str, tuple[str, str]]:
     if document.accepted:
         return "ok", (f"The demand is met{need}.", what[0].upper() + what[1:])
     return "no", (f"The demand is not met{need}.", f"This is the nearest that was found: {what}")
+
+
+def demand_words(document: Document) -> str:
+    """Returns what was demanded of the metric, with the number that follows from it."""
+    demand = document.demand
+    if document.limit is None:
+        return demand
+    exact = f"{'at most' if document.better == 'lower' else 'at least'} {document.limit:.5g}"
+    return exact if demand == exact else f"{demand}: {exact}"
+
+
+def form_words(layer: LayerRow) -> str:
+    """Returns what a layer's weights are, in words."""
+    if layer.precision != "nuq":
+        return layer.precision
+    return f"{layer.levels} of {layer.num_steps}" + (", lossless" if layer.lossless else "")
 
 
 def _demand(document: Document) -> str:

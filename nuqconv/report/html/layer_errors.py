@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nuqconv.report.document import Document, ErrorRow, Errors, NoiseRow
+from nuqconv.report.document import ErrorRow, Errors, NoiseRow
 from nuqconv.report.html.svg import HEIGHT, WIDTH, Plot, Scale, label, picture, point, ticks
 from nuqconv.report.html.text import escaped
 
-__all__ = ["decibels", "layer_errors_picture"]
+__all__ = ["ERRORS_KEY", "decibels", "layer_errors_picture"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 34, 46
 _NAMED = 3
@@ -21,9 +21,14 @@ def decibels(noise: NoiseRow) -> str:
     return "no error" if noise.snr_db is None else f"{noise.snr_db:.1f} dB"
 
 
-def layer_errors_picture(document: Document) -> str:
+ERRORS_KEY = (
+    "<ul class=key><li><i style=background:var(--accent)></i>the layer alone"
+    "<li><i style=background:var(--f-float)></i>in the quantized network</ul>"
+)
+
+
+def layer_errors_picture(errors: Errors | None) -> str:
     """Returns the picture; nothing where the errors were not measured."""
-    errors = document.errors
     if errors is None or not errors.layers:
         return ""
     layers = errors.layers

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from nuqconv.report.document import Document, LayerRow
 from nuqconv.report.html.svg import HEIGHT, WIDTH, Scale, label, picture, point
 from nuqconv.report.html.text import escaped, share, size, thousands
+from nuqconv.report.words import form_words
 
-__all__ = ["FORMS", "form_of", "form_words", "layer_sizes_picture"]
+__all__ = ["FORMS", "form_of", "layer_sizes_picture"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 2, 34, 30
 _LABEL_WIDTH = 7.2
@@ -26,13 +27,6 @@ def form_of(layer: LayerRow) -> str:
     if layer.precision != "nuq":
         return layer.precision
     return "nuq16" if (layer.levels or 0) <= 16 else "nuq32"
-
-
-def form_words(layer: LayerRow) -> str:
-    """Returns what a layer's weights are, in words."""
-    if layer.precision != "nuq":
-        return layer.precision
-    return f"{layer.levels} of {layer.num_steps}" + (", lossless" if layer.lossless else "")
 
 
 def layer_sizes_picture(document: Document) -> str:

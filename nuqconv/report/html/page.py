@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from nuqconv.report.document import Document
+import base64
+
+from nuqconv.report.document import Document, Errors
 from nuqconv.report.html.front import front_picture
 from nuqconv.report.html.history import history_picture
-from nuqconv.report.html.layer_errors import decibels, layer_errors_picture
+from nuqconv.report.html.layer_errors import ERRORS_KEY, decibels, layer_errors_picture
 from nuqconv.report.html.layer_sizes import FORMS, form_of, layer_sizes_picture
 from nuqconv.report.html.script import SCRIPT
 from nuqconv.report.html.style import style_sheet
@@ -13,9 +15,9 @@ from nuqconv.report.html.tables import comparison_table, error_table, layer_tabl
 from nuqconv.report.html.text import NONE, escaped, share, short, signed, thousands
 from nuqconv.report.html.weights import DETAILS, Detail, WeightPictures
 from nuqconv.report.sources import Report
-from nuqconv.report.words import ENDINGS, calibration_words, verdict
+from nuqconv.report.words import ENDINGS, calibration_words, demand_words, verdict
 
-__all__ = ["MOST_BYTES", "html_page"]
+__all__ = ["MOST_BYTES", "definitions", "errors_section", "html_page", "html_text", "section"]
 
 MOST_BYTES = 300_000
 """Size up to which pictures are as fine as they can be."""
@@ -37,21 +39,38 @@ def _page(report: Report, detail: Detail) -> str:
         _head(document),
         _pictures(document),
         _layers(document, pictures),
-        _errors(document),
+        errors_section(document.errors),
         _trials(document),
         _notes(document),
-        _asked(document),
+        _asked(document, report.picture),
         _again(document),
     ]
-    title = escaped(document.network or "network")
+    return html_text(f"{document.network or 'network'}: quantization report", "".join(parts))
+
+
+def html_text(title: str, body: str) -> str:
+    """Returns a whole page with its style and script.
+
+    Args:
+        title: Its title.
+        body: What is on it, as HTML.
+    """
     return (
         '<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1">'
-        f"<title>{title}: quantization report</title><style>{style_sheet()}</style>"
-        f"<body><main>{''.join(parts)}</main><script>{SCRIPT.strip()}</script>\n"
+        f"<title>{escaped(title)}</title><style>{style_sheet()}</style>"
+        f"<body><main>{body}</main><script>{SCRIPT.strip()}</script>\n"
     )
 
 
-def _section(name: str, text: str, content: str, number: str) -> str:
+def section(name: str, text: str, content: str, number: str) -> str:
+    """Returns a part of a page under a heading; nothing if there is nothing in it.
+
+    Args:
+        name: The heading.
+        text: What to know of it, as HTML.
+        content: What is in it, as HTML.
+        number: A name for it, unlike all others on the page.
+    """
     note = f"<p class=n>{text}</p>" if text else ""
     return f"<section aria-labelledby={number}><h2 id={number}>{name}</h2>{note}{content}</section>" if content else ""
 
@@ -93,7 +112,7 @@ def _pictures(document: Document) -> str:
         ("Size against metric", _FRONT, front_picture(document), _MARKS),
         ("How the search went", _HISTORY, history_picture(document), _MARKS),
         ("What is left of each layer", _SIZES, layer_sizes_picture(document), _forms_key(document)),
-        ("Error through the network", _ERROR, layer_errors_picture(document), _ERROR_KEY),
+        ("Error through the network", _ERROR, layer_errors_picture(document.errors), ERRORS_KEY),
     )
     shown = [
         f"<figure><figcaption><h3>{name}</h3><p>{text}</p></figcaption>{image}{key}</figure>"
@@ -110,11 +129,11 @@ def _forms_key(document: Document) -> str:
 
 
 def _layers(document: Document, pictures: WeightPictures) -> str:
-    return _section("Layers", _LAYERS, layer_table(document, pictures) if document.layers else "", "l")
+    return section("Layers", _LAYERS, layer_table(document, pictures) if document.layers else "", "l")
 
 
-def _errors(document: Document) -> str:
-    errors = document.errors
+def errors_section(errors: Errors | None) -> str:
+    """Returns the errors of layers as a table; nothing where they were not measured."""
     if errors is None:
         return ""
     outputs = "; ".join(
@@ -125,43 +144,39 @@ def _errors(document: Document) -> str:
     if outputs:
         text += f" At the outputs of the network: {escaped(outputs)}."
     missing = "".join(f"<li>{escaped(name)}: {escaped(why)}" for name, why in errors.unmeasured.items())
-    return _section(
+    return section(
         "Where quantization hurts",
         text,
-        error_table(document) + (f"<ul class=o>{missing}</ul>" if missing else ""),
+        error_table(errors) + (f"<ul class=o>{missing}</ul>" if missing else ""),
         "w",
     )
 
 
 def _trials(document: Document) -> str:
-    return _section("Trials", _TRIALS, trial_table(document) if document.trials else "", "t")
+    return section("Trials", _TRIALS, trial_table(document) if document.trials else "", "t")
 
 
 def _notes(document: Document) -> str:
     items = [*document.notes]
     if document.reverted and not any("stay float" in note for note in items):
         items.append(f"layers that stay float: {', '.join(document.reverted)}")
-    return _section(
+    return section(
         "Notes", "", "<ul class=o>" + "".join(f"<li>{escaped(item)}" for item in items) + "</ul>" if items else "", "n"
     )
 
 
-def _definitions(pairs: list[tuple[str, str]]) -> str:
+def definitions(pairs: list[tuple[str, str]]) -> str:
+    """Returns names with what they mean, the latter as HTML."""
     return "<dl class=d>" + "".join(f"<dt>{escaped(name)}<dd>{text}" for name, text in pairs) + "</dl>"
 
 
-def _asked(document: Document) -> str:
+def _asked(document: Document, picture: bytes | None) -> str:
     budget = {"max_evaluations": "evaluations", "timeout": "seconds", "patience": "evaluations without a better result"}
     allowed = [f"{value} {budget.get(name, name)}" for name, value in document.budget.items() if value is not None]
-    demand = document.demand
-    if document.limit is not None:
-        bound = "at most" if document.better == "lower" else "at least"
-        exact = f"{bound} {short(document.limit)}"
-        demand = exact if demand == exact else f"{demand}: {exact}"
     pairs = [
         ("aim", document.aim),
         ("metric", document.metric_name),
-        ("demand", demand),
+        ("demand", demand_words(document)),
         ("data", document.data),
         ("samples", None if document.samples is None else thousands(document.samples)),
         ("preparation", document.preparation),
@@ -178,7 +193,16 @@ def _asked(document: Document) -> str:
     ]
     shown = [(name, escaped(text)) for name, text in pairs if text]
     shown += [(name, str(value)) for name, value in numbers if value is not None]
-    return _section("What was asked", "", _definitions(shown), "a")
+    return section("What was asked", "", definitions(shown) + _picture(picture), "a")
+
+
+def _picture(picture: bytes | None) -> str:
+    """The data as the net sees them; lines are cut so that chance does not put what looks like an address into them."""
+    if picture is None:
+        return ""
+    text = base64.b64encode(picture).decode().replace("http", "ht\ntp")
+    words = "The first samples, as the network sees them"
+    return f'<figure><img class=p alt="{words}" src="data:image/jpeg;base64,{text}"><figcaption><p>{words}.</p></figcaption></figure>'
 
 
 def _again(document: Document) -> str:
@@ -212,8 +236,8 @@ def _again(document: Document) -> str:
     if document.versions:
         pairs.append(("versions", escaped(", ".join(f"{name} {number}" for name, number in document.versions.items()))))
     command = f"<pre>{escaped(document.command)}</pre>" if document.command else ""
-    content = command + (_definitions(pairs) if pairs else "")
-    return _section("How to make it again", "", content, "r")
+    content = command + (definitions(pairs) if pairs else "")
+    return section("How to make it again", "", content, "r")
 
 
 _FRONT = "Every trial. Further left is smaller; the line joins the trials that no other one beats in both."
@@ -232,8 +256,4 @@ _TRIALS = "Each is one quantized model that the evaluator was asked about. The s
 _MARKS = (
     "<ul class=key><li><i style=background:var(--good);border-radius:50%></i>accepted<li><b class=no>&times;</b> rejected"
     '<li><i style="background:none;border:2px solid var(--accent);border-radius:50%"></i>result</ul>'
-)
-_ERROR_KEY = (
-    "<ul class=key><li><i style=background:var(--accent)></i>the layer alone"
-    "<li><i style=background:var(--f-float)></i>in the quantized network</ul>"
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nuqconv.report.document import Document, ErrorRow, LayerRow, NoiseRow, TrialRow
-from nuqconv.report.html.layer_sizes import form_of, form_words
+from nuqconv.report.document import Document, ErrorRow, Errors, LayerRow, NoiseRow, TrialRow
+from nuqconv.report.html.layer_sizes import form_of
 from nuqconv.report.html.text import NONE, attribute, escaped, number_cell, share, short, thousands
 from nuqconv.report.html.weights import WeightPictures
+from nuqconv.report.words import form_words
 
 __all__ = ["comparison_table", "error_table", "layer_table", "trial_table"]
 
@@ -72,15 +73,13 @@ def _layer(layer: LayerRow, pictures: WeightPictures) -> str:
     )
 
 
-def error_table(document: Document) -> str:
+def error_table(errors: Errors) -> str:
     """Returns the errors of the quantized layers, the largest first."""
-    if document.errors is None:
-        return ""
     headings = (
         *("place", "layer", "alone, dB", "by weights", "by input", "in the network, dB", "cosine alone"),
         *("in the network", "largest error alone", "in the network"),
     )
-    rows = [_error(layer) for layer in sorted(document.errors.layers, key=lambda layer: layer.rank)]
+    rows = [_error(layer) for layer in sorted(errors.layers, key=lambda layer: layer.rank)]
     return _table("t E", headings, rows, "Errors of layers")
 
 
@@ -88,17 +87,17 @@ def _error(layer: ErrorRow) -> str:
     return (
         f"<tr><td>{layer.rank}<td>{escaped(layer.layer)}{_snr(layer.single)}{_decibels(layer.weights_snr_db)}"
         f"{_decibels(layer.activations_snr_db)}{_snr(layer.accumulated)}"
-        + "".join(f"<td>{noise.cosine}" for noise in (layer.single, layer.accumulated))
+        + "".join(f"<td>{noise.cosine:.6f}" for noise in (layer.single, layer.accumulated))
         + "".join(f"<td>{noise.largest}" for noise in (layer.single, layer.accumulated))
     )
 
 
 def _snr(noise: NoiseRow) -> str:
-    return "<td data-v=999>exact" if noise.snr_db is None else f"<td>{noise.snr_db}"
+    return "<td data-v=999>exact" if noise.snr_db is None else f"<td>{noise.snr_db:.2f}"
 
 
 def _decibels(value: float | None) -> str:
-    return "<td>" if value is None else f"<td>{value}"
+    return "<td>" if value is None else f"<td>{value:.2f}"
 
 
 def trial_table(document: Document) -> str:

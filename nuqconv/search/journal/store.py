@@ -19,6 +19,7 @@ __all__ = [
     "create",
     "guarded",
     "has_facts",
+    "journal_files",
     "move_aside",
     "remove_unfinished",
     "transaction",
@@ -71,6 +72,11 @@ _REMEDIES = (
     ("disk I/O", "the disk reports an error, or its file system cannot hold a journal; put it on a local disk"),
     ("too big", "it is larger than SQLite can hold; search without a journal"),
 )
+
+
+def journal_files(path: Path) -> list[Path]:
+    """Returns all files that belong to a journal while it is written, whether they are there or not."""
+    return [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-journal", ".lock")]
 
 
 @contextmanager
