@@ -64,7 +64,11 @@ def test_a_name_is_imported_when_it_is_used():
             for name, place in COMMANDS.items()
             if not (place.settings or {}).get("ignore_unknown_options")
         ),
-        *(([name], "Missing argument") for name in COMMANDS if name not in ("data", "doctor", "trials")),
+        *(
+            ([name], "Missing argument")
+            for name in COMMANDS
+            if name not in ("data", "doctor", "trials", "evaluator-template")
+        ),
         (["trials", "unknown"], "No such command 'unknown'"),
         (["trials", "show"], "Missing argument"),
     ],
