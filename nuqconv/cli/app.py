@@ -43,7 +43,7 @@ COMMANDS = {
     "inspect": Place("nuqconv.cli.inspect", "Show what is in model, record, configuration and data files."),
     "report": Place(
         "nuqconv.cli.report_command",
-        "Write what a search found as one page, also while it runs or after it was stopped.",
+        "Write what a search found as one page, also while it runs or after it was stopped. The page needs no network and nothing beside it.",
     ),
     "run": Place(
         "nuqconv.cli.run",
