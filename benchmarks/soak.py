@@ -161,7 +161,8 @@ class _Watched:
 
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
         metric = super().eval_model(model_file, weights_file, batch_num)  # type: ignore[misc]
-        children = self._children.idle  # type: ignore[attr-defined]
+        # Models in this process have no children.
+        children = getattr(self._models, "idle", ())  # type: ignore[attr-defined]
         self.seen += 1
         if self.seen % max(1, self.soak.count // _SAMPLES) == 0:
             self.soak.sample(children[0].process.pid if children else None)

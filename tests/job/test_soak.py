@@ -25,6 +25,7 @@ def check(soak, kept):
                 assert soak.slope(samples) < max(each, 1024)
 
 
+@pytest.mark.slow
 @pytest.mark.caffe
 @pytest.mark.usefixtures("caffe_python")
 def test_forward_passes_in_real_caffe():
@@ -39,6 +40,7 @@ def test_forward_passes_through_pycaffes_face():
     check(pycaffe_forwards(FORWARDS if WHOLE else 1000), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", SEARCHES)
 def test_trials(where, request):
     if "Caffe" in where:
