@@ -197,12 +197,31 @@ def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
 
 
 WRONG_USAGE = [
-    ([], "Missing option '--data'"),
+    ([], "Missing option '--save'"),
     (["--data", "d.npz"], "Missing option '--save'"),
     (["--data", "d.npz", "--save", "m", "--max-drop", "-1"], "Invalid value for '--max-drop'"),
     (["--data", "d.npz", "--save", "m", "--runtime", "torch"], "Invalid value for '--runtime'"),
     (["--data", "d.npz", "--save", "m", "--unknown"], "No such option: --unknown"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --data, or an --evaluator of your own"),
+        (["--data", "d.npz", "--evaluator-arg", "a=1"], "give --data, or an --evaluator of your own"),
+        (["--data", "d.npz", "--evaluator", "e.py"], "--data go without --evaluator"),
+        (["--evaluator", "e.py", "--metric", "top1", "--isolate"], "--metric, --isolate go without --evaluator"),
+        (["--evaluator", "no_evaluator.py"], "no_evaluator.py: there is no such file"),
+        (["--evaluator", "e.py", "--evaluator-arg", "a"], "'a': expected name=value"),
+        (["--data", "d.npz", "--metric", "agreement"], "--metric agreement needs --max-drop, and no other limit"),
+        (["--data", "d.npz", "--metric", "best"], "metric 'best' is not known"),
+    ],
+)
+def test_what_an_evaluator_or_a_metric_needs(run, arguments, message):
+    ended = run("auto", *MODEL, "--save", "m", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG_USAGE)
