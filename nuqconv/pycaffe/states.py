@@ -21,7 +21,7 @@ from nuqconv.ir.ops import Op, OpError, Parameter, Shape, Silence
 from nuqconv.ir.ops.recurrent import StreamRecurrent
 from nuqconv.ir.traits import SizedByData
 from nuqconv.pycaffe.blob import Blob, BlobVec, Epoch
-from nuqconv.pycaffe.fillers import Spec, filled, parameter_specs, zeros
+from nuqconv.pycaffe.fillers import Spec, check_filler, filled, parameter_specs, zeros
 
 __all__ = ["Computed", "InputState", "LayerState", "Plan", "check_data_layer", "load_blobs"]
 
@@ -255,7 +255,10 @@ class Computed(LayerState):
             found = []
             for spec in specs:
                 blob = Blob(spec.shape, self._epoch)
-                blob.memory.fill(filled(spec).reshape(-1))
+                check_filler(spec)
+                # Large random arrays take a while, and weights that are about to be loaded make them useless.
+                if self._number != len(specs):
+                    blob.memory.fill(filled(spec).reshape(-1))
                 found.append(blob)
         except (IndexError, OpError) as error:
             raise NetError(f"{self.place}: does not fit its bottoms of shapes {self._shapes()}: {error}") from error
