@@ -24,7 +24,7 @@ from photos import EVALUATION, photos
 from real_models import model_files
 from soak import pycaffe_forwards
 
-ROUNDS = 12
+ROUNDS = 40
 BATCHES = (1, 8)
 
 # What a user's script does in each pass, in real pycaffe; a line on standard input asks for one.

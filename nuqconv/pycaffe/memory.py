@@ -54,6 +54,7 @@ class Memory:
         """Makes room for so many numbers."""
         if count > self.capacity:
             self.capacity = count
+            self.fills += 1
             self._array = self._later = self._root = None
             self._frozen = False
 

@@ -20,9 +20,12 @@ from nuqconv.pycaffe.draw import DotGraph, draw_net_to_file
 from nuqconv.pycaffe.memory import Memory
 from nuqconv.pycaffe.proto import caffe_pb2
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.formats.test_face_net import faces
 from tests.pycaffe.nets import convolution, given, layer, product
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS
+from tests.support.detections import assert_same_detections, in_caffes_order
 from tests.support.nets import conv_net, write_net
+from tests.support.packages import real_files
 
 
 @pytest.fixture
@@ -363,6 +366,26 @@ def test_blobs_that_cannot_be(net):
         net.blobs["data"].num  # noqa: B018
 
 
+def test_parameters_of_another_shape(net):
+    net.forward(data=images())
+    net.params["ip2"][0].reshape(5, 500)
+    with pytest.raises(NetError, match="layer 'ip2'"):
+        net.forward(data=images())
+    net.params["ip2"][0].reshape(10, 500)
+    expected = caffe.Net(LENET_MODEL, LENET_WEIGHTS, caffe.TEST)
+    assert np.array_equal(net.forward(data=images())["prob"], expected.forward(data=images())["prob"])
+
+
+def test_fields_of_testing_layers_are_checked(tmp_path):
+    text = (
+        given("data", 1, 2)
+        + given("label", 1)
+        + layer("a", "Accuracy", "data label", None, "accuracy_param { topk: 2 }")
+    )
+    with pytest.raises(NetError, match="topk"):
+        caffe.Net(written(tmp_path, text), caffe.TEST)
+
+
 def test_other_nets_cannot_be_shared(net, tmp_path):
     with pytest.raises(TypeError, match="takes a Net"):
         net.share_with(None)
@@ -423,6 +446,27 @@ def test_a_registered_layer_runs(tmp_path):
             caffe.Net(files.model, caffe.TEST)
     finally:
         nuqconv.unregister_layer("Gate")
+
+
+# Sizes that only the run tells.
+
+
+@pytest.mark.package
+def test_detections_are_opencvs():
+    """An SSD lists as many detections as it finds; real Caffe has no such layer without a fork."""
+    cv2 = pytest.importorskip("cv2")
+    files = real_files("face")
+    found, expected = caffe.Net(*files, caffe.TEST), cv2.dnn.readNetFromCaffe(*map(str, files))
+    assert found.blobs["detection_out"].shape == (1, 1, 1, 7)
+    shapes = set()
+    for data in faces(3):
+        found.blobs["data"].data[...] = data
+        expected.setInput(data[np.newaxis])
+        result = found.forward()["detection_out"]
+        shapes.add(result.shape)
+        assert found.blobs["detection_out"].shape == result.shape
+        assert_same_detections(result, in_caffes_order(expected.forward()))
+    assert len(shapes) > 1
 
 
 # Files.
