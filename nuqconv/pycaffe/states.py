@@ -11,7 +11,7 @@ from typing import Any
 from nuqconv.errors import ModelError, NetError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems
 from nuqconv.frontends.caffe.data_layers import is_data_layer
-from nuqconv.frontends.caffe.layers import CannotReadError, Reading, WrongLayerError, ignored_fields, reader_for
+from nuqconv.frontends.caffe.layers import CannotReadError, Reading, WrongLayerError, has_no_effect, reader_for
 from nuqconv.frontends.caffe.layers.custom import custom_reader
 from nuqconv.frontends.caffe.memory import shares_memory
 from nuqconv.frontends.caffe.prototxt import LayerText
@@ -237,7 +237,7 @@ class Computed(LayerState):
             reader = reader_for(message.type)
             if reader is None:
                 raise NetError(f"{self.place}: Unknown layer type: {message.type}")
-            unknown = [str(item) for item in self.text.unknown if item.name not in ignored_fields(message.type)]
+            unknown = [str(item) for item in self.text.unknown if not has_no_effect(message.type, item)]
             if unknown:
                 raise NetError(f"{self.place}: has fields that Caffe does not know", unknown)
             reading = reader(message, shapes)
