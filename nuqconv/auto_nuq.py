@@ -5,22 +5,19 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from nuqconv.errors import ConfigError
+from nuqconv.callable_module import make_callable
 from nuqconv.formats import CAFFE, FORMATS, Model, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
 from nuqconv.job.evaluation import WorkerOptions
-from nuqconv.job.result import NuqResult, OutputFiles
+from nuqconv.job.output_files import OutputFiles, save_prefix
+from nuqconv.job.result import NuqResult
 from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
 from nuqconv.parallel import check_main_guard
 from nuqconv.quantize.compensate import WeightMethod
@@ -118,7 +115,7 @@ def auto_nuq(
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
     check_main_guard()
-    prefix = _prefix(save_dir)
+    prefix = save_prefix(save_dir)
     options = SearchOptions(
         PrepareOptions(
             None if calibration_data is None else list(calibration_data),
@@ -142,21 +139,4 @@ def auto_nuq(
     return search_model(model, nuq_evaluator, Path(config_file), files, options)
 
 
-def _prefix(save_dir: str | os.PathLike[str]) -> Path:
-    text = os.fspath(save_dir)
-    if not text or text.endswith(("/", os.sep)):
-        raise ConfigError(
-            f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
-        )
-    return Path(text)
-
-
-class _CallableModule(ModuleType):
-    """Lets ``nuqconv.auto_nuq(...)`` and ``nuqconv.auto_nuq.AutoNuqEvaluatorBase`` both work, as in the product it follows."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> NuqResult:
-        return auto_nuq(*args, **kwargs)
-
-
-__signature__ = inspect.signature(auto_nuq)
-sys.modules[__name__].__class__ = _CallableModule
+make_callable(__name__, "nuqconv.auto_nuq:auto_nuq")

@@ -16,7 +16,7 @@ from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
 from nuqconv.files.json_model import shown
 
-__all__ = ["load_config", "parse_config"]
+__all__ = ["load_config", "parse_config", "resolve_config"]
 
 # Where so much is wrong, it is the wrong file.
 _MOST_GUESSES = 100
@@ -52,11 +52,16 @@ def load_config(path: str | os.PathLike[str], layers: Sequence[LayerFacts]) -> Q
     Raises:
         ConfigError: The file cannot be read, or with all problems of its text and of what it says of this model.
     """
+    return resolve_config(read_text(path, "quantization configuration"), layers, str(path))
+
+
+def resolve_config(text: str, layers: Sequence[LayerFacts], source: str = "<text>") -> QuantConfig:
+    """Reads the text of a configuration for a model; see `load_config`."""
     facts = index_layers(layers)
-    draft = _Draft(parse_json(read_text(path, "quantization configuration"), str(path)))
+    draft = _Draft(parse_json(text, source))
     draft.check_names(facts)
     draft.resolve(facts)
-    return draft.finish(str(path))
+    return draft.finish(source)
 
 
 @dataclass

@@ -209,7 +209,7 @@ def _weighted(
     for steps in request.steps:
         if curve is None:
             importance = weight_importance(integers.scales, axis, weights.shape)
-            curve = optimal_codebooks(histogram(integers.weights, importance))
+            curve = optimal_codebooks(histogram(integers.weights, importance), max(*STEPS, *request.steps))
         book = curve.codebook(steps)
         if options[-1].layer_plan.codebook == book:
             # Fewer steps change nothing: the layer's levels fit already.
