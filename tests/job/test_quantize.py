@@ -131,3 +131,12 @@ def test_the_same_call_gives_the_same_bytes(net, tmp_path):
         files = quantize(net, {"*": 16}).save(tmp_path / name / "net", onnx=True)
         found.append({key: path.read_bytes() for key, path in files.present().items()})
     assert found[0] == found[1]
+
+
+def test_hfmg_is_another_range(net):
+    ranges = {}
+    for name, settings in (("ifmr", {}), ("hfmg", {"act_algo": "hfmg", "num_of_bins": 1024})):
+        result = quantize(net, config={"version": 1, "batch_num": 4, "fc": {"activation_quant_params": settings}})
+        ranges[name] = result.plan["fc"].activation
+    assert ranges["hfmg"] != ranges["ifmr"]
+    assert ranges["hfmg"].scale == pytest.approx(ranges["ifmr"].scale, rel=0.3)
