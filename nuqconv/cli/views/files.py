@@ -201,7 +201,8 @@ def _information(graphs: Any, console: Console) -> None:
     for op in operators:
         attributes = {item["key"]: item["value"] for item in op.get("attr", [])}
         originals = attributes.get("_datadump_original_op_names", {}).get("list", {}).get("s", [])
-        if len(originals) > 1:
+        # The layers around a quantized one have the same originals.
+        if len(originals) > 1 and op["type"] not in ("Quant", "DeQuant"):
             _say(console, f"  {op['name']} stands for {', '.join(originals)}")
 
 
