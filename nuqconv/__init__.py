@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.compat import init, quantize_model, save_model, set_cpu_mode, set_gpu_mode
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
     from nuqconv.evaluators.side_by_side import Evaluation, evaluate
@@ -48,17 +49,23 @@ __all__ = [
     "create_quant_config",
     "errors",
     "evaluate",
+    "init",
     "load",
     "quantize",
+    "quantize_model",
     "register_layer",
     "register_python_layer",
     "save",
+    "save_model",
+    "set_cpu_mode",
+    "set_gpu_mode",
     "unregister_layer",
 ]
 
 _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
+    "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
     "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
     "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),

@@ -83,7 +83,7 @@ def save(graph: Graph, model_file: StrPath, weights_file: StrPath | None = None)
 def create_quant_config(
     config_file: StrPath,
     model_file: Model,
-    weights_file: StrPath | None,
+    weights_file: StrPath | None = None,
     skip_layers: Sequence[str] | None = None,
     batch_num: int = 1,
     activation_offset: bool = True,

@@ -18,10 +18,14 @@ def run(
 ) -> None:
     """Run a script written for pycaffe: `import caffe` in it means nuqconv.pycaffe, whose nets need no Caffe.
 
-    Nets run in onnxruntime, or with NUQCONV_PYCAFFE=caffe in real Caffe in a child process. Exit code: the script's; 1 if it raised.
+    Nets run in onnxruntime, or with NUQCONV_PYCAFFE=caffe in real Caffe in a child process. `import amct_caffe` means nuqconv.compat.
+
+    Exit code: the script's; 1 if it raised.
     """
+    from nuqconv.compat import install
     from nuqconv.pycaffe.installation import run_as_program
 
+    install()
     if context.parent is None or not context.parent.params.get("verbose"):
         # A script's own logging.basicConfig does nothing where there are handlers already.
         root = logging.getLogger()

@@ -18,7 +18,7 @@ from nuqconv.quantize.histogram import Histogram
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
-__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
+__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "checked_histograms", "measure_in_onnxruntime"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def calibrate(
     if batches is not None and not blocked:
         kept: list[Mapping[str, Array]] = []
         measured = measure_in_onnxruntime(graph, values, _keeping(batches, kept))
-        return Calibration(Source.ONNXRUNTIME, _checked(graph, measured, values), batches=tuple(kept))
+        return Calibration(Source.ONNXRUNTIME, checked_histograms(graph, measured, values), batches=tuple(kept))
     if batches is not None:
         more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
@@ -99,7 +99,7 @@ def calibrate(
     else:
         found = model.histograms()
         if found:
-            return Calibration(Source.CAFFE, _checked(graph, found, values), batches=model.batches())
+            return Calibration(Source.CAFFE, checked_histograms(graph, found, values), batches=model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     return _weights_only(reasons)
 
@@ -190,7 +190,14 @@ def _blocked(graph: Graph, values: Sequence[str]) -> list[str]:
     return [value for value in values if value in tainted]
 
 
-def _checked(graph: Graph, histograms: Mapping[str, Histogram], values: Sequence[str]) -> Mapping[str, Histogram]:
+def checked_histograms(
+    graph: Graph, histograms: Mapping[str, Histogram], values: Sequence[str]
+) -> Mapping[str, Histogram]:
+    """Returns histograms after a check that there is one for each value, of finite numbers.
+
+    Raises:
+        CalibrationError: There is not; all values are named.
+    """
     problems = []
     for value in values:
         readers = ", ".join(f"'{node.name}'" for node in graph.consumers[value])

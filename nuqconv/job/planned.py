@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class PlannedModel:
         *,
         record: str | os.PathLike[str] | None = None,
         onnx: bool = False,
+        without: Collection[str] = (),
     ) -> OutputFiles:
         """Writes the models and record files, whole or not at all.
 
@@ -76,6 +77,7 @@ class PlannedModel:
             save_dir: DIR/PREFIX of the files.
             record: Where to write the quantization factor record; by default beside the others.
             onnx: Whether to write ONNX models too; they are always written for an ONNX model.
+            without: Names of forms that are not to be written, such as ``"deploy"``.
 
         Returns:
             Their paths.
@@ -86,7 +88,9 @@ class PlannedModel:
         prefix = save_prefix(save_dir)
         written = [entry for entry in FORMATS if onnx or entry in (CAFFE, self.job.format)]
         place = record_path(prefix) if record is None else Path(record)
-        files, _ = fitting_files(OutputFiles.for_prefix(prefix, place, written), self.job, self.plan)
+        unwanted = [form for entry in FORMATS for form in entry.forms if form.name in without]
+        wanted = OutputFiles.for_prefix(prefix, place, written).without(unwanted)
+        files, _ = fitting_files(wanted, self.job, self.plan)
         targets = list(files.present().values())
         check_targets(targets, inputs=self.sources)
         with staging_for(files) as staging:

@@ -16,10 +16,10 @@ from nuqconv.errors import ConfigError
 from nuqconv.formats import CAFFE, FORMATS, WriteOptions
 from nuqconv.formats.source import ModelFiles, SourceModel
 from nuqconv.ir import Array
-from nuqconv.job.calibration import Source, calibrate
+from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.console import script_log
-from nuqconv.job.job import make_job
+from nuqconv.job.job import Job, make_job
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import fitting_files
 from nuqconv.job.planned import PlannedModel
@@ -30,7 +30,7 @@ from nuqconv.job.run import PrepareOptions
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import CheckedEvaluator
 
-__all__ = ["Quantized", "measured_by", "quantize_model", "written_model"]
+__all__ = ["Quantized", "measured_by", "quantize_model", "quantized_by", "written_model"]
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,23 @@ def quantize_model(
     job = make_job(source, config, tuple(requests), place)
     if not requests:
         raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
-    with (
-        script_log(),
-        tempfile.TemporaryDirectory(prefix="nuqconv-") as folder,
-        job_progress(show=options.progress) as shown,
-    ):
+    with script_log(), tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
         calibration = calibrate(job.graph, job.values, batches=batches, run_model=None, folder=Path(folder))
+        found = quantized_by(job, calibration, source.files, options)
+    return replace(found, seconds=time.monotonic() - start)
+
+
+def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], options: PrepareOptions) -> Quantized:
+    """Makes of every layer the strongest that is requested for it, by what was measured.
+
+    Args:
+        job: The model.
+        calibration: What was measured.
+        sources: The files that the model was read from.
+        options: How integers are chosen.
+    """
+    start = time.monotonic()
+    with job_progress(show=options.progress) as shown:
         preparation = prepare(
             job,
             calibration,
@@ -133,7 +144,7 @@ def quantize_model(
         job.fold.folded,
         notes,
         time.monotonic() - start,
-        model=PlannedModel(job, plan, notes, tuple(source.files)),
+        model=PlannedModel(job, plan, notes, tuple(sources)),
     )
 
 
