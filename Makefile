@@ -56,11 +56,11 @@ fuzz: $(VENV)/test.stamp
 
 # make test tries every 20th or 40th of these points.
 faults: $(VENV)/test.stamp
-	NUQCONV_ALL_FAULTS=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/files/staging tests/test_whole_runs.py
+	NUQCONV_ALL_FAULTS=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/files/staging tests/faults/test_whole_runs.py
 
 # 10,000 forward passes through each child, and searches of 1,000 trials: memory and descriptors.
 soak: $(VENV)/test.stamp caffe
-	NUQCONV_WHOLE_SOAK=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/test_soak.py
+	NUQCONV_WHOLE_SOAK=1 $(BIN)/python -m pytest -s $(PYTEST_FLAGS) tests/job/test_soak.py
 
 lint: $(VENV)/test.stamp $(TREE)
 	$(BIN)/ruff check .

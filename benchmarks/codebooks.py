@@ -63,7 +63,7 @@ class Timing:
 
 
 def resnet_50_1by2() -> dict[str, tuple[int, ...]]:
-    """Return the weight shapes of ResNet-50 with half the channels and two outputs."""
+    """Returns the weight shapes of ResNet-50 with half the channels and two outputs."""
     shapes: dict[str, tuple[int, ...]] = {"conv_1": (64, 3, 7, 7)}
     inputs = 64
     for stage, blocks in enumerate((3, 4, 6, 3)):
@@ -81,7 +81,7 @@ def resnet_50_1by2() -> dict[str, tuple[int, ...]]:
 
 
 def load(path: Path | None) -> dict[str, NDArray[np.int8]]:
-    """Return the int8 weights of each layer, from a file of arrays or synthetic (Laplace, about as peaked as trained weights)."""
+    """Returns the int8 weights of each layer, from a file of arrays or synthetic (Laplace, about as peaked as trained weights)."""
     if path is None:
         rng = np.random.default_rng(0)
         arrays: dict[str, NDArray[np.generic]] = {

@@ -131,7 +131,7 @@ class LenetEvaluator(nuqconv.OnnxRuntimeEvaluator):
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
         """Evaluates and logs."""
         metric = super().eval_model(model_file, weights_file, batch_num)
-        # The original is shown to the evaluator in every process anew, which may need it to judge others.
+        # The original is shown to the evaluator in every process again, which may need it to judge others.
         if "fake_quant" not in model_file:
             return metric
         content = Path(model_file).read_bytes() + Path(weights_file).read_bytes()

@@ -74,7 +74,7 @@ class Sleeper(AutoNuqEvaluatorBase):
         self.damage, self.limit, self.seconds = damage, limit, seconds
 
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:  # noqa: ARG002
-        """Return the damage of the plan in the file."""
+        """Returns the damage of the plan in the file."""
         time.sleep(self.seconds)
         layers = json.loads(Path(model_file).read_text())["layers"]
         return math.fsum(
@@ -84,7 +84,7 @@ class Sleeper(AutoNuqEvaluatorBase):
         )
 
     def is_satisfied(self, original_metric: float, new_metric: float) -> bool:
-        """Return whether the damage is within the limit."""
+        """Returns whether the damage is within the limit."""
         return new_metric <= original_metric + self.limit
 
 

@@ -1,4 +1,4 @@
-"""Runs the whole search on the real models and writes docs/results.md; the files written are evaluated anew from disk.
+"""Runs the whole search on the real models and writes docs/results.md; the files written are evaluated again from disk.
 
 make results
 """
@@ -96,7 +96,7 @@ def text(rows: list[Row]) -> str:
         "# Results",
         "",
         "Made by `make results`: the whole search with the default configuration and the ready-made onnxruntime evaluator; then the fake_quant files",
-        "are loaded from disk anew in each runtime named and must satisfy the demand there too. Calibration and evaluation use different images:",
+        "are loaded from disk again in each runtime named and must satisfy the demand there too. Calibration and evaluation use different images:",
         "for `lenet` Fashion-MNIST's training and test set, for the others cuts of different photographs of scikit-image.",
         "",
         "`top1` is accuracy; `output_error` is the relative L2 error of the outputs against the float model's (0 is perfect; of several outputs the",
@@ -116,7 +116,7 @@ def text(rows: list[Row]) -> str:
         )
     lines += [
         "",
-        "| model | metric | demand | before | int8 | after | evaluations | seconds | after, anew from disk |",
+        "| model | metric | demand | before | int8 | after | evaluations | seconds | after, again from disk |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -18,6 +18,7 @@ import codebooks
 import convert
 import nuqconv
 import overhead
+import pycaffe_speed
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.capability import capabilities
 from nuqconv.runtimes.caffe import find_caffe
@@ -42,10 +43,11 @@ def main() -> None:
     found["convert"] = convert.measure(console)
     if find_caffe() is None:
         console.print(
-            "real Caffe is not there (make caffe), so the cost of the search beside an evaluator is not measured"
+            "real Caffe is not there (make caffe), so neither the cost of the search beside an evaluator nor pycaffe's face is measured"
         )
     else:
         found["overhead"] = overhead.measure(console)
+        found["pycaffe"] = pycaffe_speed.measure(console)
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(found, indent=2) + "\n")
     console.print(f"written to {TARGET}")

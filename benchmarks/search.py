@@ -1,7 +1,7 @@
 """Runs the benchmarks of the search and its parts one after the other, and writes their tables into docs/results.md.
 
 python benchmarks/search.py [parts ...]; without parts all of them, which takes about 25 minutes on a quiet machine with two
-cores. What a part printed stays in build/bench, so that one part can be measured anew.
+cores. What a part printed stays in build/bench, so that one part can be measured again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Long work through one process: does memory grow, are descriptors lost?
 
-10,000 forward passes of LeNet through the child of real Caffe and through that of onnxruntime, and searches of 1,000 trials over a small net with
-the evaluator in this process, in the onnxruntime process and in the Caffe process; each with its journal. Memory is what the kernel says is resident;
-its slope is that of a straight line through the second half, after allocators and caches have taken what they keep.
+10,000 forward passes of LeNet through the child of real Caffe, through that of onnxruntime and through pycaffe's face, and searches of 1,000
+trials over a small net with the evaluator in this process, in the onnxruntime process and in the Caffe process; each with its journal. Memory
+is what the kernel says is resident; its slope is that of a straight line through the second half, after allocators and caches have taken what
+they keep.
 
     python benchmarks/soak.py
 """
@@ -20,13 +21,14 @@ from typing import Any
 import numpy as np
 
 import nuqconv
+from nuqconv import pycaffe
 from nuqconv.evaluators import CaffeEvaluator, OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess
 
-__all__ = ["SEARCHES", "Soak", "caffe_forwards", "onnx_forwards", "search"]
+__all__ = ["SEARCHES", "Soak", "caffe_forwards", "onnx_forwards", "pycaffe_forwards", "search"]
 
 LENET = Path(__file__).parents[1] / "examples" / "lenet"
 MODEL, WEIGHTS = LENET / "deploy.prototxt", LENET / "lenet.caffemodel"
@@ -87,7 +89,7 @@ def _resident(process: str) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
 
 
-def _repeat(soak: Soak, once: Callable[[], object], child: int) -> Soak:
+def _repeat(soak: Soak, once: Callable[[], object], child: int | None) -> Soak:
     begun = time.monotonic()
     every = max(1, soak.count // _SAMPLES)
     for number in range(soak.count):
@@ -123,6 +125,31 @@ def onnx_forwards(count: int = FORWARDS) -> Soak:
         return _repeat(Soak("forward passes in the onnxruntime process", count), lambda: next(runs), process.pid)
 
 
+def pycaffe_forwards(count: int = FORWARDS) -> Soak:
+    """Runs LeNet through pycaffe's face: inputs written in place, results and a blob inside read, batch sizes and weights changed at times."""
+    rng = np.random.default_rng(0)
+    batches = {size: rng.random((size, 1, 28, 28), np.float32) for size in (4, 8)}
+    net = pycaffe.Net(MODEL, WEIGHTS, pycaffe.TEST)
+
+    def passes() -> Iterator[None]:
+        number = 0
+        while True:
+            batch = batches[8 if number % 50 == 49 else 4]
+            if net.blobs["data"].shape != batch.shape:
+                net.blobs["data"].reshape(*batch.shape)
+            net.blobs["data"].data[...] = batch
+            scores = net.forward()["prob"]
+            if number % 7 == 0:
+                net.blobs["conv1"].data.sum()
+            if number % 100 == 0:
+                net.params["ip2"][1].data[...] += scores[0] * 1e-6
+            number += 1
+            yield
+
+    runs = passes()
+    return _repeat(Soak("forward passes through pycaffe's face", count), lambda: next(runs), None)
+
+
 class _Watched:
     """What evaluators are mixed with to be watched: they look after each model, and accept the last one."""
 
@@ -134,7 +161,8 @@ class _Watched:
 
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:
         metric = super().eval_model(model_file, weights_file, batch_num)  # type: ignore[misc]
-        children = self._children.idle  # type: ignore[attr-defined]
+        # Models in this process have no children.
+        children = getattr(self._models, "idle", ())  # type: ignore[attr-defined]
         self.seen += 1
         if self.seen % max(1, self.soak.count // _SAMPLES) == 0:
             self.soak.sample(children[0].process.pid if children else None)
@@ -216,6 +244,7 @@ def rows(forwards: int = FORWARDS, trials: int = TRIALS) -> Iterator[Soak]:
     """Yields all that is measured."""
     yield caffe_forwards(forwards)
     yield onnx_forwards(forwards)
+    yield pycaffe_forwards(forwards)
     for where in SEARCHES:
         yield search(where, trials)
 

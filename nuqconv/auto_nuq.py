@@ -113,7 +113,7 @@ def auto_nuq(
         workers: Evaluate plans in this many processes on this machine; None evaluates them here, one after the other.
         executor: Evaluate plans there instead: any `concurrent.futures.Executor`, on other machines too, or a function that makes one.
         parallel: How many plans to evaluate at once; None is as many as there are workers.
-        trial_timeout: Seconds after which an evaluation in a worker is begun anew elsewhere; None for any time.
+        trial_timeout: Seconds after which an evaluation in a worker is begun again elsewhere; None for any time.
         retries: How often a trial is tried again whose worker has died or hung, or the child process of an evaluator that has ``isolate``.
         memory_limit: Bytes of memory that each of the ``workers`` may have; None for any number.
         on_crash: What becomes of a trial that ends or blocks its process at every try: ``"stop"`` raises an error, and the same call goes on

@@ -136,7 +136,7 @@ def main() -> int:
         if problem is None:
             print(f"{ENVIRONMENT} is up to date")
             return 0
-        print(f"{ENVIRONMENT} is broken and will be made anew: {problem}", file=sys.stderr)
+        print(f"{ENVIRONMENT} is broken and will be made again: {problem}", file=sys.stderr)
     return build(module, requirements)
 
 

@@ -1,4 +1,4 @@
-"""Graph -> Caffe layers, in one of three styles."""
+"""Graph -> Caffe layers, in one of the styles of `style`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
     """Returns the layers of a graph in order, Input layers first.
 
     A node that came from a Caffe file and has not changed is given back to the letter; one from elsewhere becomes the stock layers that
-    compute it (`emitting`). A float graph gives the same in both styles.
+    compute it (`emitting`). A float graph gives the same in all styles.
 
     Args:
         graph: A float or quantized graph.
@@ -173,4 +173,4 @@ _WRITERS: dict[type[Op], _Writer] = {
     Quantize: lambda graph, node, style: style.layers.quantize(graph, node),
     Dequantize: lambda graph, node, style: style.layers.dequantize(graph, node),
 }
-"""Operators that are written anew wherever they come from."""
+"""Operators that are written again wherever they come from."""

@@ -83,7 +83,7 @@ class _Kept:
 
 
 class CaffeWriter:
-    """Writes one graph after another, and makes only those layers anew that differ from the last graph's.
+    """Writes one graph after another, and makes again only those layers that differ from the last graph's.
 
     Meant for the trials of a search, whose graphs share most parameter arrays. What is written is the same, to the byte, as `write_caffe`
     writes. Parameters must not be changed in place. It keeps the serialized layers of the last graph, as much memory as the .caffemodel

@@ -85,7 +85,7 @@ def _checked(opset: int | None) -> int:
 
 
 def _refuse(graph: Graph, layers: Layers) -> None:
-    """Raises for everything that can be told before lowering, all at once."""
+    """Raises for everything that can be seen before lowering, all at once."""
     problems = []
     for node in graph.nodes:
         if isinstance(node.op, Opaque):

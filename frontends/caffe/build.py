@@ -17,7 +17,7 @@ from nuqconv.frontends.caffe.layers import (
     Reading,
     WrongLayerError,
     has_dialects,
-    ignored_fields,
+    has_no_effect,
     reader_for,
 )
 from nuqconv.frontends.caffe.layers.custom import CustomReader, custom_reader
@@ -108,7 +108,7 @@ class _Builder:
     def prepare(self, *, cut: bool) -> None:
         """Cuts a net for training, or refuses it."""
         path = self.definition.path
-        self._unknown(self.definition.unknown, "is lost when the model is written")
+        self._unknown(self.definition.unknown, "it is lost when the model is written")
         if cut:
             done: Cut = cut_training(
                 self.layers, list(self.definition.header.input), self.weights.layers, self.given, self._place
@@ -267,7 +267,7 @@ class _Builder:
         self._infer(self.nodes[-1], self._place(layer))
 
     def _input_layer(self, layer: LayerText) -> None:
-        self._unknown(layer.unknown, "is lost when the model is written")
+        self._unknown(layer.unknown, "it is lost when the model is written")
         shapes = [tuple(shape.dim) for shape in layer.message.input_param.shape]
         tops = list(layer.message.top)
         if len(shapes) == 1:
@@ -308,10 +308,9 @@ class _Builder:
         reader = reader_for(message.type)
         if reader is None:
             return _opaque(message, "the layer type is not known")
-        unknown = [item for item in layer.unknown if item.name not in ignored_fields(message.type)]
-        if unknown and has_dialects(message.type):
-            return _opaque(message, f"it has fields of another fork: {'; '.join(map(str, unknown))}")
-        self._unknown(unknown, "is kept without being understood")
+        reason = self._not_understood(layer)
+        if reason is not None:
+            return _opaque(message, reason)
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             stored = self.weights.layers.get(message.name)
@@ -326,8 +325,22 @@ class _Builder:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
 
+    def _not_understood(self, layer: LayerText) -> str | None:
+        """Returns what the schema lacks in a layer and may change its result, or None; refuses it unless it is allowed."""
+        kind = layer.message.type
+        unknown = [item for item in layer.unknown if not has_no_effect(kind, item)]
+        if unknown and has_dialects(kind):
+            return f"it has fields of another fork: {'; '.join(map(str, unknown))}"
+        for item in unknown:
+            fate = "it is kept without being understood"
+            if not item.only_for_training:
+                fate = "the layer is kept to the letter and not computed, since this may change its result"
+            self._unknown([item], fate)
+        harmful = [str(item) for item in unknown if not item.only_for_training]
+        return f"it has what is not known: {'; '.join(harmful)}" if harmful else None
+
     def _read_custom(self, layer: LayerText, reader: CustomReader) -> Reading:
-        self._unknown(reader.leftover(layer), "is kept without being understood")
+        self._unknown(reader.leftover(layer), "it is kept without being understood")
         stored = self.weights.layers.get(layer.message.name)
         try:
             return reader.read(layer, len(stored.blobs) if stored is not None else 0)
@@ -336,9 +349,9 @@ class _Builder:
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
         if self.allow_unknown:
-            self.notes += [f"{item}; it {fate}" for item in fields]
+            self.notes += [f"{item}; {fate}" for item in fields]
             for item in fields:
-                _LOG.warning("%s; it %s", item, fate)
+                _LOG.warning("%s; %s", item, fate)
         else:
             self.problems += map(str, fields)
 

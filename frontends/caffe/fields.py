@@ -90,8 +90,9 @@ class UnknownField:
         name: Its name.
         text: The whole field to the letter.
         message: Name of the message type that lacks it.
-        near: The known field whose name is the most like it, or None.
+        near: The known name that is the most like it, or None.
         start: Place of its first character in the text parsed, from 0.
+        value: The word, if it is the value of a known field that is unknown.
     """
 
     place: str
@@ -101,10 +102,23 @@ class UnknownField:
     message: str
     near: str | None
     start: int = 0
+    value: str | None = None
 
     def __str__(self) -> str:
         hint = f"; did you mean '{self.near}'?" if self.near else ""
+        if self.value is not None:
+            return f"{self.place}: field '{self.name}' of {self.message} has no value '{self.value}'{hint}"
         return f"{self.place}: {self.message} has no field '{self.name}'{hint}"
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Names of the messages around it inside of the layer, from the outermost."""
+        return tuple(part.partition("[")[0] for part in self.path.split("/") if part)
+
+    @property
+    def only_for_training(self) -> bool:
+        """Whether it stands in a filler or in the settings of a parameter, which say how weights begin and learn."""
+        return any(name == "param" or name.endswith("filler") for name in self.messages)
 
 
 def parse_fields(text: str) -> Fields:
@@ -137,7 +151,7 @@ class Hints:
 def unknown_fields(
     fields: Fields, descriptor: Any, place: Callable[[int, int], str], hints: Hints, *, path: str = ""
 ) -> Iterator[UnknownField]:
-    """Yields every field that a message type lacks, at any depth.
+    """Yields every field that a message type lacks, and every field whose value is a word that its enumeration lacks, at any depth.
 
     Args:
         fields: What was parsed.
@@ -154,11 +168,19 @@ def unknown_fields(
             near = hints.nearest(item.name, known)
             where = place(item.line, item.column)
             yield UnknownField(where, path, item.name, item.text, descriptor.name, near, item.start)
+        elif field.enum_type is not None and isinstance(item.value, str) and _is_unknown_word(field, item.value):
+            near, where = hints.nearest(item.value, field.enum_type.values_by_name), place(item.line, item.column)
+            yield UnknownField(where, path, item.name, item.text, descriptor.name, near, item.start, item.value)
         elif isinstance(item.value, Fields) and field.message_type is not None:
             number = counts.get(item.name, 0)
             counts[item.name] = number + 1
             inner = f"{path}/{item.name}[{number}]".lstrip("/")
             yield from unknown_fields(item.value, field.message_type, place, hints, path=inner)
+
+
+def _is_unknown_word(field: Any, word: str) -> bool:
+    """Whether an enumeration lacks a word; a type of layer is more than a value, and protobuf's own message says what is wrong with it."""
+    return field.name != "type" and word.isidentifier() and word not in field.enum_type.values_by_name
 
 
 @dataclass(frozen=True)

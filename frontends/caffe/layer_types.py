@@ -1,4 +1,4 @@
-"""What is true of Caffe's layer types: of those that are read, what their operators say; the others are told here."""
+"""What is true of Caffe's layer types: of those that are read, what their operators say; the others stand here."""
 
 from __future__ import annotations
 

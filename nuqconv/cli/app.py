@@ -32,6 +32,10 @@ COMMANDS = {
         "nuqconv.cli.evaluate",
         "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
     ),
+    "evaluator-template": Place(
+        "nuqconv.cli.evaluator_template",
+        "Write an evaluator of your own to start from, for nuqconv auto --evaluator.",
+    ),
     "data": Place(
         "nuqconv.cli.data",
         "Say what the net sees of a data set, write it, or check how it is prepared: nuqconv data SOURCE, nuqconv data check MODEL.",
@@ -39,7 +43,7 @@ COMMANDS = {
     "inspect": Place("nuqconv.cli.inspect", "Show what is in model, record, configuration and data files."),
     "report": Place(
         "nuqconv.cli.report_command",
-        "Write what a search found as one page, also while it runs or after it was stopped.",
+        "Write what a search found as one page, also while it runs or after it was stopped. The page needs no network and nothing beside it.",
     ),
     "run": Place(
         "nuqconv.cli.run",
@@ -105,7 +109,9 @@ def options(
     ] = 0,
     plugin: Annotated[
         list[str] | None,
-        typer.Option(help="A Python module to import first, which registers layer types; may be given several times."),
+        typer.Option(
+            help="A Python module to import first, which registers layer types or runtimes; may be given several times."
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)

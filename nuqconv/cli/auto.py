@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import tempfile
 from contextlib import ExitStack
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.options import parse_size
 from nuqconv.errors import ConfigError
+from nuqconv.runtimes.table import DEFAULT
 
 if TYPE_CHECKING:
-    from nuqconv.evaluators import BatchEvaluator
+    from collections.abc import Mapping
+
+    from nuqconv.ir import Array
+    from nuqconv.runtimes.base import Runtime
+    from nuqconv.search.metrics import Metric
     from nuqconv.search.objective import Objective
 
 __all__ = ["auto"]
@@ -26,32 +30,42 @@ _SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations 
 _ISOLATION = "A crashing runtime"
 
 
-class Runtime(str, Enum):
-    """Where the models are evaluated."""
-
-    ONNXRUNTIME = "onnxruntime"
-    CAFFE = "caffe"
-
-
 def auto(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Data to evaluate on: .npz with one array for each input blob, 'label' and 'scale' if needed."
-        ),
-    ],
     save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
     weights: Annotated[
         Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="top1, top5 (any number) or output_error.")] = "top1",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data to evaluate on: .npz with one array for each input blob, 'label' and 'scale' if needed."
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What to measure, top1 by default: {nuqconv.search.metrics:METRIC_NAMES}; with parameters as psnr:border=4,y, see docs/metrics.md."
+        ),
+    ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="For top-k: how much accuracy may be lost; 0.01 is one percentage point."),
+        typer.Option(min=0, help="Where more is better: how much may be lost; 0.01 is one percentage point of top1."),
     ] = None,
     max_error: Annotated[
-        float | None, typer.Option(min=0, help="For output_error: the largest relative error of the outputs.")
+        float | None, typer.Option(min=0, help="Where less is better, as for output_error: the largest value.")
+    ] = None,
+    evaluator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="An evaluator of your own instead of --data, --metric and a limit: a class or a function in a file, or in a module; "
+            "nuqconv evaluator-template writes one to start from.",
+        ),
+    ] = None,
+    evaluator_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An argument for --evaluator; may be given several times."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Quantization configuration; by default all that can be compressed may be.")
@@ -69,7 +83,7 @@ def auto(
         list[str] | None,
         typer.Option(help="A blob to evaluate instead of the net's outputs; may be given several times."),
     ] = None,
-    runtime: Annotated[Runtime, typer.Option(help="Where to evaluate.")] = Runtime.ONNXRUNTIME,
+    runtime: Annotated[str, one_of("nuqconv.runtimes.table:NAMES", help="Where to evaluate.")] = DEFAULT,
     max_evaluations: Annotated[
         int | None,
         typer.Option(
@@ -114,7 +128,7 @@ def auto(
         bool,
         typer.Option(
             "--restart",
-            help="If the journal is of another model, configuration or other data: keep it as NAME.1 and begin anew.",
+            help="If the journal is of another model, configuration or other data: keep it as NAME.1 and begin again.",
             rich_help_panel=_JOURNAL,
         ),
     ] = False,
@@ -125,7 +139,7 @@ def auto(
     trial_timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Seconds after which an evaluation is begun anew in another process.", rich_help_panel=_WORKERS
+            min=0, help="Seconds after which an evaluation is begun again in another process.", rich_help_panel=_WORKERS
         ),
     ] = None,
     isolate: Annotated[
@@ -177,27 +191,45 @@ def auto(
 
     Or: nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
 
+    Or: nuqconv auto deploy.prototxt weights.caffemodel --evaluator my_eval.py:Evaluator --evaluator-arg data=photos --save out/model
+
     A search that was stopped goes on when the same command is given again; "nuqconv trials show" lists what was tried.
     """
     from nuqconv.api import create_quant_config
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.cli.report import new_console, print_result
     from nuqconv.data.datafile import read_data
-    from nuqconv.evaluators import CaffeEvaluator, OnnxRuntimeEvaluator
+    from nuqconv.evaluators import BatchEvaluator
+    from nuqconv.evaluators.loading import load_evaluator, parse_arguments
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
     from nuqconv.report.forms import check_form, write_report
     from nuqconv.report.sources import report_of_result
+    from nuqconv.search.metrics import parse_metric
     from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
     objective = _objective(max_layers, max_size)
-    if max_size is not None and max_drop is None and max_error is None:
-        # Any metric is welcome, the nearest one wins.
-        max_drop, max_error = (None, math.inf) if metric == "output_error" else (math.inf, None)
-    _check_demand(metric, max_drop, max_error)
+    own = None
+    if evaluator is not None:
+        elsewhere = None if runtime == DEFAULT else runtime
+        _refuse_beside_evaluator(
+            data=data,
+            metric=metric,
+            max_drop=max_drop,
+            max_error=max_error,
+            outputs=outputs,
+            runtime=elsewhere,
+            isolate=isolate or None,
+        )
+        own = load_evaluator(evaluator, parse_arguments(evaluator_arg or ()))
+    elif data is None or evaluator_arg:
+        raise ConfigError("give --data, or an --evaluator of your own with its --evaluator-arg")
+    else:
+        metric = metric or "top1"
+        max_drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=max_size is None)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
-    limits = _limits(runtime, isolate, memory_limit, child_timeout)
+    place = _runtime(runtime, isolate, memory_limit, child_timeout)
     if report is not None:
         check_form(report)
         check_targets(
@@ -205,39 +237,40 @@ def auto(
         )
     source = open_model(model, weights)
     names = list(source.input_names())
-    samples = read_data(data, names)
+    ranges = read_data(calibration, names).inputs if calibration else None
     shapes = None
-    if source.format.open_sizes:
-        # What a model may not change any more, its batch among it, is that of a batch of the data.
-        shapes = {name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()}
-    evaluators: dict[Runtime, type[BatchEvaluator]] = {
-        Runtime.ONNXRUNTIME: OnnxRuntimeEvaluator,
-        Runtime.CAFFE: CaffeEvaluator,
-    }
     with ExitStack() as stack:
-        evaluator = stack.enter_context(
-            evaluators[runtime](
-                samples.inputs,
-                labels=samples.labels,
-                metric=metric,
-                max_drop=max_drop,
-                max_error=max_error,
-                outputs=tuple(outputs) if outputs else None,
-                batch_size=batch_size,
-                calibration=read_data(calibration, names).inputs if calibration else None,
-                **limits,
+        if data is not None:
+            samples = read_data(data, names)
+            if source.format.open_sizes:
+                # What a model may not change any more, its batch among it, is that of a batch of the data.
+                shapes = {
+                    name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()
+                }
+            own = stack.enter_context(
+                BatchEvaluator(
+                    samples.inputs,
+                    labels=samples.labels,
+                    metric=metric or "top1",
+                    max_drop=max_drop,
+                    max_error=max_error,
+                    outputs=tuple(outputs) if outputs else None,
+                    batch_size=batch_size,
+                    calibration=ranges,
+                    runtime=place,
+                )
             )
-        )
         if config is None:
             config = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "config.json"
             create_quant_config(config, source, None, batch_num=batch_num, input_shapes=shapes)
         result = auto_nuq(
             source,
             None,
-            evaluator,
+            own,
             config,
             record or save.with_name(f"{save.name}_scale_offset_record.txt"),
             save,
+            calibration_data=None if data is not None or ranges is None else _batches(ranges, batch_size),
             max_evaluations=DEFAULT_MAX_EVALUATIONS if max_evaluations is None else max_evaluations,
             timeout=timeout,
             patience=patience,
@@ -251,30 +284,31 @@ def auto(
             trial_timeout=trial_timeout,
             on_crash="refuse" if on_crash == "refuse" else "stop",
         )
-    print_result(result, new_console(), metric)
+    print_result(result, new_console(), metric or "metric")
     if report is not None:
         write_report(report_of_result(result), report)
 
 
-def _limits(runtime: Runtime, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> dict[str, Any]:
-    """Returns the evaluator's options for its child process."""
+def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> Runtime:
+    """Returns the runtime with the limits of its child process."""
+    from nuqconv.runtimes.table import RUNTIMES, runtime_named
+
     if not isolate:
         if memory_limit is not None or child_timeout is not None:
             raise ConfigError("--memory-limit and --child-timeout are limits of the child process; they need --isolate")
-        return {}
-    if runtime is Runtime.CAFFE:
-        raise ConfigError("--isolate is for onnxruntime; real Caffe always runs in a child process")
+        return runtime_named(name)
+    chosen = RUNTIMES[name]
+    if "isolate" not in chosen.options():
+        can = [other for other, runtime in RUNTIMES.items() if "isolate" in runtime.options()]
+        raise ConfigError(f"--isolate is for {', '.join(can)}; {chosen.title} {chosen.isolation}")
     from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
 
     if memory_limit is not None and memory_limit < LEAST_MEMORY >> 20:
         raise ConfigError(
             f"--memory-limit {memory_limit}: expected at least {LEAST_MEMORY >> 20} MiB, which onnxruntime takes before any model"
         )
-    return {
-        "isolate": True,
-        "memory_limit": None if memory_limit is None else memory_limit << 20,
-        "timeout": child_timeout,
-    }
+    limit = None if memory_limit is None else memory_limit << 20
+    return chosen.with_options(isolate=True, memory_limit=limit, timeout=child_timeout)
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:
@@ -287,8 +321,28 @@ def _objective(max_layers: int | None, max_size: str | None) -> Objective:
     return NearestMetric(parse_size(max_size))
 
 
-def _check_demand(metric: str, max_drop: float | None, max_error: float | None) -> None:
-    """A drop of an error, or a limit on an accuracy, would accept any model or none."""
-    wanted, given = ("--max-error", max_error) if metric == "output_error" else ("--max-drop", max_drop)
+def _limit(
+    metric: Metric, max_drop: float | None, max_error: float | None, *, needed: bool
+) -> tuple[float | None, float | None]:
+    """Returns max_drop and max_error; a drop of an error, or a limit on an accuracy, would accept any model or none."""
+    if not needed and max_drop is None and max_error is None:
+        # Any metric is welcome, the nearest one wins.
+        return (math.inf, None) if metric.higher_is_better else (None, math.inf)
+    wanted, given = ("--max-drop", max_drop) if metric.higher_is_better else ("--max-error", max_error)
     if given is None or (max_drop is not None and max_error is not None):
-        raise ConfigError(f"--metric {metric} needs {wanted}, and no other limit")
+        raise ConfigError(f"--metric {metric.text} needs {wanted}, and no other limit")
+    return max_drop, max_error
+
+
+def _refuse_beside_evaluator(**options: object) -> None:
+    """An evaluator knows its data, its metric and what is demanded."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, [])]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} go without --evaluator, which has data, metric and demand of its own; give it --evaluator-arg"
+        )
+
+
+def _batches(arrays: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
+    count = len(next(iter(arrays.values())))
+    return [{name: array[start : start + size] for name, array in arrays.items()} for start in range(0, count, size)]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
+from nuqconv.cli.lazy import one_of
 from nuqconv.cli.options import parse_shapes
 from nuqconv.errors import ConfigError
+from nuqconv.runtimes.table import AUTO
 
 if TYPE_CHECKING:
     from nuqconv.comparison.compare import Model
@@ -24,25 +25,16 @@ __all__ = ["compare"]
 _QUANTIZED = "A model and the same model quantized"
 
 
-class Runtime(str, Enum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CAFFE = "caffe"
-    ONNXRUNTIME = "onnxruntime"
-    OPENCV = "opencv"
-    CAFFE2ONNX = "caffe2onnx"
-
-
 def compare(
     files: Annotated[
         list[Path],
         typer.Argument(help="One or two models: a .prototxt followed by its .caffemodel, or an .onnx file."),
     ],
     runtime: Annotated[
-        list[Runtime] | None,
-        typer.Option(
-            help="Runtime of the first model; given twice, of the second too. auto is real Caffe where it is there, else onnxruntime."
+        list[str] | None,
+        one_of(
+            "nuqconv.runtimes.table:NAMES_AND_AUTO",
+            help="Runtime of the first model; given twice, of the second too.",
         ),
     ] = None,
     inputs: Annotated[
@@ -139,10 +131,10 @@ def compare(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
             "other models are compared on --inputs, and --json writes their report"
         )
-    models, names = _models(files), [item.value for item in runtime or ()]
+    models, names = _models(files), [*(runtime or ())]
     if len(names) > 2:
         raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
-    names += [Runtime.AUTO.value] * (2 - len(names))
+    names += [AUTO] * (2 - len(names))
     with console.status("running both"):
         report = compare_models(
             *models,

@@ -21,7 +21,7 @@ class Place(NamedTuple):
     """Where a command is, and what the list of commands says of it.
 
     Attributes:
-        module: The module; the command is the function or the `typer.Typer` in it that has the command's name.
+        module: The module; the command is the function or the `typer.Typer` in it that has the command's name, with _ for -.
         summary: The first line of the command's own help.
         settings: Settings of the parser, such as ``allow_interspersed_args``.
     """
@@ -84,7 +84,7 @@ class _LateCommand(TyperCommand):
 
     def load(self) -> Any:
         """Imports the command and returns it."""
-        found = getattr(importlib.import_module(self.place.module), str(self.name))
+        found = getattr(importlib.import_module(self.place.module), str(self.name).replace("-", "_"))
         if not isinstance(found, typer.Typer):
             single = make_app()
             single.command(name=self.name, cls=_TableCommand, context_settings=self.place.settings)(found)

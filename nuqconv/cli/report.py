@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from nuqconv.ir import Graph
 from nuqconv.job.calibration import Source
 from nuqconv.job.result import LayerResult, NuqResult
 from nuqconv.quantize.plan import Precision
+from nuqconv.search.metrics import Interval, metric_shown
 
 __all__ = ["config_table", "new_console", "new_table", "print_result", "sizes_text"]
 
@@ -120,7 +122,8 @@ def _trials(result: NuqResult) -> Table:
 def _summary(result: NuqResult, metric: str) -> Table:
     sizes = result.sizes
     table = new_table("", "original", "int8", "result", right=("original", "int8", "result"))
-    table.add_row(metric, f"{result.original_metric:.5g}", _int8_metric(result), f"[bold]{result.metric:.5g}")
+    shown = metric_shown(metric)
+    table.add_row(metric, shown(result.original_metric), _int8_metric(result, shown), f"[bold]{shown(result.metric)}")
     table.add_row("parameters, bytes", f"{sizes.float_bytes:,}", f"{sizes.int8_bytes:,}", f"[bold]{sizes.bytes:,}")
     table.add_row(
         "share of the float size",
@@ -143,7 +146,9 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
         "no_improvement": "nothing better was found for long",
     }
     calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
+    difference = [] if result.difference is None else [("metric, result to original", _difference(result.difference))]
     return [
+        *difference,
         ("layers with weights", f"{len(result.layers)} ({layers})"),
         ("quantized models evaluated", f"{result.evaluations} ({ended[result.stopped_by]})"),
         ("activations calibrated", calibrated[result.calibration]),
@@ -151,10 +156,15 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
     ]
 
 
-def _int8_metric(result: NuqResult) -> str:
+def _difference(found: Interval) -> str:
+    ends = f"{found.low:+.4g} .. {found.high:+.4g}"
+    return f"{found.estimate:+.4g}; {ends} in {found.confidence:.0%} of the draws of {found.units} samples"
+
+
+def _int8_metric(result: NuqResult, shown: Callable[[float], str]) -> str:
     first = result.trials[0]
     uniform = all(layer.precision is Precision.INT8 for layer in first.plan.values())
-    return f"{first.metric:.5g}" if uniform else ""
+    return shown(first.metric) if uniform else ""
 
 
 def _share(part: int, whole: int) -> str:

@@ -31,7 +31,7 @@ class Evidence:
         b: On the second.
         inputs_a: Its inputs on the first side; None for those that are not known.
         inputs_b: On the second.
-        params_a: Its weights on the first side, or None where they are not told.
+        params_a: Its weights on the first side, or None where they are not reported.
         params_b: On the second.
         states: Other states of the same blob, by the layer that makes them.
         tolerance: What counts as equal.

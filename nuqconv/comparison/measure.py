@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nuqconv.comparison.report import BlobComparison
 from nuqconv.ir import Array
+from nuqconv.search.metrics.boxes import real_rows
 
 __all__ = ["Tolerance", "aligned", "compare_blob", "detections", "worst"]
 
@@ -90,10 +91,7 @@ def worst(a: Array, b: Array) -> tuple[tuple[int, ...], tuple[float, float]] | N
 
 def detections(rows: Array) -> Array:
     """Returns the rows (1, 1, found, 7) of a DetectionOutput without those that only fill up; -1 or zeros, by the runtime's taste."""
-    table = rows.reshape(-1, 7)
-    real = (table[:, 1] >= 0) & (table[:, 1:] != 0).any(axis=1)
-    found: Array = table[real].reshape(1, 1, -1, 7)
-    return found
+    return real_rows(rows).reshape(1, 1, -1, 7)
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -1,4 +1,4 @@
-"""The kinds of data sets, in one table: a source is told by what it is."""
+"""The kinds of data sets, in one table: a source is recognized by what it is."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Item = tuple[dict[str, Array], Any]
 class Batches(DataSet):
     """Batches of arrays from an iterable.
 
-    What can be iterated again (a list, an object with ``__iter__`` that starts anew, a function that returns an iterator) is; what can be
+    What can be iterated again (a list, an object with ``__iter__`` that starts again, a function that returns an iterator) is; what can be
     read only once (a generator, an object with ``get_next``) is kept in a temporary file, a batch at a time.
 
     Args:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from nuqconv.errors import EvaluatorError, NuqconvError
 from nuqconv.ir import Graph
-from nuqconv.ir.ops import DetectionOutput, Filter, Op, PriorBox
+from nuqconv.ir.ops import DetectionOutput, PriorBox
+from nuqconv.ir.traits import SizedByData
 from nuqconv.runtimes.model import Runnable
 from nuqconv.search.metrics import METRICS, Metric, Takes
 
 __all__ = ["check_model", "check_outputs"]
-
-_SIZED_BY_DATA: tuple[type[Op], ...] = (DetectionOutput, Filter)
 
 
 def check_model(metric: Metric, model: Runnable, outputs: Sequence[str] | None = None) -> None:
@@ -66,18 +65,15 @@ def _check_detections(metric: Metric, graph: Graph, names: Sequence[str], detect
 
 def _check_fixed(metric: Metric, graph: Graph, names: Sequence[str]) -> None:
     sized: dict[str, str] = {}
-    """For each value of open length the place of the layer that makes it so."""
+    """For each value of open length what makes it so."""
     for node in graph.nodes:
-        place = (
-            node.place
-            if isinstance(node.op, _SIZED_BY_DATA)
-            else next((sized[name] for name in node.inputs if name in sized), None)
-        )
-        if place is not None:
-            sized.update(dict.fromkeys(node.outputs, place))
-    problems = [
-        f"'{name}': how much it holds depends on the data, through {sized[name]}" for name in names if name in sized
-    ]
+        trait = node.op.trait(SizedByData)
+        reason = next((sized[name] for name in node.inputs if name in sized), None)
+        if trait is not None:
+            reason = f"{node.place}: {trait.why}"
+        if reason is not None:
+            sized.update(dict.fromkeys(node.outputs, reason))
+    problems = [f"'{name}': {sized[name]}" for name in names if name in sized]
     if not problems:
         return
     others = [kind.names[0] for kind in METRICS if kind.takes is Takes.DETECTIONS]

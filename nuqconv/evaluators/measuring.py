@@ -31,7 +31,7 @@ def measure(
     """Runs a model over samples and tells a metric of its outputs; no more than a batch of them is held.
 
     Args:
-        tally: What is told.
+        tally: What the outputs are reported to.
         run: Runs the model.
         batches: The samples.
         reference: What the metric needs of the original model's outputs, for a metric against them.

@@ -59,7 +59,8 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             onnxruntime up to a layer that onnxruntime does not have.
         batch_size: Samples for each run.
         calibration: Data to calibrate on instead of ``inputs``.
-        runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as ``OnnxRuntime(threads=2)``.
+        runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as
+            ``runtime_named("onnxruntime", threads=2)`` returns.
 
     Attributes:
         runtime: The runtime.

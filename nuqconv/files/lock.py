@@ -54,7 +54,7 @@ class LockFile:
     Args:
         path: The lock file.
         facts: What it is to say.
-        check: Told the file's content before it is replaced; raises if the file is not ours.
+        check: Called with the file's content before it is replaced; raises if the file is not ours.
 
     Attributes:
         locked: Whether it is a lock; on Windows, and on file systems without ``flock``, it is only a file.

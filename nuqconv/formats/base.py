@@ -22,7 +22,7 @@ class FileKind:
     Attributes:
         name: What it is, for people.
         suffixes: What its name ends in, in lower case; the first one is given to files that are written.
-        recognizes: Whether a file holds one, told by its content; False for what cannot be read.
+        recognizes: Whether a file holds one, recognized by its content; False for what cannot be read.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Format(ABC):
         return tuple(given)
 
     def targets(self, given: Sequence[Path]) -> tuple[Path, ...] | None:
-        """Returns the files to write, told by their names, since they need not exist; None if they are no files of this format.
+        """Returns the files to write, recognized by their names, since they need not exist; None if they are no files of this format.
 
         A file that is not given has the name of the first one, with an ending of its own.
         """

@@ -65,7 +65,7 @@ class CaffeForm(Form):
     style: Style = Style.FAKE_QUANT
 
     def writer(self, options: WriteOptions | None = None) -> WriteGraph:
-        """Returns what writes one graph after another, and makes only those layers anew that differ from the last graph's."""
+        """Returns what writes one graph after another, and makes again only those layers that differ from the last graph's."""
         del options
         keeping = CaffeWriter()
 

@@ -85,7 +85,7 @@ def convert(
     outputs: Sequence[str] | None = None,
     allow_unknown_fields: bool = False,
 ) -> Conversion:
-    """Converts a Caffe or an ONNX model, told by its content; the ending of the target chooses its format.
+    """Converts a Caffe or an ONNX model, recognized by its content; the ending of the target chooses its format.
 
     Values of an ONNX model have the blobs' names, and the other way round. Written as Caffe, old forms of layers and files become current ones, and a
     layer that is current already stays to the letter; operators of ONNX become stock layers (``docs/onnx-to-caffe.md``). A net for training is cut

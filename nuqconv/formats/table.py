@@ -40,7 +40,7 @@ def format_of(path: Path) -> Format:
 
 
 def target_of(given: Sequence[Path]) -> tuple[Format, tuple[Path, ...]] | None:
-    """Returns the format and the files in which a model is to be written, told by their names; see `Format.targets`."""
+    """Returns the format and the files in which a model is to be written, recognized by their names; see `Format.targets`."""
     for entry in FORMATS:
         paths = entry.targets(given)
         if paths is not None:

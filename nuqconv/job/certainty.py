@@ -53,7 +53,7 @@ def metric_interval(
 
 
 def _parsed(text: str | None) -> Interval | None:
-    """Returns an interval of the journal; one that is none is found out anew."""
+    """Returns an interval of the journal; one that is none is found out again."""
     try:
         found = Interval(**json.loads(text or "null"))
     except (TypeError, ValueError):

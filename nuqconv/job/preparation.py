@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 _VERSION = 1
 
 OnStep = Callable[[str, int, int], None]
-"""Told what is being done, how many layers are done and how many there are."""
+"""Called with what is being done, how many layers are done and how many there are."""
 
 
 @dataclass(frozen=True)

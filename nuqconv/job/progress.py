@@ -58,7 +58,7 @@ def job_progress(*, show: bool | None = None) -> Iterator[JobProgress]:
         show: Whether to show bars; None shows them where standard error is a terminal.
 
     Yields:
-        What is told of steps and trials.
+        What steps and trials are reported to.
     """
     if not (sys.stderr.isatty() if show is None else show):
         yield JobProgress(None)

@@ -22,7 +22,7 @@ from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rate import bits_per_weight, layer_bytes
 from nuqconv.report.document import DifferenceRow, Document, Errors, LayerRow, Seconds, SizesRow, TrialRow
 from nuqconv.search.metrics import Interval
-from nuqconv.search.run import Trial
+from nuqconv.search.trial import StopReason, Trial
 
 __all__ = ["LayerResult", "NuqResult", "OutputFiles", "Sizes", "layer_results", "measure_sizes"]
 
@@ -138,7 +138,7 @@ class NuqResult:
         calibration: Where activation ranges came from.
         reverted: Layers that had to go back to float because int8 was too coarse for them.
         folded: For each layer, the layers that were folded into it.
-        stopped_by: Why the search ended: ``"complete"``, ``"max_evaluations"`` or ``"timeout"``.
+        stopped_by: Why the search ended, as `StopReason` says.
         notes: What the user should know.
         seconds: Duration of the whole call, and of the evaluator in it.
         journal: Where the journal of the search is, if one is kept.
@@ -162,7 +162,7 @@ class NuqResult:
     calibration: Source
     reverted: tuple[str, ...]
     folded: Mapping[str, tuple[str, ...]]
-    stopped_by: str
+    stopped_by: StopReason
     notes: tuple[str, ...]
     seconds: tuple[float, float]
     journal: Path | None = None

@@ -80,7 +80,7 @@ class _Worker:
                 self.kill()
 
     def fate(self) -> str:
-        """Return in words how the process ended."""
+        """Returns in words how the process ended."""
         if self.process is None:
             return "the worker process ended"
         deadline = time.monotonic() + _EXIT_SECONDS

@@ -16,11 +16,11 @@ from nuqconv.search.evaluator import CheckedEvaluator
 
 __all__ = ["DaskWorkers", "is_dask"]
 
-_logger = logging.getLogger("nuqconv.parallel")
+_LOG = logging.getLogger(__name__)
 
 
 def is_dask(executor: Any) -> bool:
-    """Return whether an executor is what ``distributed.Client.get_executor()`` makes."""
+    """Returns whether an executor is what ``distributed.Client.get_executor()`` makes."""
     return hasattr(getattr(executor, "_client", None), "processing")
 
 
@@ -45,7 +45,7 @@ class DaskWorkers(GivenExecutor):
         client: Any = executor._client  # type: ignore[attr-defined]  # noqa: SLF001
         found = [address for address, keys in client.processing().items() if _key(task) in keys]
         for address in found:
-            _logger.warning("no trial is sent to worker %s until it answers", address)
+            _LOG.warning("no trial is sent to worker %s until it answers", address)
             self._shunned[task.key] = address
         future.add_done_callback(lambda _: self._shunned.pop(task.key, None))
         return bool(found)

@@ -24,7 +24,7 @@ from nuqconv.search.trial import Measured
 
 __all__ = ["PlanPool"]
 
-_logger = logging.getLogger("nuqconv.parallel")
+_LOG = logging.getLogger(__name__)
 
 _LOST = (
     "The evaluator, or the runtime that it calls, ends or blocks its process with this model: call eval_model on it by hand to see why, "
@@ -190,7 +190,7 @@ class _Pursuit:
         self._news.set()
 
     def result(self) -> Measured:
-        """Return what the first try that has an answer gives.
+        """Returns what the first try that has an answer gives.
 
         Raises:
             EvaluatorError: The evaluator failed.
@@ -233,7 +233,7 @@ class _Pursuit:
         self._lose(f"no answer within {self._trial_timeout:g} s")
 
     def _judge(self, attempt: Attempt) -> Measured | None:
-        """Return the result of a try that has ended, or None after what is to be done next was begun."""
+        """Returns the result of a try that has ended, or None after what is to be done next was begun."""
         if attempt.future.cancelled():
             self._lose("the executor cancelled it")
             return None
@@ -261,7 +261,7 @@ class _Pursuit:
                 f"no worker finished the evaluation in {tries} {'try' if tries == 1 else 'tries'}. {_LOST}",
                 self._losses,
             )
-        _logger.warning("an evaluation is done again: %s", cause)
+        _LOG.warning("an evaluation is done again: %s", cause)
         self._begin()
 
 

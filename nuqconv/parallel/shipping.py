@@ -16,7 +16,7 @@ from nuqconv.errors import EvaluatorError
 __all__ = ["Parcel", "pack", "unpack"]
 
 _REMEDY = (
-    "Let __getstate__ leave such things out and eval_model make them anew when they are missing, "
+    "Let __getstate__ leave such things out and eval_model make them again when they are missing, "
     "or evaluate in threads: executor=ThreadPoolExecutor(n)"
 )
 
@@ -35,7 +35,7 @@ class Parcel:
 
 
 def pack(evaluator: object) -> tuple[str, bytes]:
-    """Return an evaluator's digest and its pickled bytes.
+    """Returns an evaluator's digest and its pickled bytes.
 
     cloudpickle is used where it is installed: it also takes classes of scripts and notebooks, functions within functions and lambdas.
 
@@ -57,13 +57,13 @@ def pack(evaluator: object) -> tuple[str, bytes]:
 
 
 def unpack(parcel: Parcel) -> object:
-    """Return the evaluator; the opposite of `pack`."""
+    """Returns the evaluator; the opposite of `pack`."""
     data = parcel.content if isinstance(parcel.content, bytes) else parcel.content.read_bytes()
     return pickle.loads(data)  # noqa: S301  (pickled by `pack` in the process that submitted the task)
 
 
 def _dumps() -> tuple[Callable[[object], bytes], bool]:
-    """Return what pickles, and whether it pickles the code of what no worker can import."""
+    """Returns what pickles, and whether it pickles the code of what no worker can import."""
     try:
         import cloudpickle  # noqa: PLC0415  (an extra)
     except ImportError:
@@ -76,7 +76,7 @@ def _plain_dumps(value: object) -> bytes:
 
 
 def _culprits(evaluator: object, dumps: Callable[[object], bytes]) -> list[str]:
-    """Return a line for each attribute that cannot be pickled by itself."""
+    """Returns a line for each attribute that cannot be pickled by itself."""
     lines = []
     for name, value in getattr(evaluator, "__dict__", {}).items():
         try:

@@ -126,7 +126,7 @@ _lock = threading.Lock()
 
 
 def worker_name() -> str:
-    """Return the name of this process, ``host:pid``."""
+    """Returns the name of this process, ``host:pid``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -159,7 +159,7 @@ def evaluate(checked: CheckedEvaluator, files: FilesHere | FilesSent, batch_num:
 
 
 def _evaluator(task: Task) -> CheckedEvaluator | None:
-    """Return the evaluator of a task, unpickled once in each process; None if it is not here."""
+    """Returns the evaluator of a task, unpickled once in each process; None if it is not here."""
     with _lock:
         checked = _known.get(task.digest)
         if checked is None and task.parcel is not None:

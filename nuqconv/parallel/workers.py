@@ -45,7 +45,7 @@ class Attempt(Protocol):
         """End it as far as that is possible; nobody waits for its answer."""
 
     def cause(self, error: BaseException) -> str:
-        """Return in words why the future has raised."""
+        """Returns in words why the future has raised."""
 
 
 class Workers(Protocol):
@@ -71,7 +71,7 @@ class Workers(Protocol):
 
 
 def worker_count(executor: Executor) -> int | None:
-    """Return how many tasks an executor runs at once, where it tells; None elsewhere."""
+    """Returns how many tasks an executor runs at once, where it tells; None elsewhere."""
     for probe in (_of_standard_library, _of_mpi, _of_dask):
         count = probe(executor)
         if isinstance(count, int) and count > 0:
@@ -194,7 +194,7 @@ class GivenExecutor:
 
 
 def _executor_of(given: Any) -> tuple[Executor, Callable[[], Executor] | None]:
-    """Return the executor, and what makes another one if it was a function (or class) that was given."""
+    """Returns the executor, and what makes another one if it was a function (or class) that was given."""
     if hasattr(given, "submit") and not isinstance(given, type):
         return given, None
     executor = given() if callable(given) else None

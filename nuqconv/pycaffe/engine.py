@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from nuqconv.errors import NetError, UnsupportedError
 from nuqconv.frontends.caffe.prototxt import LayerText
 from nuqconv.frontends.caffe.weights import Weights
@@ -17,6 +19,7 @@ from nuqconv.pycaffe.definition import Definition
 from nuqconv.pycaffe.hosted import DummyData, MemoryData, PythonLayer
 from nuqconv.pycaffe.losses import Accuracy, EuclideanLoss, Loss, SigmoidCrossEntropyLoss, SoftmaxWithLoss
 from nuqconv.pycaffe.memory import Floats, Memory
+from nuqconv.pycaffe.messages import stock_layer
 from nuqconv.pycaffe.segment import Feed, Segment
 from nuqconv.pycaffe.states import Computed, InputState, LayerState, check_data_layer, load_blobs
 
@@ -78,12 +81,14 @@ class Engine:
         tops = [self.blobs.setdefault(name, Blob((0,), self.epoch)) for name in message.top]
         host = _HOSTS.get(message.type)
         if host is not None:
+            # Which raises for fields that Caffe does not know.
+            stock_layer(text)
             layer = host(text, place, bottoms, tops)
         elif message.type == "Input":
             layer = InputState(text, place, bottoms, tops)
         else:
             check_data_layer(text, place)
-            layer = Computed(text, place, bottoms, tops, stored, self.definition.path)
+            layer = Computed(text, place, bottoms, tops, stored, self.definition.path, self.epoch)
         if isinstance(layer, PythonLayer):
             layer.start(self.definition.phase)
         self.layers.append(layer)
@@ -162,8 +167,9 @@ class Engine:
             if layer.computed:
                 while end < last and self.layers[end + 1].computed:
                     end += 1
-                segment = self._segment(start, end)
-                segment.run(needed)
+                self._segment(start, end).run(needed)
+            elif isinstance(layer, Computed):
+                self._run_alone(start, layer)
             else:
                 layer.reshape()
                 layer.forward()
@@ -171,6 +177,14 @@ class Engine:
                     loss += layer.weighted
             start = end + 1
         return loss
+
+    def _run_alone(self, number: int, layer: Computed) -> None:
+        """Runs a layer whose result says the shapes of its tops."""
+        found = self._segment(number, number).values()
+        for top in layer.tops:
+            array = found[top.memory]
+            top.reshape(*array.shape)
+            top.memory.fill(np.ascontiguousarray(array, np.float32).reshape(-1))
 
     def _check_phase(self, first: int, last: int) -> None:
         if self.definition.phase != "TRAIN":
@@ -201,7 +215,7 @@ class Engine:
         return segment
 
     def _shapes(self, first: int, last: int) -> Iterable[Shape]:
-        return (blob.shape for layer in self.layers[first : last + 1] for blob in layer.bottoms)
+        return (blob.shape for layer in self.layers[first : last + 1] for blob in (*layer.bottoms, *layer.blobs))
 
     def _changed(self) -> bool:
         """Whether a script has written other numbers into parameters since this was asked last."""

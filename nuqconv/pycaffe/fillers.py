@@ -18,7 +18,7 @@ from nuqconv.ir.ops import LSTM, RNN, Convolution, Deconvolution, Op, Shape
 from nuqconv.ir.ops.recurrent import StreamRecurrent
 from nuqconv.pycaffe.memory import Floats
 
-__all__ = ["Random", "Spec", "filled", "parameter_specs", "zeros"]
+__all__ = ["Random", "Spec", "check_filler", "filled", "parameter_specs", "zeros"]
 
 FillerParameter: Any = message_class("FillerParameter")
 
@@ -171,16 +171,20 @@ def parameter_specs(layer: Any, op: Op, bottoms: Sequence[Shape]) -> list[Spec] 
     return None if rule is None else rule(layer, op, bottoms)
 
 
+def check_filler(spec: Spec) -> None:
+    """Raises NetError if the filler is not known."""
+    if spec.filler.type not in _FILLERS:
+        raise NetError(f"unknown filler name: {spec.filler.type}; known are {', '.join(_FILLERS)}")
+
+
 def filled(spec: Spec) -> Floats:
     """Returns a parameter as its filler makes it, in its shape.
 
     Raises:
         NetError: The filler is not known, or does not fit the shape.
     """
-    kind, shape = spec.filler.type, spec.shape
-    if kind not in _FILLERS:
-        raise NetError(f"unknown filler name: {kind}; known are {', '.join(_FILLERS)}")
-    return np.asarray(_FILLERS[kind](spec.filler, shape), np.float32).reshape(shape)
+    check_filler(spec)
+    return np.asarray(_FILLERS[spec.filler.type](spec.filler, spec.shape), np.float32).reshape(spec.shape)
 
 
 def _fan(filler: Any, shape: Shape) -> float:

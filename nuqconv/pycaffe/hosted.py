@@ -95,7 +95,7 @@ class MemoryData(LayerState):
 
 
 class DummyData(LayerState):
-    """Tops that fillers fill: constants once, random numbers anew in every forward pass."""
+    """Tops that fillers fill: constants once, new random numbers in every forward pass."""
 
     def setup(self) -> None:
         """Shapes and fillers stand in ``dummy_data_param``."""

@@ -247,7 +247,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Array:
     try:
         from PIL import Image  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise RuntimeMissingError("caffe.io.load_image needs Pillow: pip install pillow") from error
+        raise RuntimeMissingError("caffe.io.load_image needs Pillow: pip install 'nuqconv[data]'") from error
     with Image.open(filename) as image:
         mode = _MODES.get(image.mode)
         pixels = np.asarray(image.convert(mode(image)) if mode else image)

@@ -54,7 +54,7 @@ def set_device(device: int) -> None:
 
 
 def set_random_seed(seed: int) -> None:
-    """Begins the random numbers of fillers anew; they are not those of real Caffe."""
+    """Begins the random numbers of fillers again; they are not those of real Caffe."""
     Random.seed(seed)
 
 

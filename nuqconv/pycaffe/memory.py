@@ -54,6 +54,7 @@ class Memory:
         """Makes room for so many numbers."""
         if count > self.capacity:
             self.capacity = count
+            self.fills += 1
             self._array = self._later = self._root = None
             self._frozen = False
 
@@ -79,7 +80,7 @@ class Memory:
         """Returns the first numbers as they are now, in an array that nobody changes."""
         array = self._known()
         if self.held:
-            return array[:count].copy()
+            return cast("Floats", array[:count].copy())
         self._frozen = True
         kept: Floats = array[:count]
         return kept

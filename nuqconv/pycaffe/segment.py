@@ -84,8 +84,7 @@ class Segment:
             return
         now = [memory for memory in self.writes if memory.held or self._habitual(memory)]
         now += [memory for memory in wanted if memory in self.writes]
-        feeds = {item.value: item.memory.freeze(_count(item.shape)).reshape(item.shape) for item in self.feeds}
-        run = Run(self, feeds)
+        run = Run(self, self._feeds())
         for memory in now:
             run.wanted.add(self.writes[memory])
         found = run.compute(run.wanted) if run.wanted else {}
@@ -95,6 +94,14 @@ class Segment:
             else:
                 memory.defer(_Later(run, value))
             self._reads[memory].exposures = memory.exposures
+
+    def values(self) -> dict[Memory, Array]:
+        """Computes all that it writes and returns that, in the shapes that it has; the memories stay as they are."""
+        found = Run(self, self._feeds()).compute(self.writes.values())
+        return {memory: found[value] for memory, value in self.writes.items()}
+
+    def _feeds(self) -> dict[str, Floats]:
+        return {item.value: item.memory.freeze(_count(item.shape)).reshape(item.shape) for item in self.feeds}
 
     def open_sessions(self) -> list[tuple[frozenset[str], OnnxSession]]:
         """Returns the sessions that take any batch size."""

@@ -11,7 +11,7 @@ from typing import Any
 from nuqconv.errors import ModelError, NetError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems
 from nuqconv.frontends.caffe.data_layers import is_data_layer
-from nuqconv.frontends.caffe.layers import CannotReadError, Reading, WrongLayerError, ignored_fields, reader_for
+from nuqconv.frontends.caffe.layers import CannotReadError, Reading, WrongLayerError, has_no_effect, reader_for
 from nuqconv.frontends.caffe.layers.custom import custom_reader
 from nuqconv.frontends.caffe.memory import shares_memory
 from nuqconv.frontends.caffe.prototxt import LayerText
@@ -19,12 +19,16 @@ from nuqconv.frontends.caffe.weights import Weights, blob_array, blob_shape
 from nuqconv.ir import Array, Node, Origin
 from nuqconv.ir.ops import Op, OpError, Parameter, Shape, Silence
 from nuqconv.ir.ops.recurrent import StreamRecurrent
-from nuqconv.pycaffe.blob import Blob, BlobVec
-from nuqconv.pycaffe.fillers import Spec, filled, parameter_specs, zeros
+from nuqconv.ir.traits import SizedByData
+from nuqconv.pycaffe.blob import Blob, BlobVec, Epoch
+from nuqconv.pycaffe.fillers import Spec, check_filler, filled, parameter_specs, zeros
 
 __all__ = ["Computed", "InputState", "LayerState", "Plan", "check_data_layer", "load_blobs"]
 
 _KEPT_PLANS = 16
+
+# What Caffe gives tops whose shapes only the run tells, before it.
+_FIRST_SHAPES = {"DetectionOutput": (1, 1, 1, 7)}
 
 
 @dataclass(frozen=True)
@@ -115,16 +119,25 @@ class Computed(LayerState):
         stored: The layer of the weights file with its blobs, or None.
         path: The .prototxt.
 
+        epoch: Is told when a parameter gets another shape.
+
     Attributes:
+        computed: Whether it runs as part of a segment; one whose tops have shapes that only the run tells runs alone.
         states: What it keeps from one forward pass to the next.
     """
 
-    computed = True
-
     def __init__(
-        self, text: LayerText, place: str, bottoms: Sequence[Blob], tops: Sequence[Blob], stored: Any, path: str
+        self,
+        text: LayerText,
+        place: str,
+        bottoms: Sequence[Blob],
+        tops: Sequence[Blob],
+        stored: Any,
+        path: str,
+        epoch: Epoch,
     ) -> None:
         super().__init__(text, place, bottoms, tops)
+        self._epoch = epoch
         self.states: list[Blob] = []
         self._stored = stored
         self._number = 0 if stored is None else len(stored.blobs)
@@ -139,6 +152,7 @@ class Computed(LayerState):
         """Makes parameters by their fillers; Caffe lets some tops be the memory of the bottom."""
         reading = self._read(self._shapes())
         self.blobs.extend(self._parameters(reading))
+        self.computed = reading.op.trait(SizedByData) is None
         self._stored = None
         self.reshape()
         shared = self._shared()
@@ -182,15 +196,16 @@ class Computed(LayerState):
             NetError: They do not fit.
         """
         shapes = self._shapes()
-        plan = self._plans.get(shapes)
+        key = (*shapes, *(blob.shape for blob in self.blobs))
+        plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[shapes] = self._planned(shapes)
+            plan = self._plans[key] = self._planned(shapes)
             if len(self._plans) > _KEPT_PLANS:
                 self._plans.popitem(last=False)
         return plan
 
     def forget(self) -> None:
-        """Has plans made anew, after parameters were given other shapes."""
+        """Has plans made again, after parameters were given other shapes."""
         self._plans.clear()
 
     def _planned(self, shapes: tuple[Shape, ...]) -> Plan:
@@ -205,11 +220,10 @@ class Computed(LayerState):
             found = op.infer(shapes, [blob.shape for blob in self.blobs])
         except OpError as error:
             raise NetError(f"{self.place}: {error}") from error
-        if len(found) != len(self.tops) or None in found:
-            raise NetError(
-                f"{self.place}: has {len(self.tops)} tops, expected {len(found)} whose shapes are known beforehand"
-            )
-        return Plan(reading, tuple(shape for shape in found if shape is not None))
+        if len(found) != len(self.tops):
+            raise NetError(f"{self.place}: has {len(self.tops)} tops, expected {len(found)}")
+        first = _FIRST_SHAPES.get(self.type, (1,))
+        return Plan(reading, tuple(first if shape is None else shape for shape in found))
 
     def _shapes(self) -> tuple[Shape, ...]:
         return tuple(blob.shape for blob in self.bottoms)
@@ -223,7 +237,7 @@ class Computed(LayerState):
             reader = reader_for(message.type)
             if reader is None:
                 raise NetError(f"{self.place}: Unknown layer type: {message.type}")
-            unknown = [str(item) for item in self.text.unknown if item.name not in ignored_fields(message.type)]
+            unknown = [str(item) for item in self.text.unknown if not has_no_effect(message.type, item)]
             if unknown:
                 raise NetError(f"{self.place}: has fields that Caffe does not know", unknown)
             reading = reader(message, shapes)
@@ -240,8 +254,11 @@ class Computed(LayerState):
                 specs = self._as_stored(reading)
             found = []
             for spec in specs:
-                blob = Blob(spec.shape)
-                blob.memory.fill(filled(spec).reshape(-1))
+                blob = Blob(spec.shape, self._epoch)
+                check_filler(spec)
+                # Large random arrays take a while, and weights that are about to be loaded make them useless.
+                if self._number != len(specs):
+                    blob.memory.fill(filled(spec).reshape(-1))
                 found.append(blob)
         except (IndexError, OpError) as error:
             raise NetError(f"{self.place}: does not fit its bottoms of shapes {self._shapes()}: {error}") from error

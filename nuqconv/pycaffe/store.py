@@ -51,7 +51,7 @@ def _h5py() -> Any:
     try:
         import h5py  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise RuntimeMissingError("weights in HDF5 need h5py: pip install h5py") from error
+        raise RuntimeMissingError("weights in HDF5 need h5py: pip install 'nuqconv[data]'") from error
     return h5py
 
 

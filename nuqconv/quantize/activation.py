@@ -136,7 +136,7 @@ def ifmr(
 
 
 def relative_noise(hist: Histogram, quant: ActivationQuant) -> float:
-    """Return the squared error that a quantizer makes, relative to the square of the values.
+    """Returns the squared error that a quantizer makes, relative to the square of the values.
 
     Args:
         hist: The values, counted; those of a bin are taken as its centre, exact zeros as 0.

@@ -52,7 +52,7 @@ class CodebookCurve:
         return self.levels if self.levels <= len(self.codebooks) else None
 
     def codebook(self, k: int) -> tuple[int, ...]:
-        """Return the best codebook of at most ``k`` levels, ascending.
+        """Returns the best codebook of at most ``k`` levels, ascending.
 
         Raises:
             QuantizationError: ``k`` was not computed.
@@ -113,7 +113,7 @@ def _whole_weights(hist: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]
 
 
 def _prefix_sums(levels: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sums of weight, weight * level and weight * level**2 before each level; shape (3, n + 1)."""
+    """Returns sums of weight, weight * level and weight * level**2 before each level; shape (3, n + 1)."""
     moments = weights * np.power(levels.astype(np.float64), np.arange(3)[:, None])
     return np.concatenate([np.zeros((3, 1)), np.cumsum(moments, axis=1)], axis=1)
 
@@ -126,7 +126,7 @@ def _centroids(mass: NDArray[np.float64], moment: NDArray[np.float64]) -> NDArra
 
 
 def _run_costs(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the squared error of every run of levels at its best integer centroid.
+    """Returns the squared error of every run of levels at its best integer centroid.
 
     Args:
         sums: From `_prefix_sums`, shape (3, n + 1).

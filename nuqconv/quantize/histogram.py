@@ -24,7 +24,7 @@ _CHUNK = 32768
 
 def _exponent_for(low, high):
     # type: (float, float) -> int
-    """Return the smallest exponent with at most BINS bins over [low, high], for low <= 0 <= high."""
+    """Returns the smallest exponent with at most BINS bins over [low, high], for low <= 0 <= high."""
     largest = max(-low, high)
     if largest == 0:
         return _MIN_EXPONENT
@@ -155,7 +155,7 @@ class Histogram(object):
 
     def to_arrays(self):
         # type: () -> dict[str, np.typing.NDArray[np.generic]]
-        """Return the whole state as plain arrays for ``numpy.savez``; `from_arrays` gives it back."""
+        """Returns the whole state as plain arrays for ``numpy.savez``; `from_arrays` gives it back."""
         return {
             "counts": self.counts,
             "integers": np.array([self.exponent, self.origin, self.count, self.zeros, self.nonfinite], dtype=np.int64),

@@ -35,7 +35,7 @@ class QuantizedWeights:
     bias: NDArray[np.int32] | None
 
     def as_floats(self, channel_axis: int) -> NDArray[np.float32]:
-        """Return the weights that the integers stand for, float32 in their shape.
+        """Returns the weights that the integers stand for, float32 in their shape.
 
         Args:
             channel_axis: Axis of the output channels; without meaning where one step size serves all.
@@ -47,7 +47,7 @@ class QuantizedWeights:
         return found
 
     def to_bytes(self) -> bytes:
-        """Return one line of JSON with the shapes, then the arrays' bytes in little-endian order; equal integers give equal bytes."""
+        """Returns one line of JSON with the shapes, then the arrays' bytes in little-endian order; equal integers give equal bytes."""
         header = {
             "weights": list(self.weights.shape),
             "scales": self.scales.size,
@@ -91,5 +91,5 @@ class QuantizedWeights:
         return cls(weights, steps.astype(np.float32, copy=False), found)
 
     def digest(self) -> str:
-        """Return the SHA-256 of `to_bytes` in hexadecimal, the name of these integers in plans."""
+        """Returns the SHA-256 of `to_bytes` in hexadecimal, the name of these integers in plans."""
         return hashlib.sha256(self.to_bytes()).hexdigest()

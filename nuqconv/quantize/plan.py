@@ -84,7 +84,7 @@ class LayerPlan:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands for this layer in JSON; ``weights`` is left out where it is None."""
+        """Returns what stands for this layer in JSON; ``weights`` is left out where it is None."""
         activation = self.activation
         return {
             "precision": self.precision.value,
@@ -179,7 +179,7 @@ class Plan(Mapping[str, LayerPlan]):
         return len(self.layers)
 
     def replace(self, name: str, layer_plan: LayerPlan) -> Plan:
-        """Return this plan with one layer's plan exchanged.
+        """Returns this plan with one layer's plan exchanged.
 
         Raises:
             QuantizationError: The plan has no such layer.
@@ -187,7 +187,7 @@ class Plan(Mapping[str, LayerPlan]):
         return self.with_layers({name: layer_plan})
 
     def with_layers(self, layers: Mapping[str, LayerPlan]) -> Plan:
-        """Return this plan with the plans of some layers exchanged; the order stays.
+        """Returns this plan with the plans of some layers exchanged; the order stays.
 
         Raises:
             QuantizationError: The plan lacks some of the layers; all are named.
@@ -200,7 +200,7 @@ class Plan(Mapping[str, LayerPlan]):
         return Plan(tuple((name, layers.get(name, layer_plan)) for name, layer_plan in self.layers))
 
     def to_json(self) -> str:
-        """Return the plan as JSON, ASCII on one line; equal plans give equal text, and floats keep every bit."""
+        """Returns the plan as JSON, ASCII on one line; equal plans give equal text, and floats keep every bit."""
         layers = {name: item.to_dict() for name, item in self.layers}
         return json.dumps({"version": _VERSION, "layers": layers}, allow_nan=False, separators=(",", ":"))
 
@@ -222,7 +222,7 @@ class Plan(Mapping[str, LayerPlan]):
         return cls.of(cast("dict[str, LayerPlan]", found.layers))
 
     def digest(self) -> str:
-        """Return the SHA-256 of `to_json` in hexadecimal, a name for this plan in journals and caches."""
+        """Returns the SHA-256 of `to_json` in hexadecimal, a name for this plan in journals and caches."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
 
 

@@ -12,7 +12,7 @@ __all__ = ["bits_per_weight", "layer_bytes"]
 
 
 def bits_per_weight(levels: int) -> int:
-    """Return ``ceil(log2(levels))``: the bits that tell one of ``levels`` levels; 0 for a single level.
+    """Returns ``ceil(log2(levels))``: the bits that tell one of ``levels`` levels; 0 for a single level.
 
     Raises:
         QuantizationError: ``levels`` is not in [1, 256].
@@ -25,7 +25,7 @@ def bits_per_weight(levels: int) -> int:
 def layer_bytes(
     n_weights: int, precision: Precision, *, levels: int | None = None, n_scales: int = 0, n_bias: int = 0
 ) -> int:
-    """Return the size of a layer in bytes.
+    """Returns the size of a layer in bytes.
 
     A float layer takes 4 bytes for each weight and bias and has no scales; an int8 layer 1 byte for each weight; a NUQ layer
     `bits_per_weight` bits for each weight, rounded up to whole bytes, and 1 byte for each codebook entry. Scales and int32 biases of

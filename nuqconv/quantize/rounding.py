@@ -24,7 +24,7 @@ SCALE_MAX = 2.0**126
 
 
 def reciprocal(scale: float | np.floating) -> np.float32:
-    """Return what a Quant layer stores for a scale: ``float32(1) / float32(scale)``.
+    """Returns what a Quant layer stores for a scale: ``float32(1) / float32(scale)``.
 
     Args:
         scale: Step size of the quantized value, in units of the float tensor per integer step.

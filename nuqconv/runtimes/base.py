@@ -187,13 +187,13 @@ class Runtime(ABC):
         """
 
     def pool(self) -> ModelPool:
-        """Returns a new pool, in which nothing runs yet; by default each model is loaded anew."""
+        """Returns a new pool, in which nothing runs yet; by default each model is loaded again."""
         return _FreshModels(self)
 
     def side(self, model: Runnable) -> Side:
         """Returns a model as `nuqconv.compare` needs it.
 
-        By default each set of blobs is a model loaded anew. What runs graphs is asked for every value, and what runs files not for earlier states
+        By default each set of blobs is a model loaded again. What runs graphs is asked for every value, and what runs files not for earlier states
         of blobs that layers change in place, of which it holds the last one only.
 
         Raises:

@@ -134,7 +134,7 @@ class _Caffe2OnnxSide(OnnxSide):
         return (name, "") if node is None else (node.name, layer_type(node))
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
-        """Not told: it stores them in other layouts."""
+        """Not reported: it stores them in other layouts."""
         del layer
         return None
 

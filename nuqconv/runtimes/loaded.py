@@ -93,7 +93,7 @@ class Side(ABC):
 
 
 class LoadedSide(Side):
-    """A side of a runtime that loads a model for the outputs that are wanted of it: it is loaded anew for each set of names.
+    """A side of a runtime that loads a model for the outputs that are wanted of it: it is loaded again for each set of names.
 
     Args:
         graph: The model.

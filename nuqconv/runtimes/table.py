@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nuqconv.errors import ConfigError
 
@@ -18,6 +18,7 @@ __all__ = [
     "NAMES",
     "NAMES_AND_AUTO",
     "RUNTIMES",
+    "Entry",
     "RuntimeNames",
     "RuntimeTable",
     "register",
@@ -25,12 +26,24 @@ __all__ = [
     "unregister",
 ]
 
-# Where each stands; a module is imported when its runtime is asked for, since some cost a tenth of a second.
+
+class Entry(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        place: ``module:CLASS`` of one of nuqconv's own; the module is imported when the runtime is asked for, since some cost a tenth of a second.
+        summary: What help says of it.
+    """
+
+    place: str
+    summary: str
+
+
 _OWN = {
-    "onnxruntime": "nuqconv.runtimes.onnxruntime.runtime:OnnxRuntime",
-    "caffe": "nuqconv.runtimes.caffe.runtime:Caffe",
-    "opencv": "nuqconv.runtimes.opencv:OpenCv",
-    "caffe2onnx": "nuqconv.runtimes.caffe2onnx:Caffe2Onnx",
+    "onnxruntime": Entry("nuqconv.runtimes.onnxruntime.runtime:OnnxRuntime", "needs no set-up"),
+    "caffe": Entry("nuqconv.runtimes.caffe.runtime:Caffe", "real Caffe, in a child process"),
+    "opencv": Entry("nuqconv.runtimes.opencv:OpenCv", "OpenCV's dnn module"),
+    "caffe2onnx": Entry("nuqconv.runtimes.caffe2onnx:Caffe2Onnx", "that converter's ONNX, in onnxruntime"),
 }
 
 _STATED = ("name", "title", "takes", "remedy")
@@ -43,24 +56,28 @@ AUTO = "auto"
 class RuntimeTable(Mapping[str, "Runtime"]):
     """Runtimes by name, with their options at the defaults."""
 
-    def __init__(self, own: Mapping[str, str]) -> None:
-        self._places: dict[str, str] = dict(own)
+    def __init__(self, own: Mapping[str, Entry]) -> None:
+        self._own = dict(own)
         self._made: dict[str, Runtime] = {}
 
     def __getitem__(self, name: str) -> Runtime:
         if name not in self._made:
-            module, _, kind = self._places[name].partition(":")
+            module, _, kind = self._own[name].place.partition(":")
             self._made[name] = getattr(import_module(module), kind)()
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._made or name in self._places
+        return name in self._made or name in self._own
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*self._places, *(name for name in self._made if name not in self._places)))
+        return iter((*self._own, *(name for name in self._made if name not in self._own)))
 
     def __len__(self) -> int:
-        return len(self._places.keys() | self._made.keys())
+        return len(self._own.keys() | self._made.keys())
+
+    def entry(self, name: str) -> Entry:
+        """Returns the line of a runtime, which is not imported for it."""
+        return self._own[name] if name in self._own else Entry("", self._made[name].title)
 
     def add(self, runtime: Runtime) -> None:
         """Enters a runtime under its name.
@@ -85,25 +102,32 @@ class RuntimeTable(Mapping[str, "Runtime"]):
         Raises:
             ConfigError: There is none of that name, or it is one of nuqconv's own.
         """
-        if name not in self._made or name in self._places:
+        if name not in self._made or name in self._own:
             raise ConfigError(f"runtime '{name}' was not registered, so it cannot be taken out")
         del self._made[name]
 
 
-class RuntimeNames:
-    """The names in the table, and some before them; read without the runtimes themselves."""
+class RuntimeNames(Mapping[str, Entry]):
+    """What is said of each runtime, and of some words before them; no runtime is imported for it."""
 
-    def __init__(self, *more: str) -> None:
-        self._more = more
+    def __init__(self, more: Mapping[str, Entry] | None = None) -> None:
+        self._more = dict(more or {})
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._more[name] if name in self._more else RUNTIMES.entry(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self._more, *RUNTIMES))
+
+    def __len__(self) -> int:
+        return len(self._more) + len(RUNTIMES)
 
 
 RUNTIMES = RuntimeTable(_OWN)
 """The runtimes by name."""
 
-NAMES, NAMES_AND_AUTO = RuntimeNames(), RuntimeNames(AUTO)
+NAMES = RuntimeNames()
+NAMES_AND_AUTO = RuntimeNames({AUTO: Entry("", "real Caffe for a Caffe model where it is there, else onnxruntime")})
 """What can be written where a runtime is asked for."""
 
 DEFAULT = next(iter(_OWN))

@@ -161,7 +161,7 @@ class CheckedEvaluator:
     def measure(
         self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
     ) -> float:
-        """Return the metric of a model.
+        """Returns the metric of a model.
 
         Raises:
             EvaluatorError: `eval_model` raised, or returned something else than one finite number.
@@ -171,7 +171,7 @@ class CheckedEvaluator:
         return _number(_called(call, self._evaluator.eval_model, model, weights, batch_num), call)
 
     def satisfied(self, original_metric: float, new_metric: float) -> bool:
-        """Return the evaluator's verdict on a metric.
+        """Returns the evaluator's verdict on a metric.
 
         Raises:
             EvaluatorError: `is_satisfied` raised, or returned something else than a bool.
@@ -187,7 +187,7 @@ class CheckedEvaluator:
     def baseline(
         self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
     ) -> float:
-        """Return the metric of the original model, after a check that the original satisfies the evaluator.
+        """Returns the metric of the original model, after a check that the original satisfies the evaluator.
 
         Raises:
             EvaluatorError: As in `measure` and `satisfied`, or the evaluator is not satisfied with the original model itself, so that no
@@ -210,7 +210,7 @@ class CheckedEvaluator:
     def interval(
         self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
     ) -> Interval | None:
-        """Return how sure the metric of a model is, or None if the evaluator does not tell.
+        """Returns how sure the metric of a model is, or None if the evaluator does not tell.
 
         Raises:
             EvaluatorError: `metric_interval` raised, or returned something else.
@@ -223,7 +223,7 @@ class CheckedEvaluator:
         return found
 
     def evaluate_batch_num(self, default: int) -> int:
-        """Return the evaluator's own number of evaluation batches, or `default` if it has none.
+        """Returns the evaluator's own number of evaluation batches, or `default` if it has none.
 
         Raises:
             EvaluatorError: The attribute is no positive integer.
@@ -238,7 +238,7 @@ class CheckedEvaluator:
         return int(number)
 
     def facts(self, original_metric: float) -> EvaluatorFacts:
-        """Return what the evaluator says of itself; see `read_facts`.
+        """Returns what the evaluator says of itself; see `read_facts`.
 
         Raises:
             EvaluatorError: The hook raises, or returns what a report cannot show.
@@ -246,7 +246,7 @@ class CheckedEvaluator:
         return read_facts(self._evaluator, original_metric)
 
     def calibration_batches(self, batch_num: int) -> Iterator[Mapping[str, NDArray[Any]]] | None:
-        """Return the evaluator's calibration batches, at most `batch_num`, each checked when it is read; None if it offers none.
+        """Returns the evaluator's calibration batches, at most `batch_num`, each checked when it is read; None if it offers none.
 
         Raises:
             EvaluatorError: The hook raises, yields no batch at all, or yields something else than a mapping from blob names to arrays of
@@ -274,7 +274,7 @@ def _called(call: str, method: Callable[..., object], *arguments: object) -> obj
 
 
 def _method_problems(evaluator: object, name: str) -> list[str]:
-    """Return what is wrong with one method of the contract, as far as can be seen without calling it."""
+    """Returns what is wrong with one method of the contract, as far as can be seen without calling it."""
     parameters = _CONTRACT[name]
     wanted = f"{name}(self, {', '.join(parameters)})"
     method = getattr(evaluator, name, None)

@@ -12,12 +12,12 @@ _FINE, _COARSE, _MANY = 4096, 2048, 128
 
 
 def grid_of(items: int) -> int:
-    """Return how many units the costs of so many items are divided into: fewer for many, whose rounding averages out."""
+    """Returns how many units the costs of so many items are divided into: fewer for many, whose rounding averages out."""
     return _FINE if items <= _MANY else _COARSE
 
 
 def knapsack(values: Sequence[Sequence[float]], costs: Sequence[Sequence[int]], grid: int) -> list[int]:
-    """Return for each item the position of the choice that makes the sum of the values least while the costs add up to at most `grid`.
+    """Returns for each item the position of the choice that makes the sum of the values least while the costs add up to at most `grid`.
 
     Dynamic programming over the grid, exact for the given costs; of equal sums the earlier choice is taken.
 

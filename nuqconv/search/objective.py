@@ -18,10 +18,10 @@ class Objective(Protocol):
     """What a search is for."""
 
     def allows(self, plan: Plan, size: float) -> bool:
-        """Return whether a plan of a size in bytes can be the result, whatever the evaluator says of it."""
+        """Returns whether a plan of a size in bytes can be the result, whatever the evaluator says of it."""
 
     def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:
-        """Return what trials are compared by, smaller is better; None if the trial cannot be the result.
+        """Returns what trials are compared by, smaller is better; None if the trial cannot be the result.
 
         Args:
             trial: A trial.
@@ -47,13 +47,13 @@ class SmallestBytes:
             raise SearchError(f"max_layers: expected a positive integer or None, found {self.max_layers!r}")
 
     def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:  # noqa: ARG002  (the protocol's)
-        """Return size and number of float layers; see `Objective.rank`."""
+        """Returns size and number of float layers; see `Objective.rank`."""
         if not trial.accepted or not self.allows(trial.plan, trial.bytes):
             return None
         return (trial.bytes, float(len(trial.float_layers)))
 
     def allows(self, plan: Plan, size: float) -> bool:  # noqa: ARG002  (the protocol's)
-        """Return whether a layer is quantized and no more have a codebook than may; see `Objective.allows`."""
+        """Returns whether a layer is quantized and no more have a codebook than may; see `Objective.allows`."""
         forms = [layer.precision for layer in plan.values()]
         limit = len(forms) if self.max_layers is None else self.max_layers
         return forms.count(Precision.FLOAT) < len(forms) and forms.count(Precision.NUQ) <= limit
@@ -77,22 +77,22 @@ class NearestMetric:
             raise SearchError(f"max_bytes: expected a positive number, found {self.max_bytes!r}")
 
     def rank(self, trial: Trial, original: float) -> tuple[float, ...] | None:
-        """Return whether it is refused, the distance of the metric, and the size; see `Objective.rank`."""
+        """Returns whether it is refused, the distance of the metric, and the size; see `Objective.rank`."""
         if not self.allows(trial.plan, trial.bytes):
             return None
         return self.place(trial.metric, original, trial.bytes, accepted=trial.accepted)
 
     def allows(self, plan: Plan, size: float) -> bool:  # noqa: ARG002  (the protocol's)
-        """Return whether it is small enough; see `Objective.allows`."""
+        """Returns whether it is small enough; see `Objective.allows`."""
         return size <= self.max_bytes
 
     def place(self, metric: float, original: float, size: float, *, accepted: bool) -> tuple[float, ...]:
-        """Return what plans that are small enough are compared by, smaller is better."""
+        """Returns what plans that are small enough are compared by, smaller is better."""
         return (float(not accepted), abs(metric - original), size)
 
 
 def pareto_front(trials: Iterable[Trial], original: float) -> tuple[Trial, ...]:
-    """Return the trials that no other one beats in size or distance of the metric without losing in the other; see `SearchOutcome`."""
+    """Returns the trials that no other one beats in size or distance of the metric without losing in the other; see `SearchOutcome`."""
     front: list[Trial] = []
     nearest = math.inf
     for trial in sorted(trials, key=lambda item: (item.bytes, abs(item.metric - original), item.number)):

@@ -20,7 +20,7 @@ from nuqconv.search.trial import Measured, Trial, TrialJournal
 
 __all__ = ["Outstanding", "Settled", "Submit", "in_this_thread"]
 
-_logger = logging.getLogger("nuqconv.search")
+_LOG = logging.getLogger(__name__)
 
 Submit = Callable[[Plan], "Future[Measured]"]
 """Begins the evaluation of a plan."""
@@ -61,7 +61,7 @@ class _Run:
 
 
 def in_this_thread(evaluate: Callable[[Plan], float], clock: Callable[[], float]) -> Submit:
-    """Return a `Submit` that evaluates at once, in the thread that calls it.
+    """Returns a `Submit` that evaluates at once, in the thread that calls it.
 
     What `evaluate` raises passes through it, but for an `EvaluatorError`, which comes out of the future like that of a worker.
 
@@ -94,7 +94,7 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         submit: Begins an evaluation.
         satisfied: Returns whether a metric is good enough.
         journal: Knows earlier evaluations, and records those that finish as soon as they are seen to have finished.
-        on_lost: Told in words of an evaluation that was lost, which then counts as refused; None makes it an error.
+        on_lost: Called with words on an evaluation that was lost, which then counts as refused; None makes it an error.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         return len(self._runs)
 
     def cost(self, proposal: Proposal) -> tuple[bool, bool]:
-        """Return whether trying a proposal makes a new trial, and whether that needs the evaluator.
+        """Returns whether trying a proposal makes a new trial, and whether that needs the evaluator.
 
         Raises:
             SearchError: It is no state of the space.
@@ -177,7 +177,7 @@ class Outstanding(AbstractContextManager["Outstanding"]):
         try:
             self._settle_finished()
         except NuqconvError as second:
-            _logger.warning("an evaluation that has finished could not be recorded: %s", second)
+            _LOG.warning("an evaluation that has finished could not be recorded: %s", second)
         for future in self._running:
             future.cancel()
 
@@ -237,7 +237,7 @@ def _is_lost(error: BaseException | None) -> bool:
 
 
 def _named(run: _Run) -> BaseException:
-    """Return the error of an evaluation, with the trial's name if it is the evaluator's."""
+    """Returns the error of an evaluation, with the trial's name if it is the evaluator's."""
     error = run.error
     where = f"trial {run.number} ({run.proposal.step})"
     if isinstance(error, EvaluatorError):

@@ -30,7 +30,7 @@ __all__ = [
     "run_search",
 ]
 
-_logger = logging.getLogger("nuqconv.search")
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_MAX_EVALUATIONS = 32
 """Evaluations that a search may use unless told otherwise: enough for the binary search over hundreds of layers and some repair."""
@@ -74,7 +74,7 @@ def run_search(
         patience: Evaluations without a better result, counted from the first result on, after which no further one is begun; those that run
             are finished. None is any number.
         on_trial: Called after each evaluation, in the order in which they were proposed.
-        on_lost: Told in words of an evaluation that ended or blocked its process at every try. It then counts as refused, is no trial, and is not
+        on_lost: Called with words on an evaluation that ended or blocked its process at every try. It then counts as refused, is no trial, and is not
             recorded; None makes it an error.
         clock: Returns the time in seconds.
 
@@ -120,7 +120,7 @@ class _Limits:
     patience: int | None
 
     def left(self, begun: int) -> int | None:
-        """Return how many evaluations may still be begun; None is any number."""
+        """Returns how many evaluations may still be begun; None is any number."""
         return None if self.evaluations is None else self.evaluations - begun
 
 
@@ -138,7 +138,7 @@ class _Record:
         self.best: Trial | None = None
 
     def elapsed(self) -> float:
-        """Return the seconds since the search began."""
+        """Returns the seconds since the search began."""
         return self._clock() - self._start
 
     def add(self, trial: Trial) -> None:
@@ -147,7 +147,7 @@ class _Record:
         rank = self._objective.rank(trial, self._original)
         if rank is not None and (self.best is None or rank < self._rank):
             self.best, self._rank, self._best_at = trial, rank, len(self.trials)
-        _logger.info(
+        _LOG.info(
             "trial %d: %s: metric %.6g %s, %.0f bytes, %.2f s%s",
             trial.number,
             trial.step,
@@ -159,11 +159,11 @@ class _Record:
         )
 
     def is_stuck(self, patience: int | None) -> bool:
-        """Return whether the best trial is `patience` trials ago; never before there is one."""
+        """Returns whether the best trial is `patience` trials ago; never before there is one."""
         return patience is not None and self.best is not None and len(self.trials) - self._best_at >= patience
 
     def progress(self, remaining: int, limit: int | None) -> Progress:
-        """Return how far the search is."""
+        """Returns how far the search is."""
         done = len(self.trials)
         expected = done + remaining if limit is None else min(done + remaining, limit)
         return Progress(done, expected, self.elapsed(), self.best)
@@ -200,7 +200,7 @@ def _propose(strategy: Strategy, outstanding: Outstanding, record: _Record, limi
     while (room := limits.parallel - len(outstanding)) > 0:
         left = limits.left(outstanding.begun)
         if left is not None and left <= 0:
-            # Only when all verdicts are told can it be seen whether the strategy wants more than there is.
+            # Only when all verdicts are in can it be seen whether the strategy wants more than there is.
             if len(outstanding):
                 return None
             left = 1
@@ -237,7 +237,7 @@ def check_budget(max_evaluations: int | None, timeout: float | None, patience: i
 def _submit_of(
     evaluate: Callable[[Plan], float] | None, submit: Submit | None, parallel: int, clock: Callable[[], float]
 ) -> Submit:
-    """Return how evaluations are begun.
+    """Returns how evaluations are begun.
 
     Raises:
         SearchError: Not exactly one of `evaluate` and `submit` is given, or `parallel` does not go with it.
@@ -272,7 +272,7 @@ def _nothing_found(trials: list[Trial], original: float, stopped_by: StopReason)
 
 def _log_outcome(outcome: SearchOutcome) -> None:
     best = outcome.best
-    _logger.info(
+    _LOG.info(
         "search ended (%s) after %d evaluations: trial %d, metric %.6g, %.0f bytes, %.2f%% of float",
         outcome.stopped_by,
         outcome.evaluations,
@@ -282,4 +282,4 @@ def _log_outcome(outcome: SearchOutcome) -> None:
         100 * best.bytes / outcome.float_bytes if outcome.float_bytes else 100.0,
     )
     if outcome.reverted:
-        _logger.warning("these layers stay in float: %s", ", ".join(outcome.reverted))
+        _LOG.warning("these layers stay in float: %s", ", ".join(outcome.reverted))

@@ -92,11 +92,11 @@ class LayerSpace:
         return tuple(float(loss) for loss in losses)
 
     def size(self, level: int) -> float:
-        """Return the layer's size in bytes at a level."""
+        """Returns the layer's size in bytes at a level."""
         return self.float_bytes if level == FLOAT_LEVEL else self.options[level].bytes
 
     def loss(self, level: int) -> float:
-        """Return the layer's predicted loss at a level."""
+        """Returns the layer's predicted loss at a level."""
         return 0.0 if level == FLOAT_LEVEL else self.losses[level]
 
     @cached_property
@@ -106,11 +106,11 @@ class LayerSpace:
         return tuple((self.name, plan) for plan in plans)
 
     def plan(self, level: int) -> LayerPlan:
-        """Return what happens to the layer at a level."""
+        """Returns what happens to the layer at a level."""
         return self.named_plans[level][1]
 
     def label(self, level: int) -> str:
-        """Return a short name of a level for messages: ``float``, ``int8`` or the number of steps."""
+        """Returns a short name of a level for messages: ``float``, ``int8`` or the number of steps."""
         plan = self.plan(level)
         return plan.precision.value if plan.num_steps is None else str(plan.num_steps)
 
@@ -181,15 +181,15 @@ class SearchSpace:
         return math.prod(len(layer.options) + 1 for layer in self.layers)
 
     def states(self) -> Iterator[Levels]:
-        """Return all states, in the order of their levels."""
+        """Returns all states, in the order of their levels."""
         return itertools.product(*(range(FLOAT_LEVEL, len(layer.options)) for layer in self.layers))
 
     def uniform(self, level: int = _INT8_LEVEL) -> Levels:
-        """Return the state in which all layers are at one level: `FLOAT_LEVEL`, or 0 for int8."""
+        """Returns the state in which all layers are at one level: `FLOAT_LEVEL`, or 0 for int8."""
         return (level,) * len(self.layers)
 
     def problem(self, levels: Levels) -> str:
-        """Return why something is no state of this space; an empty text if it is one."""
+        """Returns why something is no state of this space; an empty text if it is one."""
         if not isinstance(levels, tuple) or len(levels) != len(self.layers):
             return f"expected a tuple of {len(self.layers)} levels, one for each layer of the space, found {levels!r}"
         for layer, level in zip(self.layers, levels, strict=True):
@@ -198,36 +198,36 @@ class SearchSpace:
         return ""
 
     def plan(self, levels: Levels) -> Plan:
-        """Return the plan of a state."""
+        """Returns the plan of a state."""
         return Plan(tuple(layer.named_plans[level] for layer, level in zip(self.layers, levels, strict=True)))
 
     def size(self, levels: Levels) -> float:
-        """Return the size of all parameters of the model in a state, in bytes."""
+        """Returns the size of all parameters of the model in a state, in bytes."""
         return self.untouched_bytes + math.fsum(
             layer.size(level) for layer, level in zip(self.layers, levels, strict=True)
         )
 
     def loss(self, levels: Levels) -> float:
-        """Return the predicted loss of a state: the sum of its layers' losses."""
+        """Returns the predicted loss of a state: the sum of its layers' losses."""
         return math.fsum(layer.loss(level) for layer, level in zip(self.layers, levels, strict=True))
 
     def floats(self, levels: Levels) -> tuple[str, ...]:
-        """Return the names of the layers that a state leaves in float."""
+        """Returns the names of the layers that a state leaves in float."""
         return tuple(layer.name for layer, level in zip(self.layers, levels, strict=True) if level == FLOAT_LEVEL)
 
     def apply(self, levels: Levels, moves: Iterable[Move]) -> Levels:
-        """Return the state after some moves."""
+        """Returns the state after some moves."""
         result = list(levels)
         for move in moves:
             result[move.layer] = move.stop
         return tuple(result)
 
     def by_harm(self) -> tuple[int, ...]:
-        """Return the indices of the layers, first the one with the largest predicted loss in int8."""
+        """Returns the indices of the layers, first the one with the largest predicted loss in int8."""
         return tuple(sorted(range(len(self.layers)), key=lambda index: (-self.layers[index].losses[0], index)))
 
     def path(self, levels: Levels | None = None, ceilings: Mapping[int, int] | None = None) -> tuple[Move, ...]:
-        """Return the moves from a state towards the strongest options, those that cost the least loss for each saved byte first.
+        """Returns the moves from a state towards the strongest options, those that cost the least loss for each saved byte first.
 
         For each layer the moves follow the lower convex hull of its (bytes, loss) points, so that no option is stopped at which is
         dearer than a mixture of its neighbours, and a layer's moves are in order. Layers in float have no moves.
@@ -248,7 +248,7 @@ class SearchSpace:
         return tuple(sorted(moves, key=lambda move: (move.rate, move.layer, move.stop)))
 
     def win_back(self, levels: Levels, ceilings: Mapping[int, int] | None = None) -> tuple[Move, ...]:
-        """Return the moves from float to int8 of a state's float layers, cheapest in loss for each saved byte first.
+        """Returns the moves from float to int8 of a state's float layers, cheapest in loss for each saved byte first.
 
         Args:
             levels: The state to start from.
@@ -263,14 +263,14 @@ class SearchSpace:
         return tuple(sorted(moves, key=lambda move: (move.rate, move.layer)))
 
     def smallest(self) -> Levels:
-        """Return the state of the least size: each layer at its smallest option, of equal ones the weakest."""
+        """Returns the state of the least size: each layer at its smallest option, of equal ones the weakest."""
         return tuple(
             min(range(FLOAT_LEVEL, len(layer.options)), key=lambda level: (layer.size(level), level))
             for layer in self.layers
         )
 
     def few_codebooks(self, levels: Levels, ceilings: Mapping[int, int], count: int | None) -> Mapping[int, int]:
-        """Return ceilings under which at most `count` layers have a codebook: those that have one, then those that save the most bytes with it.
+        """Returns ceilings under which at most `count` layers have a codebook: those that have one, then those that save the most bytes with it.
 
         Args:
             levels: The state to start from.
@@ -291,7 +291,7 @@ class SearchSpace:
         return {index: limit if index in chosen else min(limit, _INT8_LEVEL) for index, limit in limits.items()}
 
     def mildest(self, size: float, power: float = 1.0, ceilings: Mapping[int, int] | None = None) -> Levels:
-        """Return about the state of the least predicted loss whose size is at most `size`: a knapsack, solved on a grid of sizes.
+        """Returns about the state of the least predicted loss whose size is at most `size`: a knapsack, solved on a grid of sizes.
 
         Args:
             size: Bytes, no less than the smallest state has.
@@ -312,7 +312,7 @@ class SearchSpace:
     def cheapest(
         self, loss: float, levels: Levels, *, refloat: bool = False, ceilings: Mapping[int, int] | None = None
     ) -> Levels:
-        """Return about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
+        """Returns about the smallest state whose predicted loss is at most `loss`: a knapsack, solved on a grid of losses.
 
         Args:
             loss: The predicted loss that may be spent.
@@ -342,7 +342,7 @@ class SearchSpace:
         ceilings: Mapping[int, int],
         to_whole: Callable[[float], int],
     ) -> dict[int, int]:
-        """Return for some layers the levels of about the least sum of values whose costs add up to at most `most`, by index.
+        """Returns for some layers the levels of about the least sum of values whose costs add up to at most `most`, by index.
 
         Args:
             value: What is made least, of a layer at a level.
@@ -393,7 +393,7 @@ class SearchSpace:
 
 
 def _grid_cost(cost: float, unit: float, grid: int, to_whole: Callable[[float], int]) -> int:
-    """Return a cost in units of the grid; more than the whole grid if it cannot be afforded."""
+    """Returns a cost in units of the grid; more than the whole grid if it cannot be afforded."""
     if cost <= 0:
         return 0
     return to_whole(min(cost / unit, grid + 1.0)) if unit > 0 else grid + 1

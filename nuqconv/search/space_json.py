@@ -15,7 +15,7 @@ __all__ = ["space_from_object", "space_to_object"]
 
 
 def space_to_object(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return a space as objects that `json` writes; equal spaces give equal text."""
+    """Returns a space as objects that `json` writes; equal spaces give equal text."""
     return [
         {
             "name": layer.name,

@@ -131,7 +131,7 @@ class TrialJournal(Protocol):
     """Keeps finished evaluations, so that a search that was interrupted does not repeat them."""
 
     def known(self, plan: Plan) -> Measured | None:
-        """Return what the evaluation of a plan gave, or None if it is not recorded."""
+        """Returns what the evaluation of a plan gave, or None if it is not recorded."""
 
     def record(
         self,

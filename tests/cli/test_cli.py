@@ -50,7 +50,7 @@ def auto(run, subset, folder, *more, drop="0.01", **options):
 
 def in_a_child(*arguments, **options):
     return subprocess.run(
-        [*PYTHON, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60, **options
+        [*PYTHON, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=600, **options
     )
 
 
@@ -107,13 +107,15 @@ def test_auto(run, subset, tmp_path):
 
 @pytest.mark.caffe
 @pytest.mark.usefixtures("caffe_python")
-def test_auto_in_real_caffe_finds_the_same(run, subset, tmp_path):
-    for runtime in ("onnxruntime", "caffe"):
+def test_auto_in_real_caffe_and_opencv_finds_the_same(run, subset, tmp_path):
+    runtimes = ("caffe", "onnxruntime", "opencv")
+    for runtime in runtimes:
         ended = auto(run, subset, tmp_path / runtime, "--runtime", runtime, "--report", tmp_path / f"{runtime}.json")
         assert (ended.code, ended.err) == (0, "")
-    ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("onnxruntime", "caffe"))
-    assert ours["plan"] == theirs["plan"]
-    assert ours["metric"] == theirs["metric"]
+    theirs, *ours = (json.loads((tmp_path / f"{name}.json").read_text()) for name in runtimes)
+    for report in ours:
+        assert report["plan"] == theirs["plan"]
+        assert report["metric"] == theirs["metric"]
 
 
 def test_auto_in_a_child_finds_the_same(run, subset, tmp_path):
@@ -195,12 +197,31 @@ def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
 
 
 WRONG_USAGE = [
-    ([], "Missing option '--data'"),
+    ([], "Missing option '--save'"),
     (["--data", "d.npz"], "Missing option '--save'"),
     (["--data", "d.npz", "--save", "m", "--max-drop", "-1"], "Invalid value for '--max-drop'"),
     (["--data", "d.npz", "--save", "m", "--runtime", "torch"], "Invalid value for '--runtime'"),
     (["--data", "d.npz", "--save", "m", "--unknown"], "No such option: --unknown"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --data, or an --evaluator of your own"),
+        (["--data", "d.npz", "--evaluator-arg", "a=1"], "give --data, or an --evaluator of your own"),
+        (["--data", "d.npz", "--evaluator", "e.py"], "--data go without --evaluator"),
+        (["--evaluator", "e.py", "--metric", "top1", "--isolate"], "--metric, --isolate go without --evaluator"),
+        (["--evaluator", "no_evaluator.py"], "no_evaluator.py: there is no such file"),
+        (["--evaluator", "e.py", "--evaluator-arg", "a"], "'a': expected name=value"),
+        (["--data", "d.npz", "--metric", "agreement"], "--metric agreement needs --max-drop, and no other limit"),
+        (["--data", "d.npz", "--metric", "best"], "metric 'best' is not known"),
+    ],
+)
+def test_what_an_evaluator_or_a_metric_needs(run, arguments, message):
+    ended = run("auto", *MODEL, "--save", "m", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG_USAGE)
@@ -249,6 +270,10 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
         (
             ["--max-drop", "0.1", "--isolate", "--runtime", "caffe"],
             "--isolate is for onnxruntime; real Caffe always runs in a child process",
+        ),
+        (
+            ["--max-drop", "0.1", "--isolate", "--runtime", "opencv"],
+            "--isolate is for onnxruntime; OpenCV always runs in this process",
         ),
         (["--max-drop", "0.1", "--calibration", "gone.npz"], "gone.npz: cannot be read: No such file or directory"),
     ],
@@ -347,7 +372,7 @@ def test_errors_of_a_true_process_have_no_traceback(tmp_path):
             text=True,
             check=False,
             cwd=tmp_path,
-            timeout=60,
+            timeout=600,
         )
         assert ended.returncode == 2
         assert ended.stderr.startswith("error: bad.prototxt:1")
@@ -365,7 +390,7 @@ def test_an_interrupt_is_exit_code_130(tmp_path):
             assert line, said
             said += line
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=600)
     assert (child.returncode, out) == (130, "")
     assert err.endswith("interrupted; the outputs are as they were\n")
     assert "Traceback" not in err
@@ -391,7 +416,7 @@ def on_a_terminal(*arguments, columns=80):
             break
         content += part
     os.close(ours)
-    return child.wait(timeout=60), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", content.decode()).replace("\r\n", "\n")
+    return child.wait(timeout=600), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", content.decode()).replace("\r\n", "\n")
 
 
 def test_a_terminal_of_80_columns(subset, tmp_path):

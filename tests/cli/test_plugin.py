@@ -20,7 +20,7 @@ def doubler(layer, onnx):
 
 def _convert(folder, *options):
     command = [sys.executable, "-m", "nuqconv", *options, "convert", "net.prototxt", "net.caffemodel", "net.onnx"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_a_module_of_the_working_directory(tmp_path):

@@ -58,13 +58,13 @@ def test_the_function_that_is_a_module():
 @pytest.mark.parametrize("first", ["import nuqconv", "from nuqconv.auto_nuq import AutoNuqEvaluatorBase"])
 def test_the_function_is_one_whatever_is_imported_first(first):
     code = f"{first}\nimport nuqconv\nassert callable(nuqconv.auto_nuq) and nuqconv.auto_nuq.auto_nuq\nprint('good')"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert (ended.stdout, ended.stderr) == ("good\n", "")
 
 
 def test_a_part_is_imported_when_it_is_used():
     code = "import nuqconv\nprint(nuqconv.evaluators.CaffeEvaluator.__name__, nuqconv.search.strategies.__name__)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert (ended.stdout, ended.stderr) == ("CaffeEvaluator nuqconv.search.strategies\n", "")
 
 

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from nuqconv.errors import ModelError
-
-from .judge import net_text
+from tests.oracle.caffe_shapes import net_text
 
 pytestmark = pytest.mark.caffe
 

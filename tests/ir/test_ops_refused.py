@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nuqconv.errors import ModelError
-
-from .judge import net_text
+from tests.oracle.caffe_shapes import net_text
 
 pytestmark = pytest.mark.caffe
 

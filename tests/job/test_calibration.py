@@ -128,7 +128,7 @@ def test_second_source_in_processes_of_the_evaluators_own(graph, folder, tmp_pat
     def run_model(model, weights):
         for path in paths:
             subprocess.run(
-                [str(caffe_python), "-c", SCRIPT, model, weights, str(path)], check=True, cwd=tmp_path, timeout=120
+                [str(caffe_python), "-c", SCRIPT, model, weights, str(path)], check=True, cwd=tmp_path, timeout=600
             )
 
     found = calibrate(graph, VALUES, batches=None, run_model=run_model, folder=folder)
@@ -149,7 +149,7 @@ def test_second_source_with_caffe_in_the_evaluators_own_process(graph, folder, t
         "caffe.Net(sys.argv.pop(1), sys.argv.pop(1), caffe.TEST)\nsys.path.insert(0, os.path.dirname(sys.argv[1]))\nnet = ",
     )
     arguments = [files.model, files.weights, model.model_file, model.weights_file, tmp_path / "batch.npy"]
-    subprocess.run([str(caffe_python), "-c", script, *map(str, arguments)], check=True, cwd=tmp_path, timeout=120)
+    subprocess.run([str(caffe_python), "-c", script, *map(str, arguments)], check=True, cwd=tmp_path, timeout=600)
     _same_ranges(model.histograms(), measure_in_onnxruntime(graph, VALUES, _data(1)))
 
 

@@ -11,7 +11,7 @@ from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct,
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer, apply_plan, quant_node_name
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
-from tests.support import reference
+from tests.oracle import loops
 
 A = ActivationQuant(0.5, -3)
 B = ActivationQuant(0.25, -3)
@@ -253,8 +253,8 @@ def test_channels_that_training_has_switched_off(size):
     q, steps = quantized.params["b"], quantized.params["conv_dequant_layer/0"]
     assert abs(int(q[1])) <= 2**30 + 64
     data = rng.integers(-127, 128, (1, 4, 6, 6)) * np.float32(2.0**-10)
-    u = reference.quantize(data, activation.scale, activation.offset)
-    sums = reference.conv2d(u, quantized.params["w"], 1, 0) + q.astype(np.int64).reshape(1, -1, 1, 1)
+    u = loops.quantize(data, activation.scale, activation.offset)
+    sums = loops.conv2d(u, quantized.params["w"], 1, 0) + q.astype(np.int64).reshape(1, -1, 1, 1)
     assert np.abs(sums).max() < 2**31
     found = sums * steps.astype(np.float64).reshape(1, -1, 1, 1)
     # The inputs are exact here, so what differs is the rounding of weights and biases.

@@ -18,7 +18,7 @@ from nuqconv.runtimes import doctor
 from nuqconv.runtimes.caffe import CaffeInstall, runtime
 from nuqconv.runtimes.caffe2onnx import VARIABLE
 from nuqconv.runtimes.doctor import Check, checks
-from nuqconv.runtimes.table import RUNTIMES
+from nuqconv.runtimes.table import RUNTIMES, Entry
 
 CAFFE = CaffeInstall("/caffe/bin/python", "the current interpreter", "3.8.1", "1.24.0", "1.0.0", "/caffe/__init__.py")
 ADVICE = (
@@ -177,7 +177,7 @@ def test_caffe2onnx_is_really_imported(monkeypatch, tmp_path):
 
 
 def test_a_runtime_whose_module_cannot_be_imported(monkeypatch):
-    monkeypatch.setitem(RUNTIMES._places, "broken", "nuqconv.runtimes.nowhere:Broken")
+    monkeypatch.setitem(RUNTIMES._own, "broken", Entry("nuqconv.runtimes.nowhere:Broken", ""))
     found = check("broken")
     assert (found.ok, found.required) == (False, False)
     assert found.found == "No module named 'nuqconv.runtimes.nowhere'"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import os
 import pickle
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +56,24 @@ def test_the_names(reference):
     assert list(NAMES) == [*OWN, NAME]
     assert list(NAMES_AND_AUTO) == [AUTO, *OWN, NAME]
     assert runtime_named(NAME) == reference == pickle.loads(pickle.dumps(reference))
+
+
+def test_nowhere_else_is_a_list_of_them():
+    """A constant that is a runtime's name, outside of its own module and the table; ``caffe`` is a format's name too, and onnxruntime a package's."""
+    package = Path(nuqconv.__file__).parent
+    found = {
+        f"{path.relative_to(package)}: {node.value}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in ("opencv", "caffe2onnx")
+    }
+    assert found == {
+        "runtimes/table.py: opencv",
+        "runtimes/opencv.py: opencv",
+        "runtimes/table.py: caffe2onnx",
+        # The package that is looked for has the same name.
+        "runtimes/caffe2onnx.py: caffe2onnx",
+    }
 
 
 def test_a_model_in_two_runtimes(reference, files):
@@ -121,6 +142,37 @@ def test_evaluators(reference):
 def test_doctor(reference):
     found = checks()[-1]
     assert (found.name, found.ok, found.required) == ("ONNX's reference implementation", True, False)
+
+
+def _nuqconv(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "nuqconv", "--plugin", "onnx_reference", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLE), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_command_line(tmp_path):
+    data = lenet_data(8)
+    np.savez(tmp_path / "set.npz", label=data.labels, **data.inputs)
+    command = ["auto", LENET_MODEL, LENET_WEIGHTS, "--data", "set.npz", "--max-drop", "0.2", "--runtime", NAME]
+    # The worker gets the runtime with the evaluator.
+    ended = _nuqconv(tmp_path, *command, "--save", "out/m", "--max-evaluations", 2, "--workers", 1)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / "m_fake_quant_model.prototxt").is_file()
+    made = [tmp_path / "out" / f"m_fake_quant_{name}" for name in ("model.prototxt", "weights.caffemodel")]
+    ended = _nuqconv(tmp_path, "compare", *made, "--runtime", NAME, "--runtime", "onnxruntime")
+    assert ended.returncode == 0, ended.stdout
+    assert "ONNX's reference implementation" in ended.stdout
+    assert "ONNX's reference implementation" in _nuqconv(tmp_path, "doctor").stdout
+    for name in ("auto", "compare"):
+        assert NAME in _nuqconv(tmp_path, name, "--help").stdout
+        wrong = _nuqconv(tmp_path, name, LENET_MODEL, "--data", "x", "--save", "y", "--runtime", "torch")
+        assert wrong.returncode == 2
 
 
 @dataclass(frozen=True)

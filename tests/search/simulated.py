@@ -44,7 +44,7 @@ def levels_of(space: SearchSpace, plan: Plan):
 
 
 def hidden_damage(rng, space, spread=0.0, outliers=0.0):
-    """Return each layer's real damage by level: the prediction, off by a random factor."""
+    """Returns each layer's real damage by level: the prediction, off by a random factor."""
     return [
         np.array(item.losses)
         * np.exp(rng.normal(0, spread, len(item.options)))
@@ -74,7 +74,7 @@ class Evaluator:
 
 
 def smallest(evaluator, lowest=0):
-    """Return the size of the smallest state that the evaluator accepts, by trying all; infinite if there is none."""
+    """Returns the size of the smallest state that the evaluator accepts, by trying all; infinite if there is none."""
     space = evaluator.space
     states = itertools.product(*(range(lowest, len(item.options)) for item in space.layers))
     sizes = (space.size(s) for s in states if set(s) != {FLOAT_LEVEL} and evaluator.true(s) <= evaluator.limit)

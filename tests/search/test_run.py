@@ -101,7 +101,7 @@ def search(evaluator, submit, **options):
 
 
 def fixed(space, count, step=1):
-    """Return a strategy that proposes the same states whatever it is told."""
+    """Returns a strategy that proposes the same states whatever it is told."""
 
     class Fixed(Listed):
         def propose(self, limit):
@@ -124,7 +124,7 @@ def fixed(space, count, step=1):
 
 
 def by_hand(space, metric, satisfied, strategy, parallel, most):
-    """Return (step, metric) of the trials as the documents say they come about, without futures."""
+    """Returns (step, metric) of the trials as the documents say they come about, without futures."""
     queue, known, trials = deque(), {}, []
     stopped = False
     while True:
@@ -441,7 +441,7 @@ def test_the_verdict_on_a_known_plan_is_asked_anew():
 
 
 def failing(evaluator, errors):
-    """Return a submit whose n-th evaluation, from 0, ends with the error given; the last ends first."""
+    """Returns a submit whose n-th evaluation, from 0, ends with the error given; the last ends first."""
     desk = Desk(evaluator)
 
     def submit(plan):

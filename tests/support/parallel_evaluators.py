@@ -27,7 +27,7 @@ def write_plan(plan, folder):
 
 
 def cost(text):
-    """Return the metric of a plan: the damage of its layers, from their names and precisions alone."""
+    """Returns the metric of a plan: the damage of its layers, from their names and precisions alone."""
     layers = json.loads(text)["layers"]
     strength = {None: 1, 32: 5, 16: 23}
     return sum(
@@ -44,7 +44,7 @@ class Notes:
         self.folder = Path(folder)
 
     def take(self, name):
-        """Return 0 at the first call in any process, then 1, 2..."""
+        """Returns 0 at the first call in any process, then 1, 2..."""
         number = 0
         while True:
             try:
@@ -177,7 +177,7 @@ class Unloadable(Evaluator):
 
 
 def finished(metric):
-    """Return the future of an evaluation that has been done."""
+    """Returns the future of an evaluation that has been done."""
     future = Future()
     future.set_result(Measured(metric, 0.0))
     return future

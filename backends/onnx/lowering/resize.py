@@ -100,7 +100,7 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
     )
     if op.coordinates == "tf_half_pixel_for_nn":
         raise UnsupportedError(
-            f"{node.place}: coordinates {op.coordinates} exist in opset 11 only; export the model anew"
+            f"{node.place}: coordinates {op.coordinates} exist in opset 11 only; export the model again"
         )
     if build.opset < needed:
         raise UnsupportedError(f"{node.place}: a Resize like this needs opset {needed} or newer")

@@ -34,8 +34,18 @@ def read_pooling(layer: Any) -> Reading:
     kernel, stride = _pair(param, "kernel", "kernel_size"), _pair(param, "stride", "stride")
     if 0 in kernel or 0 in stride:
         raise WrongLayerError("kernel_size and stride must be positive")
-    pad, round_up = _pair(param, "pad", "pad"), param.round_mode == 0
+    pad, round_up = _pair(param, "pad", "pad"), _rounds_up(param)
     return Reading(Pooling(method, kernel, stride, pad, round_up=round_up, mask=mask))
+
+
+def _rounds_up(param: Any) -> bool:
+    """Forks say it in two ways, ``round_mode`` and ``ceil_mode``; without either Caffe rounds up."""
+    by_mode = bool(param.round_mode == 0)
+    if not param.HasField("ceil_mode"):
+        return by_mode
+    if param.HasField("round_mode") and by_mode != param.ceil_mode:
+        raise WrongLayerError("round_mode and ceil_mode contradict each other; leave one of them out")
+    return bool(param.ceil_mode)
 
 
 _HIGHEST = 31

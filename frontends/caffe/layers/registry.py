@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Op, Shape
 
@@ -19,7 +20,7 @@ __all__ = [
     "ShapedReader",
     "WrongLayerError",
     "has_dialects",
-    "ignored_fields",
+    "has_no_effect",
     "reader_for",
     "reads",
     "reads_as",
@@ -81,6 +82,9 @@ class LayerType:
     ignored: frozenset[str] = frozenset()
 
 
+# Fields that the schema lacks in whatever layer: how training begins.
+_WITHOUT_EFFECT = frozenset({("batch_norm_param", "filler")})
+
 _TYPES: dict[str, LayerType] = {}
 LAYER_TYPES: Mapping[str, LayerType] = MappingProxyType(_TYPES)
 """The layer types that have a reader."""
@@ -138,9 +142,13 @@ def has_dialects(layer_type: str) -> bool:
     return layer_type in _TYPES and _TYPES[layer_type].dialects
 
 
-def ignored_fields(layer_type: str) -> frozenset[str]:
-    """Returns the fields that the schema lacks and that change nothing of what a layer type computes."""
-    return _TYPES[layer_type].ignored if layer_type in _TYPES else frozenset()
+def has_no_effect(layer_type: str, field: UnknownField) -> bool:
+    """Returns whether what the schema lacks is known to change nothing of what a layer type computes.
+
+    Which library computes (``engine``, whatever forks call it) changes nothing either.
+    """
+    own = _TYPES[layer_type].ignored if layer_type in _TYPES else frozenset()
+    return field.name == "engine" or field.name in own or (*field.messages[-1:], field.name) in _WITHOUT_EFFECT
 
 
 def _all(ops: _Ops) -> tuple[type[Op], ...]:

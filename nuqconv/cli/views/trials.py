@@ -60,7 +60,7 @@ def _progress(journal: Journal, records: Sequence[JournalRecord]) -> list[tuple[
 
 
 def _best(records: Sequence[JournalRecord]) -> JournalRecord | None:
-    """Return the smallest accepted trial; the first of several."""
+    """Returns the smallest accepted trial; the first of several."""
     return min((record for record in records if record.accepted), key=lambda record: record.bytes, default=None)
 
 
@@ -91,7 +91,7 @@ def _share(size: float, float_bytes: float | None) -> str:
 
 
 def _text(value: object) -> str:
-    """Return a text from a file for the terminal, which must obey neither markup nor control characters in it."""
+    """Returns a text from a file for the terminal, which must obey neither markup nor control characters in it."""
     return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value)))
 
 

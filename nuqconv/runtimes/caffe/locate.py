@@ -58,7 +58,7 @@ def require_caffe() -> CaffeInstall:
 
 
 def project_environment() -> Path | None:
-    """Return the checkout's folder for Caffe's environment, whether or not it exists; None outside of a checkout."""
+    """Returns the checkout's folder for Caffe's environment, whether or not it exists; None outside of a checkout."""
     root = Path(__file__).resolve().parents[3]
     return root / ".venv-caffe" if (root / "pyproject.toml").is_file() else None
 

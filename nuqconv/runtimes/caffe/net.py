@@ -313,20 +313,20 @@ class Net:
         self.request("backward", {"start": start, "end": end, "zero": zero, "squares": list(squares)})
 
     def square_sums(self, layers: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-        """Return the sums, over backward passes, of the squares of the gradient of each layer's weights, in the weights' shape."""
+        """Returns the sums, over backward passes, of the squares of the gradient of each layer's weights, in the weights' shape."""
         found = self.request("square_sums", {"layers": list(layers)}).arrays
         return {name: array.view(np.float64).reshape(self.params[name][0].shape) for name, array in found.items()}
 
     def get_diffs(self, layer: str) -> list[npt.NDArray[np.float32]]:
-        """Return the gradients of all parameters of a layer in one round trip."""
+        """Returns the gradients of all parameters of a layer in one round trip."""
         return list(self.request("get_diffs", {"layer": layer}).arrays.values())
 
     def get_blobs(self, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the present values of several blobs in one round trip."""
+        """Returns the present values of several blobs in one round trip."""
         return self.request("get", {"names": list(dict.fromkeys(names))}).arrays
 
     def get_params(self, layer: str) -> list[npt.NDArray[np.float32]]:
-        """Return all parameters of a layer in one round trip."""
+        """Returns all parameters of a layer in one round trip."""
         return list(self.request("get_params", {"layer": layer, "index": None}).arrays.values())
 
     def set_params(self, layer: str, values: Sequence[npt.ArrayLike] | Mapping[int, npt.ArrayLike]) -> None:

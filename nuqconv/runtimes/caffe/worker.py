@@ -10,12 +10,12 @@ Answer = Tuple[Header, Arrays]
 
 
 def contiguous(array: Any, numpy: Any) -> Any:
-    """Return ``array`` as C-ordered float32, without a copy where it is so already; the shape stays, also for scalars."""
+    """Returns ``array`` as C-ordered float32, without a copy where it is so already; the shape stays, also for scalars."""
     return numpy.asarray(array, dtype="<f4", order="C")
 
 
 def layer_names(net: Any) -> List[str]:
-    """Return the names of a net's layers in order; pycaffe has them under no public name."""
+    """Returns the names of a net's layers in order; pycaffe has them under no public name."""
     return list(net._layer_names)  # noqa: SLF001
 
 
@@ -59,13 +59,13 @@ class Server:
         }, []
 
     def net(self, header: Header) -> Any:
-        """Return the net that a request is about."""
+        """Returns the net that a request is about."""
         if header["net"] not in self.nets:
             raise KeyError("net %r is not loaded or was closed" % header["net"])
         return self.nets[header["net"]]
 
     def blob(self, net: Any, name: str) -> Any:
-        """Return a blob of a net."""
+        """Returns a blob of a net."""
         if name not in net.blobs:
             raise KeyError("the net has no blob %r; it has %s" % (name, ", ".join(net.blobs)))
         return net.blobs[name]
@@ -152,7 +152,7 @@ class Server:
             blob.data[...] = array
 
     def bounds(self, net: Any, header: Header) -> List[int]:
-        """Return the places of the layers ``start`` and ``end``, by default the first and the last layer."""
+        """Returns the places of the layers ``start`` and ``end``, by default the first and the last layer."""
         names = layer_names(net)
         bounds = []
         for key, default in (("start", 0), ("end", len(names) - 1)):
@@ -190,18 +190,18 @@ class Server:
         return {}, []
 
     def square_sums(self, header: Header, _arrays: Arrays) -> Answer:
-        """Return the sums of squares of the named layers: float64, each as two float32 of the same bits."""
+        """Returns the sums of squares of the named layers: float64, each as two float32 of the same bits."""
         sums = [(layer, self.squares[header["net"], layer]) for layer in header["layers"]]
         return {}, [
             (layer, self.numpy.ascontiguousarray(array, "<f8").reshape(-1).view("<f4")) for layer, array in sums
         ]
 
     def fetch(self, net: Any, names: List[str]) -> Answer:
-        """Return the values of blobs."""
+        """Returns the values of blobs."""
         return {}, [(name, contiguous(self.blob(net, name).data, self.numpy)) for name in names]
 
     def get(self, header: Header, _arrays: Arrays) -> Answer:
-        """Return the values of the named blobs."""
+        """Returns the values of the named blobs."""
         return self.fetch(self.net(header), header["names"])
 
     def set(self, header: Header, arrays: Arrays) -> Answer:
@@ -210,7 +210,7 @@ class Server:
         return {}, []
 
     def params(self, header: Header) -> Any:
-        """Return the parameter blobs of the layer that a request is about."""
+        """Returns the parameter blobs of the layer that a request is about."""
         net = self.net(header)
         if header["layer"] not in net.params:
             raise KeyError(
@@ -219,17 +219,17 @@ class Server:
         return net.params[header["layer"]]
 
     def get_params(self, header: Header, _arrays: Arrays) -> Answer:
-        """Return all parameters of one layer, or the one at ``index``."""
+        """Returns all parameters of one layer, or the one at ``index``."""
         params = list(self.params(header))
         chosen = range(len(params)) if header["index"] is None else [header["index"]]
         return {}, [(str(index), contiguous(params[index].data, self.numpy)) for index in chosen]
 
     def get_diffs(self, header: Header, _arrays: Arrays) -> Answer:
-        """Return the gradients of all parameters of one layer."""
+        """Returns the gradients of all parameters of one layer."""
         return {}, [(str(index), contiguous(blob.diff, self.numpy)) for index, blob in enumerate(self.params(header))]
 
     def get_blob_diffs(self, header: Header, _arrays: Arrays) -> Answer:
-        """Return the gradients of the named blobs."""
+        """Returns the gradients of the named blobs."""
         net = self.net(header)
         return {}, [(name, contiguous(self.blob(net, name).diff, self.numpy)) for name in header["names"]]
 

@@ -45,7 +45,7 @@ def _describe_end(returncode: int) -> str:
 
 
 def _fatal_message(lines: list[str]) -> str | None:
-    """Return the last fatal glog message with its continuation lines, or None."""
+    """Returns the last fatal glog message with its continuation lines, or None."""
     fatal: list[str] | None = None
     context: list[str] = []
     place = ""

@@ -180,7 +180,7 @@ class ChildProcess:
         return reply
 
     def refusal(self, operation: str, fields: Mapping[str, Any], place: str) -> NuqconvError:
-        """Returns the error for a failure that the child, which lives on, has told of."""
+        """Returns the error for a failure that the child, which lives on, has reported."""
         problem = f"{fields['error']}: {fields['message']}"
         return self.kind.error(
             f"{place}{self.kind.runtime} ({self.python}) failed in {operation!r}: {problem}\n"
@@ -240,7 +240,7 @@ class ChildProcess:
             pass
 
     def _wait_for(self, descriptor: int, event: int, deadline: float) -> None:
-        """Return when ``descriptor`` is ready; meanwhile keep the child's stderr from filling up."""
+        """Returns when ``descriptor`` is ready; meanwhile keep the child's stderr from filling up."""
         poller = select.poll()
         poller.register(descriptor, event)
         while True:

@@ -87,7 +87,7 @@ def take_over_channel(lifeline_fd: int) -> Channel:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    # A crash is told in words; nobody asked for a core file of the size of a net.
+    # A crash is reported in words; nobody asked for a core file of the size of a net.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Nothing is ever written to the lifeline. When the parent dies its end closes and the kernel sends SIGIO, whose default action
     # ends this process even in the middle of a long forward pass, where no Python code of ours would get to run.

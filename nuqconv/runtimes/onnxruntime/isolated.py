@@ -86,7 +86,7 @@ class OnnxProcess(ChildProcess):
         return self.request(operation, {**fields, "forget": forget}, arrays.items(), subject=subject)
 
     def refusal(self, operation: str, fields: Mapping[str, Any], place: str) -> NuqconvError:
-        """Returns the error for a failure that the child has told of."""
+        """Returns the error for a failure that the child has reported."""
         said = f"{fields['error']}: {fields['message']}"
         if _NO_MEMORY.search(said):
             limit = "" if self.memory_limit is None else f" within its memory limit of {self.memory_limit:,} bytes"

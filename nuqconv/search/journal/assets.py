@@ -19,7 +19,7 @@ _LEVEL = 1
 
 
 def packed(assets: Mapping[str, bytes]) -> list[tuple[str, int, bytes]]:
-    """Return contents as rows: hash, size and the compressed content.
+    """Returns contents as rows: hash, size and the compressed content.
 
     Raises:
         JournalError: A name is not the hash of its content, or a content is too large.
@@ -28,7 +28,7 @@ def packed(assets: Mapping[str, bytes]) -> list[tuple[str, int, bytes]]:
 
 
 def unpacked(digest: str, row: Sequence[Any]) -> bytes:
-    """Return the content of a row (size, compressed content), which may hold anything.
+    """Returns the content of a row (size, compressed content), which may hold anything.
 
     Raises:
         ValueError: It is not what was stored; the message says why.

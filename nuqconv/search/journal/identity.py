@@ -15,7 +15,7 @@ _SHORT = 24
 
 
 def checked_identity(identity: Mapping[str, str]) -> dict[str, str]:
-    """Return an identity as a dictionary.
+    """Returns an identity as a dictionary.
 
     Raises:
         JournalError: It is empty, or a name or value is no text.
@@ -27,7 +27,7 @@ def checked_identity(identity: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_identity(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return the identity that a journal holds, in the order in which it was given."""
+    """Returns the identity that a journal holds, in the order in which it was given."""
     return {
         str(name): str(value) for name, value in connection.execute("SELECT name, value FROM identity ORDER BY rowid")
     }
@@ -75,5 +75,5 @@ def _quoted(text: str | None, lead: str = "") -> str:
 
 
 def shortened(text: str) -> str:
-    """Return the beginning of a text."""
+    """Returns the beginning of a text."""
     return text if len(text) <= _SHORT else text[:_SHORT] + "..."

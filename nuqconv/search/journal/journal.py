@@ -146,7 +146,7 @@ class Journal:
 
     @property
     def float_bytes(self) -> float | None:
-        """Size of all parameters in float, or None if it was not told."""
+        """Size of all parameters in float, or None if it was not reported."""
         return self._number("float_bytes")
 
     @property
@@ -223,7 +223,7 @@ class Journal:
         return self.fact(_UNTOUCHED) is not None
 
     def fact(self, name: str) -> str | None:
-        """Return a text that was kept under a name for those who look at the journal, or None."""
+        """Returns a text that was kept under a name for those who look at the journal, or None."""
         with self._reading():
             if not has_facts(self._connection):
                 return None
@@ -255,7 +255,7 @@ class Journal:
             self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def asset(self, digest: str) -> bytes:
-        """Return the content of a name.
+        """Returns the content of a name.
 
         Raises:
             JournalError: There is none of this name, or it is not what was stored.
@@ -270,7 +270,7 @@ class Journal:
             raise self._damaged(str(error)) from error
 
     def known(self, plan: Plan) -> Measured | None:
-        """Return what the evaluation of a plan gave, or None if it was not recorded.
+        """Returns what the evaluation of a plan gave, or None if it was not recorded.
 
         Raises:
             JournalError: The record is damaged.
@@ -344,7 +344,7 @@ class Journal:
             )
 
     def trials(self) -> tuple[JournalRecord, ...]:
-        """Return all trials in the order in which they were recorded.
+        """Returns all trials in the order in which they were recorded.
 
         Raises:
             JournalError: A record is damaged.
@@ -392,7 +392,7 @@ class Journal:
 
     def _damaged(self, what: str) -> JournalError:
         return JournalError(
-            f"{self._path}: the journal is damaged: {what}; restore it from a copy, or move it away and begin anew"
+            f"{self._path}: the journal is damaged: {what}; restore it from a copy, or move it away and begin again"
         )
 
 

@@ -62,7 +62,7 @@ class JournalRecord:
 
 
 def parse_row(row: Sequence[Any]) -> JournalRecord:
-    """Return a row as a record; a file that others have made may hold anything anywhere.
+    """Returns a row as a record; a file that others have made may hold anything anywhere.
 
     Raises:
         ValueError: The row is no trial; the message says which and why.

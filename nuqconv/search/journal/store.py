@@ -62,8 +62,8 @@ _SCHEMAS = {1: (_SEARCH, _IDENTITY, _ASSETS, _TRIALS), 2: (_SEARCH, _IDENTITY, _
 
 _REMEDIES = (
     ("file is not a database", "it is no journal; choose another file"),
-    ("Could not decode", "it is damaged; restore it from a copy, or move it away and begin anew"),
-    ("malformed", "it is damaged; restore it from a copy, or move it away and begin anew"),
+    ("Could not decode", "it is damaged; restore it from a copy, or move it away and begin again"),
+    ("malformed", "it is damaged; restore it from a copy, or move it away and begin again"),
     ("disk is full", "the disk is full; make room and start again, what was recorded before is kept"),
     ("readonly", "it cannot be written to; choose a folder and a file that can"),
     ("unable to open", "it cannot be opened; its folder must be there, and writable while a search runs"),

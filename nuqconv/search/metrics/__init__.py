@@ -6,7 +6,7 @@ from nuqconv.search.metrics.arrays import output_error, sqnr_db, top1, topk
 from nuqconv.search.metrics.base import Answers, Metric, Outputs, Takes, Terms, Truth
 from nuqconv.search.metrics.bootstrap import Interval, difference_interval, value_interval
 from nuqconv.search.metrics.function import FunctionTally, MetricFunction
-from nuqconv.search.metrics.table import METRIC_NAMES, METRICS, metric_names, parse_metric
+from nuqconv.search.metrics.table import METRIC_NAMES, METRICS, metric_names, metric_shown, parse_metric
 from nuqconv.search.metrics.tally import Tally
 from nuqconv.search.metrics.truth import Boxes
 
@@ -26,6 +26,7 @@ __all__ = [
     "Truth",
     "difference_interval",
     "metric_names",
+    "metric_shown",
     "output_error",
     "parse_metric",
     "sqnr_db",

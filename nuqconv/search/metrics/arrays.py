@@ -15,7 +15,7 @@ __all__ = ["output_error", "sqnr_db", "top1", "topk"]
 
 
 def top1(outputs: ArrayLike, labels: ArrayLike) -> float:
-    """Return the fraction of samples whose label has the highest score; higher is better.
+    """Returns the fraction of samples whose label has the highest score; higher is better.
 
     A score that equals the label's counts as higher, as in Caffe's Accuracy layer, so an output that says nothing scores 0.
 
@@ -31,7 +31,7 @@ def top1(outputs: ArrayLike, labels: ArrayLike) -> float:
 
 
 def topk(k: int) -> Callable[[ArrayLike, ArrayLike], float]:
-    """Return a metric: the fraction of samples whose label is among the `k` highest scores; arguments and ties as in `top1`.
+    """Returns a metric: the fraction of samples whose label is among the `k` highest scores; arguments and ties as in `top1`.
 
     Raises:
         EvaluatorError: `k` is no positive integer; the metric itself also raises it if there are less than `k` classes.
@@ -45,7 +45,7 @@ def topk(k: int) -> Callable[[ArrayLike, ArrayLike], float]:
 
 
 def output_error(outputs: ArrayLike, reference: ArrayLike) -> float:
-    """Return the relative L2 error ``sqrt(sum((outputs - reference)^2) / sum(reference^2))`` over all elements; lower is better.
+    """Returns the relative L2 error ``sqrt(sum((outputs - reference)^2) / sum(reference^2))`` over all elements; lower is better.
 
     It is 0 for equal arrays, also for arrays of zeros.
 
@@ -61,7 +61,7 @@ def output_error(outputs: ArrayLike, reference: ArrayLike) -> float:
 
 
 def sqnr_db(outputs: ArrayLike, reference: ArrayLike) -> float:
-    """Return the ratio of signal to quantization noise, ``10 * log10(sum(reference^2) / sum((outputs - reference)^2))``, in dB.
+    """Returns the ratio of signal to quantization noise, ``10 * log10(sum(reference^2) / sum((outputs - reference)^2))``, in dB.
 
     Higher is better. It is infinite for equal arrays, and so for the original model itself; an evaluator, whose metric must be finite,
     uses `output_error` instead.

@@ -10,9 +10,9 @@ import numpy as np
 
 from nuqconv.errors import EvaluatorError
 from nuqconv.ir import Array
-from nuqconv.search.metrics.base import Answers, Metric, Outputs, Takes, Terms, Truth, one_output
-from nuqconv.search.metrics.boxes import by_picture, real_rows, truths_of, unions
-from nuqconv.search.metrics.events import NO_EVENTS, Curve, PrecisionMetric, event_rows, events_of
+from nuqconv.search.metrics.base import Answers, Metric, Outputs, Takes, Terms, one_output
+from nuqconv.search.metrics.boxes import by_picture, real_rows, unions
+from nuqconv.search.metrics.events import NO_EVENTS, Curve, PrecisionMetric, event_rows
 from nuqconv.search.metrics.truth import Boxes
 
 __all__ = ["CocoAp", "Detections", "VocMap"]
@@ -98,7 +98,6 @@ class VocMap(PrecisionMetric):
     pixels: bool = False
 
     names: ClassVar[tuple[str, ...]] = ("voc_map",)
-    takes: ClassVar[Takes] = Takes.DETECTIONS
     definition: ClassVar[str] = (
         "the mean over classes of the average precision. A box, by falling score, is right if the object of its class that it overlaps most is "
         "overlapped by iou and not taken yet; difficult objects count neither way. The area below the curve, or with points=11 the mean at 11 "
@@ -110,11 +109,6 @@ class VocMap(PrecisionMetric):
         _check_iou(self.iou)
         if self.points not in (0, 11):
             raise EvaluatorError(f"points is {self.points}: VOC's rule has 11, or 0 for the area below the curve")
-
-    @property
-    def truth(self) -> Truth:
-        """The objects."""
-        return Truth.BOXES
 
     @property
     def thresholds(self) -> Array:
@@ -130,16 +124,8 @@ class VocMap(PrecisionMetric):
         precision: Array = curve.at(needed).mean(axis=1)
         return precision
 
-    def terms(self, answers: Answers) -> Terms:
-        """Returns the events of each picture."""
-        pictures = by_picture(real_rows(one_output(self, answers.outputs)), answers.count)
-        truths = truths_of(answers.truths, answers.first)
-        return events_of(
-            self._picture(rows, truth, answers.first + number)
-            for number, (rows, truth) in enumerate(zip(pictures, truths, strict=True))
-        )
-
-    def _picture(self, rows: Array, truth: Boxes, sample: int) -> Array:
+    def picture(self, rows: Array, truth: Boxes, sample: int) -> Array:
+        """Returns the events of a picture."""
         scale, pixel = np.ones(4), 0.0
         if self.pixels:
             if truth.size is None:
@@ -173,25 +159,19 @@ class CocoAp(PrecisionMetric):
     most: int = 100
 
     names: ClassVar[tuple[str, ...]] = ("coco_ap",)
-    takes: ClassVar[Takes] = Takes.DETECTIONS
     definition: ClassVar[str] = (
         "the mean over classes and the overlaps 0.50, 0.55 ... 0.95 (or iou alone) of the precision at the 101 recalls 0, 0.01 ... 1. A box, by "
         "falling score, takes the free object of its class that it overlaps most; boxes on a crowd do not count; of a picture and class the "
         "best 100"
     )
     source: ClassVar[str] = "COCO's evaluation (cocodataset.org, pycocotools' COCOeval), all areas"
-    guard = float(np.spacing(1))
+    guard: ClassVar[float] = float(np.spacing(1))
 
     def __post_init__(self) -> None:
         if self.iou:
             _check_iou(self.iou)
         if self.most < 1:
             raise EvaluatorError(f"most is {self.most}: expected how many detections count, from 1")
-
-    @property
-    def truth(self) -> Truth:
-        """The objects."""
-        return Truth.BOXES
 
     @property
     def thresholds(self) -> Array:
@@ -208,14 +188,10 @@ class CocoAp(PrecisionMetric):
         precision: Array = curve.at(needed).mean(axis=1)
         return precision
 
-    def terms(self, answers: Answers) -> Terms:
-        """Returns the events of each picture."""
-        pictures = by_picture(real_rows(one_output(self, answers.outputs)), answers.count)
-        truths = truths_of(answers.truths, answers.first)
-        return events_of(
-            np.concatenate([NO_EVENTS, *self._classes(rows, truth)])
-            for rows, truth in zip(pictures, truths, strict=True)
-        )
+    def picture(self, rows: Array, truth: Boxes, sample: int) -> Array:
+        """Returns the events of a picture."""
+        del sample
+        return np.concatenate([NO_EVENTS, *self._classes(rows, truth)])
 
     def _classes(self, rows: Array, truth: Boxes) -> Iterator[Array]:
         for number in np.unique(np.concatenate([rows[:, 1], truth.classes])):

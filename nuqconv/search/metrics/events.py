@@ -1,16 +1,20 @@
-"""Average precision of detections that were told right or wrong, under any weighting of the pictures."""
+"""Average precision of detections that were judged right or wrong, under any weighting of the pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nuqconv.ir import Array
-from nuqconv.search.metrics.base import Metric, Terms
+from nuqconv.search.metrics.base import Answers, Metric, Takes, Terms, Truth, one_output
+from nuqconv.search.metrics.boxes import by_picture, real_rows, truths_of
+from nuqconv.search.metrics.truth import Boxes
 
-__all__ = ["EVENT", "NO_EVENTS", "Curve", "PrecisionMetric", "event_rows", "events_of"]
+__all__ = ["EVENT", "NO_EVENTS", "Curve", "PrecisionMetric", "event_rows"]
 
 EVENT = np.dtype([("class", "<i4"), ("score", "<f8"), ("right", "<u2"), ("ignored", "<u2"), ("wanted", "?")])
 """A detection, or an object that is wanted. Of a detection, bit t of `right` and `ignored` is about the t-th threshold of overlap."""
@@ -59,17 +63,44 @@ class Curve:
 class PrecisionMetric(Metric):
     """A mean over classes of the average precision; its terms are events."""
 
-    guard = 0.0
+    takes: ClassVar[Takes] = Takes.DETECTIONS
+    guard: ClassVar[float] = 0.0
     """Added to the number of detections that precision is a share of."""
 
     @property
+    def truth(self) -> Truth:
+        """The objects."""
+        return Truth.BOXES
+
+    def terms(self, answers: Answers) -> Terms:
+        """Returns the events of each picture."""
+        found = by_picture(real_rows(one_output(self, answers.outputs)), answers.count)
+        truths = truths_of(answers.truths, answers.first)
+        pictures = [
+            self.picture(rows, truth, answers.first + number)
+            for number, (rows, truth) in enumerate(zip(found, truths, strict=True))
+        ]
+        owners = np.repeat(np.arange(len(pictures)), [len(rows) for rows in pictures])
+        return Terms(len(pictures), np.concatenate([NO_EVENTS, *pictures]), owners)
+
+    @abstractmethod
+    def picture(self, rows: Array, truth: Boxes, sample: int) -> Array:
+        """Returns the events of a picture.
+
+        Args:
+            rows: Its detections, float64 (found, 7).
+            truth: Its objects.
+            sample: Its number, for messages.
+        """
+
+    @property
+    @abstractmethod
     def thresholds(self) -> Array:
         """Least overlaps, (thresholds,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def average(self, curve: Curve) -> Array:
         """Returns the average precision of a curve, (weightings,)."""
-        raise NotImplementedError
 
     def values(self, terms: Terms, weights: Array) -> Array:
         """Returns the means over the classes of which objects are wanted."""
@@ -135,10 +166,3 @@ def event_rows(classes: Array, scores: Array, right: Array, ignored: Array, want
         rows[name][: len(classes)] = (flags * bits).sum(axis=0)
     rows["wanted"][len(classes) :] = True
     return rows
-
-
-def events_of(parts: Iterable[Array]) -> Terms:
-    """Returns the terms of pictures, given the events of each."""
-    pictures: Sequence[Array] = list(parts)
-    owners = np.repeat(np.arange(len(pictures)), [len(rows) for rows in pictures])
-    return Terms(len(pictures), np.concatenate([NO_EVENTS, *pictures]), owners)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -16,7 +17,7 @@ from nuqconv.search.metrics.picture import Psnr, Ssim
 from nuqconv.search.metrics.segmentation import MeanIou
 from nuqconv.search.metrics.verification import Verification
 
-__all__ = ["METRICS", "METRIC_NAMES", "metric_names", "parse_metric"]
+__all__ = ["METRICS", "METRIC_NAMES", "metric_names", "metric_shown", "parse_metric"]
 
 METRICS: tuple[type[Metric], ...] = (
     TopK,
@@ -87,3 +88,11 @@ def parse_metric(text: str) -> Metric:
     if problems:
         raise EvaluatorError(f"the parameters of metric '{text}' are wrong", problems)
     return kind(**given)
+
+
+def metric_shown(text: str) -> Callable[[float], str]:
+    """Returns what makes a text for people of a metric's values; of a metric that is not in the table, five digits."""
+    try:
+        return parse_metric(text).shown
+    except EvaluatorError:
+        return lambda value: f"{value:.5g}"

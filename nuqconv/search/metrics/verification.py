@@ -19,7 +19,7 @@ _LIMITS = np.arange(400) / 100
 
 @dataclass(frozen=True)
 class Verification(Metric):
-    """The share of pairs that are told right, as LFW's protocol asks.
+    """The share of pairs that are judged right, as LFW's protocol asks.
 
     Samples 2i and 2i + 1 are a pair; it is of the same where they have the same label.
 

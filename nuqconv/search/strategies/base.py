@@ -55,7 +55,7 @@ class Strategy(Protocol):
     """
 
     def propose(self, limit: int) -> Sequence[Proposal]:
-        """Return up to `limit` proposals that can be tried at the same time.
+        """Returns up to `limit` proposals that can be tried at the same time.
 
         An empty answer means that nothing can be proposed before the verdicts that are due; if none is due, the strategy has ended.
         """
@@ -64,7 +64,7 @@ class Strategy(Protocol):
         """Take the verdict on a proposal."""
 
     def remaining(self) -> int:
-        """Return about how many more proposals are to be expected, for a progress bar."""
+        """Returns about how many more proposals are to be expected, for a progress bar."""
 
 
 class _Due(Exception):  # noqa: N818  (no error: it ends a run of a procedure)
@@ -94,12 +94,12 @@ class View:
         self.expected = max(1, proposals)
 
     def verdict(self, levels: Levels) -> Verdict | None:
-        """Return the verdict on a state if there is one, be it a guess."""
+        """Returns the verdict on a state if there is one, be it a guess."""
         found = self._known.get(levels)
         return self._guesses.get(levels) if found is None else found
 
     def ask(self, levels: Levels, step: str, likely: float = 0.5) -> Verdict:
-        """Return the verdict on a state; without one the procedure ends here and is run anew when there is one.
+        """Returns the verdict on a state; without one the procedure ends here and is run again when there is one.
 
         Args:
             levels: The state.
@@ -113,7 +113,7 @@ class View:
         return verdict
 
     def ask_all(self, proposals: Sequence[Proposal]) -> list[Verdict]:
-        """Return the verdicts on several states, all of which are needed before it can go on; as `ask`."""
+        """Returns the verdicts on several states, all of which are needed before it can go on; as `ask`."""
         verdicts = [self.verdict(proposal.levels) for proposal in proposals]
         missing = [proposal for proposal, verdict in zip(proposals, verdicts, strict=True) if verdict is None]
         if missing:
@@ -134,7 +134,7 @@ class Planner(ABC):
     `run` is a function of the verdicts. It is run from the beginning whenever a proposal is wanted, up to the first state whose verdict is
     not known: that is the proposal. If more are wanted, it is run on with guesses of the verdicts under way, the most probable
     course first, and what it comes to there is tried ahead of time (speculation). Whatever was tried ahead is known when it is come to.
-    Procedures keep what is costly to compute, so that running them anew is cheap.
+    Procedures keep what is costly to compute, so that running them again is cheap.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class Planner(ABC):
         """Go through the search, asking the view for verdicts; return when nothing is left to try."""
 
     def propose(self, limit: int) -> Sequence[Proposal]:
-        """Return up to `limit` proposals; see `Strategy.propose`."""
+        """Returns up to `limit` proposals; see `Strategy.propose`."""
         found: list[Proposal] = []
         courses: list[tuple[float, int, dict[Levels, Verdict]]] = [(-1.0, 0, {})]
         serial = 0
@@ -185,7 +185,7 @@ class Planner(ABC):
         self._surely = None
 
     def remaining(self) -> int:
-        """Return about how many more proposals are to be expected; see `Strategy.remaining`."""
+        """Returns about how many more proposals are to be expected; see `Strategy.remaining`."""
         due, expected = self._next()
         return 0 if due is None else expected
 
@@ -205,5 +205,5 @@ class Planner(ABC):
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not one."""
+    """Returns a number with its noun, in the plural where it is not one."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -13,12 +13,12 @@ _MOST = 64
 
 
 def few_enough(levels: Levels, max_layers: int | None) -> bool:
-    """Return whether no more layers of a state have a codebook than may; None is any number."""
+    """Returns whether no more layers of a state have a codebook than may; None is any number."""
     return max_layers is None or sum(level > 0 for level in levels) <= max_layers
 
 
 def exchanges(space: SearchSpace, levels: Levels, max_layers: int | None = None) -> tuple[Levels, ...]:
-    """Return states that differ from a state in one layer or two and are smaller, those of the least predicted loss first.
+    """Returns states that differ from a state in one layer or two and are smaller, those of the least predicted loss first.
 
     Args:
         space: What to choose from.

@@ -14,7 +14,7 @@ class GreedyRevertStrategy(Planner):
     The strongest plan comes first. If it fails, each layer is ranked by the metric of the strongest plan with that layer alone taken back, one
     evaluation each (NNCF ranks on a subset of the data; here an evaluation is an evaluation). Then layers are taken back in that order, one more
     with each evaluation, until a plan is accepted. Taking back goes to int8 first; if all layers are at int8 and that fails, it goes on to
-    float, ranked anew. Whether more or less is better in a metric is not known, so layers are ranked by how far their metric is from that of
+    float, ranked again. Whether more or less is better in a metric is not known, so layers are ranked by how far their metric is from that of
     the plan that they are taken back from, the farthest first.
 
     Args:

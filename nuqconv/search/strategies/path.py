@@ -217,7 +217,7 @@ class _Course:
         return self._harm(levels, moves, other) < self._harm(levels, moves, half)
 
     def _mildest_prefix(self, levels: Levels, moves: Sequence[Move]) -> Levels:
-        """Return the smallest accepted state of those of the least predicted loss at the sizes along some moves, by binary search."""
+        """Returns the smallest accepted state of those of the least predicted loss at the sizes along some moves, by binary search."""
         found = levels
         low, high = 0, len(moves)
         while high - low > 1:
@@ -256,7 +256,7 @@ class _Course:
         return count
 
     def _blame(self, levels: Levels, moves: Sequence[Move], count: int) -> float:
-        """Return which part of the harm of all moves the one after a prefix does alone; NaN if that cannot be said."""
+        """Returns which part of the harm of all moves the one after a prefix does alone; NaN if that cannot be said."""
         lengths = (count, count + 1, len(moves))
         before, after, last = (
             self._harm(levels, moves, self._space.apply(levels, moves[:length])) for length in lengths
@@ -264,7 +264,7 @@ class _Course:
         return math.nan if last == before else (after - before) / (last - before)
 
     def _harm(self, levels: Levels, moves: Sequence[Move], state: Levels) -> float:
-        """Return how far a state has taken the metric from that of `levels`, the way that all moves take it; NaN if that is not known."""
+        """Returns how far a state has taken the metric from that of `levels`, the way that all moves take it; NaN if that is not known."""
         asked = (levels, state, self._space.apply(levels, moves))
         start, found, end = (self._view.verdict(item) for item in asked)
         if start is None or found is None or end is None or end.metric == start.metric:
@@ -340,7 +340,7 @@ class _Course:
         return levels
 
     def _prefix(self, levels: Levels, moves: Sequence[Move], *, whole: bool, galloping: bool) -> int:
-        """Return how many of the moves, from the first on, are accepted together, while one more is not; keeps the lengths tried.
+        """Returns how many of the moves, from the first on, are accepted together, while one more is not; keeps the lengths tried.
 
         Args:
             levels: An accepted state.
@@ -394,5 +394,5 @@ def _mildest_label(size: float, power: float = 1.0) -> str:
 
 
 def _bisections(length: int) -> int:
-    """Return how many halvings a range of this length takes."""
+    """Returns how many halvings a range of this length takes."""
     return max(0, length - 1).bit_length()

@@ -1,4 +1,4 @@
-"""What a procedure computes from predicted losses, kept: a procedure is run anew for every proposal."""
+"""What a procedure computes from predicted losses, kept: a procedure is run again for every proposal."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ class Predictions:
         self._sizes: dict[Levels, float] = {}
 
     def path(self, levels: Levels, ceilings: Mapping[int, int]) -> tuple[Move, ...]:
-        """Return the moves from a state; see `SearchSpace.path`."""
+        """Returns the moves from a state; see `SearchSpace.path`."""
         key = (levels, tuple(sorted(ceilings.items())))
         if key not in self._paths:
             self._paths[key] = self.space.path(levels, self._limited(levels, ceilings))
         return self._paths[key]
 
     def smallest_for(self, loss: float, levels: Levels, *, refloat: bool) -> Levels:
-        """Return about the smallest state for a predicted loss; see `SearchSpace.cheapest`."""
+        """Returns about the smallest state for a predicted loss; see `SearchSpace.cheapest`."""
         key = (loss, levels, refloat)
         if key not in self._cheapest:
             self._cheapest[key] = self.space.cheapest(loss, levels, refloat=refloat, ceilings=self._limits)
         return self._cheapest[key]
 
     def mildest(self, size: float, power: float = 1.0) -> Levels:
-        """Return about the state of the least predicted loss at a size; see `SearchSpace.mildest`."""
+        """Returns about the state of the least predicted loss at a size; see `SearchSpace.mildest`."""
         key = (size, power)
         if key not in self._mildest:
             self._mildest[key] = self.space.mildest(size, power, self._limits)
         return self._mildest[key]
 
     def near(self, levels: Levels) -> tuple[Levels, ...]:
-        """Return smaller states that differ from a state in a layer or two, then, of a space with few states, all smaller ones."""
+        """Returns smaller states that differ from a state in a layer or two, then, of a space with few states, all smaller ones."""
         if levels not in self._near:
             smaller = (state for state in self._states if self.size(state) < self.size(levels))
             found = exchanges(self.space, levels, self._max_layers)
@@ -69,7 +69,7 @@ class Predictions:
         return self._near[levels]
 
     def size(self, levels: Levels) -> float:
-        """Return the size of a state in bytes."""
+        """Returns the size of a state in bytes."""
         if levels not in self._sizes:
             self._sizes[levels] = self.space.size(levels)
         return self._sizes[levels]

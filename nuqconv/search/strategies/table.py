@@ -99,7 +99,7 @@ def check_strategy(choice: StrategyChoice) -> None:
 def make_strategy(
     choice: StrategyChoice, space: SearchSpace, objective: Objective | None = None, original: float = 0.0
 ) -> Strategy:
-    """Return the strategy of a choice.
+    """Returns the strategy of a choice.
 
     Args:
         choice: Its name; or a strategy, which is returned as it is; or what makes one.

@@ -81,7 +81,7 @@ class TargetSizeStrategy(Planner):
         return proposals[best].levels, places[best]
 
     def _group(self, levels: Levels, number: int) -> list[Proposal]:
-        """Return the next few neighbours of a state; they are made when they are asked for, and kept."""
+        """Returns the next few neighbours of a state; they are made when they are asked for, and kept."""
         made, more = self._around.setdefault(levels, ([], self._neighbours(levels)))
         made += itertools.islice(more, max(0, (number + 1) * _AT_ONCE - len(made)))
         return made[number * _AT_ONCE : (number + 1) * _AT_ONCE]
@@ -100,7 +100,7 @@ class TargetSizeStrategy(Planner):
                     yield Proposal(other, f"{space.layers[index].name} {word}")
 
     def _settled(self, levels: Levels, kept: int) -> Levels | None:
-        """Return a state that fits and leaves little room, with one layer as it is; None if there is none."""
+        """Returns a state that fits and leaves little room, with one layer as it is; None if there is none."""
         space = self._space
         over = space.size(levels) - self._most
         if over > 0:
@@ -117,7 +117,7 @@ class TargetSizeStrategy(Planner):
 
 
 def _filled(space: SearchSpace, levels: Levels, most: float, kept: int = -1) -> Levels:
-    """Return a state with layers made milder as far as the size allows: those first that gain most for a byte."""
+    """Returns a state with layers made milder as far as the size allows: those first that gain most for a byte."""
     state, room = list(levels), most - space.size(levels)
     while True:
         best, gain = None, 0.0

@@ -17,7 +17,7 @@ from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.runtimes.caffe import CaffeProcess, Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
-from tests.support import reference
+from tests.oracle import loops
 from tests.support.nets import conv_net, write_net
 from tests.support.plans import strongest_plan
 
@@ -55,7 +55,7 @@ def _one_layer(tmp_path, name):
 def _reference(name, node, quantized, plan, data):
     """The layer's output from the plan's numbers alone."""
     activation = plan[node.name].activation
-    u = reference.quantize(data, activation.scale, activation.offset)
+    u = loops.quantize(data, activation.scale, activation.offset)
     steps = quantized.params["x_dequant_layer/0"]
     if name == "pool":
         return None
@@ -65,10 +65,10 @@ def _reference(name, node, quantized, plan, data):
         else (quantized.params[node.params[0]], None)
     )
     sums = {
-        "conv": lambda: reference.conv2d(u, w, 2, 1),
-        "grouped": lambda: reference.conv2d(u, w, 1, 2, 2),
-        "no bias": lambda: reference.conv2d(u, w, 1, 0),
-        "deconv": lambda: reference.deconv2d(u, w, 2, 1),
+        "conv": lambda: loops.conv2d(u, w, 2, 1),
+        "grouped": lambda: loops.conv2d(u, w, 1, 2, 2),
+        "no bias": lambda: loops.conv2d(u, w, 1, 0),
+        "deconv": lambda: loops.deconv2d(u, w, 2, 1),
         "fc": lambda: u.reshape(len(u), -1) @ w.astype(np.int64).T,
     }[name]()
     shape = (1, -1) + (1,) * (sums.ndim - 2)
@@ -125,7 +125,7 @@ def test_rounding_at_ties_and_clipping_in_real_caffe(tmp_path, process):
         with Net(tmp_path / "q.prototxt", tmp_path / "q.caffemodel", process=process) as net:
             net.run({"data": data})
             found = net.blobs["x_0_quant_layer"].data
-        np.testing.assert_array_equal(found, reference.quantize(data, scale, offset))
+        np.testing.assert_array_equal(found, loops.quantize(data, scale, offset))
 
 
 def test_a_net_with_shared_inputs(tmp_path, process):

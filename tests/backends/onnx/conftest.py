@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .oracle import Oracle
+from tests.oracle.caffe_layers import Oracle
 
 
 @pytest.fixture

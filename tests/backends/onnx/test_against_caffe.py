@@ -10,8 +10,7 @@ import pytest
 from nuqconv.backends.onnx import batch_problems
 from nuqconv.errors import UnsupportedError
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
 
 pytestmark = pytest.mark.caffe
 

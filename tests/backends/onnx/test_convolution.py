@@ -20,8 +20,7 @@ from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .oracle import inputs_text, layer_text, write_weights
+from tests.oracle.caffe_layers import inputs_text, layer_text, write_weights
 
 KINDS = ("Convolution", "Deconvolution")
 

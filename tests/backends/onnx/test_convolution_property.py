@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
 
 pytestmark = pytest.mark.caffe
 

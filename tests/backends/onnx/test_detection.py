@@ -12,10 +12,10 @@ from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.opencv import graph_of, opencv_run, opsets
 from tests.support.detections import in_caffes_order
 
-from .opencv import graph_of, opencv_run, opsets
-from .oracle import inputs_text, layer_text
 from .test_detection_prior_box import prior_text
 
 COUNT, CLASSES = 24, 4

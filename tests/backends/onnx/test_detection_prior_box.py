@@ -10,10 +10,9 @@ from nuqconv.errors import UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.opencv import graph_of, opencv_run
 from tests.support.nets import write_net
-
-from .opencv import graph_of, opencv_run
-from .oracle import inputs_text, layer_text
 
 PRIORS = [
     ("min_size: 60", (3, 5), (50, 70)),

@@ -11,9 +11,9 @@ import pytest
 
 from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.opencv import graph_of, opencv_run, opsets
 
-from .opencv import graph_of, opencv_run, opsets
-from .oracle import inputs_text, layer_text
 from .test_forks import noise, run
 
 REGIONS = np.array(

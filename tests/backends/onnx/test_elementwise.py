@@ -8,9 +8,8 @@ import pytest
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph, read_model
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .equivalents import against_opencv, against_stock, save
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.equivalents import against_opencv, against_stock, save
 
 pytestmark = pytest.mark.caffe
 

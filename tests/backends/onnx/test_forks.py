@@ -18,9 +18,8 @@ from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .opencv import graph_of, opencv_run, opsets
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.opencv import graph_of, opencv_run, opsets
 
 
 def noise(*shape, seed=0):

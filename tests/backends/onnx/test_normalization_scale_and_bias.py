@@ -12,9 +12,8 @@ from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .equivalents import floats, random_inputs, save
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.equivalents import floats, random_inputs, save
 
 pytestmark = pytest.mark.caffe
 

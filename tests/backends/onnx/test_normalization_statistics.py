@@ -12,8 +12,7 @@ from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import BatchStatistics
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .oracle import inputs_text, layer_text, write_weights
+from tests.oracle.caffe_layers import inputs_text, layer_text, write_weights
 
 
 def one(kind, rest="", shape=(2, 4, 7, 9)):

@@ -17,9 +17,8 @@ from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .equivalents import against_opencv, against_stock, floats, random_inputs, save
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
+from tests.oracle.equivalents import against_opencv, against_stock, floats, random_inputs, save
 
 pytestmark = pytest.mark.caffe
 

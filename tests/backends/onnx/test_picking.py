@@ -11,8 +11,7 @@ from nuqconv.backends.onnx import batch_problems, to_onnx
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir.ops import BatchReindex, Embed, Filter, OpError, Slice, Tile
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .oracle import inputs_text, layer_text
+from tests.oracle.caffe_layers import inputs_text, layer_text
 
 pytestmark = pytest.mark.caffe
 

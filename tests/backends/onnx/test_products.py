@@ -17,7 +17,7 @@ from nuqconv.ir.ops import Convolution, Dequantize, InnerProduct, Op, Quantize, 
 from nuqconv.runtimes.onnxruntime import OnnxSession, exchange
 from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession, exchangeable
 from nuqconv.runtimes.onnxruntime.fast import fast_products
-from tests.support import reference
+from tests.oracle import loops
 
 RNG = np.random.default_rng(5)
 KINDS = ("signed", "unsigned")
@@ -83,7 +83,7 @@ def test_convolution_is_integer_arithmetic(kind, stride, pad):
     graph = quantized(op, (2, 16, 7, 9), weight, bias)
     data = (RNG.standard_normal((2, 16, 7, 9)) * 8).astype(np.float32)
     u = np.clip(np.rint(data * np.float32(12.5)) - 3, -128, 127) + 3
-    sums = reference.conv2d(u.astype(np.int64), weight, stride, pad) + bias.astype(np.int64).reshape(1, -1, 1, 1)
+    sums = loops.conv2d(u.astype(np.int64), weight, stride, pad) + bias.astype(np.int64).reshape(1, -1, 1, 1)
     assert np.abs(sums).max() < 2**24
     wanted = np.maximum(sums.astype(np.float32) * graph.params["steps"].reshape(1, -1, 1, 1), 0)
     assert np.array_equal(run_fast(graph, data, kind)["out"], wanted)

@@ -16,8 +16,7 @@ from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LSTM, RNN, Opaque, OpError
 from nuqconv.quantize.capability import capabilities
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .oracle import inputs_text, layer_text, write_weights
+from tests.oracle.caffe_layers import inputs_text, layer_text, write_weights
 
 STATES = {"LSTM": ("h", "c"), "RNN": ("h",)}
 CONT = {

@@ -11,9 +11,8 @@ from nuqconv.backends.onnx import batch_problems
 from nuqconv.errors import ModelError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import MVN, ArgMax, OpError, Reduction
+from tests.oracle.caffe_layers import inputs_text, layer_text
 from tests.support.nets import write_net
-
-from .oracle import inputs_text, layer_text
 
 pytestmark = pytest.mark.caffe
 

@@ -6,8 +6,7 @@ import pytest
 
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
-
-from .oracle import inputs_text, layer_text, write_weights
+from tests.oracle.caffe_layers import inputs_text, layer_text, write_weights
 
 
 def one(kind, rest="", shape=(2, 4, 7, 9)):

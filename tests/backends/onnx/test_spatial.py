@@ -14,10 +14,10 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import LRN, SPP, Im2col, OpError, Pooling
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.oracle.caffe_layers import inputs_text, layer_text
 from tests.support.nets import write_net
 
 from .graphs import single
-from .oracle import inputs_text, layer_text
 
 pytestmark = pytest.mark.caffe
 

@@ -11,8 +11,8 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.oracle.caffe_files import current_weights
 
-from .judge import current_weights
 from .test_upgrade import V1_NET, v1_weights
 
 cv2 = pytest.importorskip("cv2")

@@ -11,9 +11,8 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import BlobProto, NetParameter
 from nuqconv.frontends.caffe.weights import blob_array
 from nuqconv.frontends.options import ReadOptions
+from tests.oracle.caffe_files import fill
 from tests.support.nets import write_net
-
-from .judge import fill
 
 BODY = """
 layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }

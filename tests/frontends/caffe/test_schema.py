@@ -34,7 +34,7 @@ print(json.dumps(found))
 @pytest.mark.caffe
 def test_numbers_are_those_of_real_caffe(caffe_python):
     """Every field that both sides have carries the same number, label and wire type."""
-    run = subprocess.run([str(caffe_python), "-c", _DUMP], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run([str(caffe_python), "-c", _DUMP], capture_output=True, text=True, check=True, timeout=600)
     theirs = json.loads(run.stdout.splitlines()[-1])
     compared = 0
     for name, fields in theirs.items():

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import nuqconv
-from nuqconv.errors import CaffeProcessError, FormatError, ModelError
+from nuqconv.errors import CaffeProcessError, FormatError, ModelError, UnsupportedError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.fields import parse_fields
 from nuqconv.frontends.options import ReadOptions
+from nuqconv.ir.ops import Opaque
 from nuqconv.passes import fold_affine
 from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.support.nets import write_net
 
 TEXT = """name: "net"
@@ -35,6 +37,7 @@ layer {
 layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "relu" relu_param { negative_slop: 0.1 } profile: true }
 """
+ODD = "odd_param { list: [1, 2] inner < text: 'x' 'y' > }"
 WEIGHTS = {
     "conv": [np.ones((2, 2, 3, 3))],
     "bn": [np.ones(2), np.full(2, 4.0), np.ones(1)],
@@ -86,7 +89,11 @@ def test_on_demand_they_are_noted_and_kept(files, tmp_path, caplog):
     notes: list[str] = []
     with caplog.at_level(logging.WARNING):
         graph = nuqconv.load(files.model, files.weights, allow_unknown_fields=True, notes=notes)
-    fates = ["it is lost when the model is written", *["it is kept without being understood"] * 6]
+    kept, apart = (
+        "it is kept without being understood",
+        "the layer is kept to the letter and not computed, since this may change its result",
+    )
+    fates = ["it is lost when the model is written", kept, apart, kept, apart, apart, apart]
     expected = [
         f"{files.model}:{line}:{column}: {text}; {fate}"
         for (line, column, text), fate in zip(UNKNOWN, fates, strict=True)
@@ -99,8 +106,9 @@ def test_on_demand_they_are_noted_and_kept(files, tmp_path, caplog):
         assert node.origin.text in (tmp_path / "a.prototxt").read_text()
 
 
-def test_they_stay_in_layers_that_change(files, tmp_path):
-    """Folding gives the convolution a bias, so its text is written anew."""
+def test_they_stay_in_layers_that_change(tmp_path):
+    """Folding gives the convolution a bias, so its text is written again."""
+    files = write_net(tmp_path, TEXT.replace("kernal_size: 3", "").replace(ODD, ""), WEIGHTS)
     graph = nuqconv.load(files.model, files.weights, allow_unknown_fields=True)
     nuqconv.save(fold_affine(graph).graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     text = (tmp_path / "a.prototxt").read_text()
@@ -109,12 +117,10 @@ def test_they_stay_in_layers_that_change(files, tmp_path):
     param = conv.message("convolution_param")
     assert conv.messages("param")[0].scalars("larsen") == []
     assert conv.messages("param")[1].scalars("larsen") == ["0.5"]
-    assert (param.scalars("kernal_size"), param.scalars("bias_term")) == (["3"], ["true"])
+    assert param.scalars("bias_term") == ["true"]
     assert param.message("weight_filler").scalars("fanciness") == ["a { b"]
-    assert conv.message("odd_param").integers("list") == [1, 2]
-    assert "odd_param { list: [1, 2] inner < text: 'x' 'y' > }" in text
     again = nuqconv.load(tmp_path / "a.prototxt", tmp_path / "a.caffemodel", allow_unknown_fields=True)
-    assert [node.op for node in again.nodes] == [node.op for node in fold_affine(graph).graph.nodes]
+    assert [node.op.kind for node in again.nodes] == [node.op.kind for node in fold_affine(graph).graph.nodes]
 
 
 def test_old_layers_keep_them(tmp_path):
@@ -153,6 +159,7 @@ def test_a_wrong_value_is_an_error_in_any_case(tmp_path):
 def test_blobs_that_a_layer_does_not_have(tmp_path):
     """As in Caffe, which compares the numbers of blobs; layers that the net lacks are only noted."""
     text = "\n".join(line for line in TEXT.splitlines() if "engine" not in line)
+    text = text.replace("relu_param { negative_slop: 0.1 } profile: true", "")
     extra = {**WEIGHTS, "relu": [np.ones(1)], "bn": [*WEIGHTS["bn"], np.ones(2)], "gone": [np.ones(1)], "empty": []}
     files = write_net(tmp_path, text, extra)
     with pytest.raises(ModelError) as caught:
@@ -165,3 +172,75 @@ def test_blobs_that_a_layer_does_not_have(tmp_path):
     notes: list[str] = []
     nuqconv.load(files.model, files.weights, allow_unknown_fields=True, notes=notes)
     assert notes[-1] == f"{files.weights}: weights of 1 layers are not used by the net: gone"
+
+
+NET = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [1, 1, 4, 4] } } }\n'
+POOL = 'layer { name: "p" type: "Pooling" bottom: "x" top: "p" pooling_param { kernel_size: 3 stride: 2 %s } }'
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (POOL % "pool: MIN", "field 'pool' of PoolingParameter has no value 'MIN'"),
+        (POOL % "global_avg: true", "PoolingParameter has no field 'global_avg'"),
+        ('layer { name: "p" type: "ReLU" bottom: "x" top: "p" relu_param { relu6: true } }', "no field 'relu6'"),
+        (
+            'layer { name: "p" type: "Eltwise" bottom: "x" bottom: "x" top: "p" eltwise_param { operation: DIV } }',
+            "field 'operation' of EltwiseParameter has no value 'DIV'",
+        ),
+    ],
+)
+def test_what_may_change_numbers_is_never_computed_without_it(tmp_path, layer, words):
+    files = write_net(tmp_path, NET + layer, {})
+    with pytest.raises(ModelError) as caught:
+        load_graph(files.model, files.weights)
+    assert words in caught.value.problems[0]
+    graph = load_graph(files.model, files.weights, ReadOptions(allow_unknown_fields=True))
+    assert isinstance(graph.node["p"].op, Opaque)
+    assert words in graph.node["p"].op.reason
+    with pytest.raises(UnsupportedError, match="p"):
+        nuqconv.convert((files.model, files.weights), tmp_path / "a.onnx", allow_unknown_fields=True)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        POOL % "engine: MKL2017",
+        'layer { name: "p" type: "ReLU" bottom: "x" top: "p" engine: "CAFFE" }',
+        'layer { name: "p" type: "Eltwise" bottom: "x" bottom: "x" top: "p" eltwise_param { engine: MKL2017 } }',
+    ],
+)
+def test_what_changes_nothing_needs_no_option(tmp_path, layer):
+    files = write_net(tmp_path, NET + layer, {})
+    notes: list[str] = []
+    graph = nuqconv.load(files.model, files.weights, notes=notes)
+    assert (graph.node["p"].op.kind != "Opaque", notes) == (True, [])
+
+
+@pytest.mark.parametrize(("words", "size"), [("ceil_mode: false", 56), ("ceil_mode: true", 57), ("", 57)])
+def test_ceil_mode_is_round_mode_by_another_name(tmp_path, words, size):
+    """OpenCV reads it: 113 pixels, windows of 2 in steps of 2."""
+    cv2 = pytest.importorskip("cv2")
+    text = (
+        'name: "n" input: "x" input_dim: 1 input_dim: 1 input_dim: 113 input_dim: 113\n'
+        'layer { name: "p" type: "Pooling" bottom: "x" top: "p" pooling_param { pool: AVE kernel_size: 2 stride: 2 %s } }'
+    )
+    files = write_net(tmp_path, text % words, {})
+    graph = load_graph(files.model, files.weights)
+    data = np.random.default_rng(3).standard_normal((1, 1, 113, 113)).astype(np.float32)
+    net = cv2.dnn.readNetFromCaffe(str(files.model))
+    net.setInput(data)
+    expected = net.forward("p")
+    assert expected.shape == (1, 1, size, size)
+    found = OnnxSession(graph).run({"x": data})["p"]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found[..., :56, :56], expected[..., :56, :56], rtol=1e-5, atol=1e-6)
+
+
+def test_two_ways_to_round_must_agree(tmp_path):
+    files = write_net(tmp_path, NET + POOL % "ceil_mode: false round_mode: CEIL", {})
+    with pytest.raises(ModelError, match="not valid") as caught:
+        load_graph(files.model, files.weights)
+    assert "contradict" in caught.value.problems[0]
+    files = write_net(tmp_path, NET + POOL % "ceil_mode: false round_mode: FLOOR", {})
+    assert load_graph(files.model, files.weights).shapes["p"] == (1, 1, 1, 1)

@@ -11,8 +11,7 @@ from nuqconv.frontends.caffe import load_graph, read_model
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
-
-from .judge import current_weights, fill
+from tests.oracle.caffe_files import current_weights, fill
 
 CONV = "convolution_param { num_output: 4 kernel_size: 3 }"
 HEAD = 'name: "old" input: "data" input_dim: 2 input_dim: 4 input_dim: 7 input_dim: 6\n'

@@ -10,14 +10,15 @@ from nuqconv.frontends.onnx import read_onnx_model
 from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
-from tests.backends.caffe.emitting.test_real_onnx_models import IMAGES, fetched, published
+from tests.backends.caffe.emitting.test_real_onnx_models import IMAGES, published
+from tests.support.packages import real_file
 
 pytestmark = pytest.mark.package
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_read_and_written_again(name, tmp_path):
-    path = fetched(name)
+    path = real_file(name)
     data = np.ascontiguousarray(IMAGES[name](), np.float32)
     source, wanted = published(path, data)
     graph = read_onnx_model(path, ReadOptions(input_shapes={source: data.shape})).graph

@@ -13,7 +13,7 @@ from nuqconv.ir.traits import Stateful
 from nuqconv.runtimes.caffe.cache import KeptNet
 from nuqconv.runtimes.caffe.net import Net
 from nuqconv.runtimes.caffe.process import CaffeProcess
-from tests.backends.onnx.oracle import random_params, write_weights
+from tests.oracle.caffe_layers import random_params, write_weights
 
 IMAGE = (2, 4, 6, 6)
 CASES: dict[str, tuple[str, tuple[tuple[int, ...], ...], int]] = {

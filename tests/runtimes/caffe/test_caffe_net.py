@@ -18,7 +18,7 @@ pytestmark = pytest.mark.caffe
 
 @pytest.fixture(scope="module")
 def shared(caffe_python: str) -> Iterator[CaffeProcess]:
-    with CaffeProcess(caffe_python, timeout=120) as process:
+    with CaffeProcess(caffe_python, timeout=600) as process:
         yield process
 
 

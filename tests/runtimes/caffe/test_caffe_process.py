@@ -95,7 +95,7 @@ def test_timeout_kills_the_group(caffe_python: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     body = "c = subprocess.Popen(['sleep', '100']); open(self.param_str, 'w').write('%d ' % c.pid); time.sleep(100)"
     path = write_python_net(tmp_path, body, imports="import subprocess, time", param=str(pids))
-    with CaffeProcess(caffe_python, timeout=60) as process:
+    with CaffeProcess(caffe_python, timeout=600) as process:
         net = Net(path, process=process, pythonpath=[tmp_path])
         process.timeout = 1.5
         began = time.monotonic()
@@ -103,7 +103,7 @@ def test_timeout_kills_the_group(caffe_python: str, tmp_path: Path) -> None:
             CaffeProcessError, match=r"net\.prototxt: .* no answer to 'forward' within 1\.5 s"
         ) as caught:
             net.forward(data=DATA)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
         assert "raise `timeout`" in str(caught.value)
         assert wait_until(lambda: not is_running(process.pid))
         assert wait_until(lambda: not is_running(int(pids.read_text())))
@@ -139,7 +139,7 @@ def test_exit_code_and_last_words(caffe_python: str, tmp_path: Path) -> None:
 
 def test_much_stderr_neither_blocks_nor_grows(caffe_python: str, tmp_path: Path) -> None:
     path = write_python_net(tmp_path, "sys.stderr.write('x' * 1000000 + 'end'); sys.stderr.flush()")
-    with Net(path, python=caffe_python, pythonpath=[tmp_path], timeout=60) as net:
+    with Net(path, python=caffe_python, pythonpath=[tmp_path], timeout=600) as net:
         net.forward(data=DATA)
         net.forward(data=DATA)
         assert len(net.process.stderr_tail) <= 64 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .judge import Judge
+from tests.oracle.caffe_written import Judge
 
 
 @pytest.fixture

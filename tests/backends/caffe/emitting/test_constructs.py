@@ -19,8 +19,7 @@ from nuqconv.ir.ops import (
     Swish,
     Upsample,
 )
-
-from .judge import one
+from tests.oracle.caffe_written import one
 
 pytestmark = pytest.mark.caffe
 IMAGE = (2, 4, 7, 9)

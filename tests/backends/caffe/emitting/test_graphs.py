@@ -25,8 +25,7 @@ from nuqconv.ir.ops import (
 )
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .judge import random_feeds
+from tests.oracle.caffe_written import random_feeds
 
 pytestmark = pytest.mark.caffe
 

@@ -48,8 +48,8 @@ from nuqconv.ir.ops import (
     Where,
     WindowPool,
 )
+from tests.oracle.caffe_written import one, random_feeds
 
-from .judge import one, random_feeds
 from .test_parts import floats
 
 pytestmark = pytest.mark.caffe

@@ -54,8 +54,7 @@ from nuqconv.ir.ops import (
     Upsample,
 )
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .judge import random_feeds
+from tests.oracle.caffe_written import random_feeds
 
 pytestmark = pytest.mark.caffe
 

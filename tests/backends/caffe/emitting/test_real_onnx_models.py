@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 import numpy as np
 import onnx
@@ -20,7 +18,7 @@ from nuqconv.quantize.apply import Quantizer
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from photos import EVALUATION, photos
-from real_models import PackageUnavailableError, onnx_file
+from tests.support.packages import real_file
 from tests.support.plans import strongest_plan
 
 pytestmark = [pytest.mark.caffe, pytest.mark.package]
@@ -54,21 +52,12 @@ def published(path, data):
     return source.name, dict(zip(names, session.run(names, {source.name: data}), strict=True))
 
 
-def fetched(name):
-    try:
-        return onnx_file(name)
-    except PackageUnavailableError as error:
-        if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("name", ["ocr_cls", "ocr_det"])
 def test_quantized_they_are_the_same_in_real_caffe(judge, name):
     """No step of a quantization falls another way: what stands between quantized layers is computed as onnxruntime does."""
     data = IMAGES[name]().astype(np.float32)
-    source, _ = published(fetched(name), data)
-    graph = fold_affine(read_onnx_model(fetched(name), ReadOptions(input_shapes={source: data.shape})).graph).graph
+    source, _ = published(real_file(name), data)
+    graph = fold_affine(read_onnx_model(real_file(name), ReadOptions(input_shapes={source: data.shape})).graph).graph
     quantizer = Quantizer(graph)
     quantized = quantizer.apply(strongest_plan(quantizer, {source: data}))
     write_caffe(quantized, judge.model, judge.weights, Style.FAKE_QUANT)
@@ -87,8 +76,8 @@ def test_quantized_they_are_the_same_in_real_caffe(judge, name):
 def test_opencv_runs_the_written_files(tmp_path, name):
     """A reader of Caffe models that nobody here had a hand in; rec has a Bias of two blobs, which OpenCV lacks."""
     data = IMAGES[name]().astype(np.float32)
-    source, wanted = published(fetched(name), data)
-    graph = read_onnx_model(fetched(name), ReadOptions(input_shapes={source: data.shape})).graph
+    source, wanted = published(real_file(name), data)
+    graph = read_onnx_model(real_file(name), ReadOptions(input_shapes={source: data.shape})).graph
     files = tmp_path / "m.prototxt", tmp_path / "m.caffemodel"
     nuqconv.save(graph, *files)
     net = cv2.dnn.readNetFromCaffe(*map(str, files))
@@ -102,7 +91,7 @@ def test_opencv_runs_the_written_files(tmp_path, name):
 
 @pytest.mark.parametrize("name", sorted(IMAGES))
 def test_real_caffe_gives_onnxruntimes_outputs(judge, name):
-    path = fetched(name)
+    path = real_file(name)
     data = IMAGES[name]().astype(np.float32)
     source, wanted = published(path, data)
     graph = read_onnx_model(path, ReadOptions(input_shapes={source: data.shape})).graph

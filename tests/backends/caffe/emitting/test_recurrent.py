@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir.ops import LSTMUnit, OpError, Recurrent
+from tests.oracle.caffe_written import one, random_feeds
 
-from .judge import one, random_feeds
 from .test_parts import floats
 
 pytestmark = pytest.mark.caffe

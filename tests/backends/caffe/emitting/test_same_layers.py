@@ -45,8 +45,7 @@ from nuqconv.ir.ops import (
     Threshold,
     Tile,
 )
-
-from .judge import one, random_feeds
+from tests.oracle.caffe_written import one, random_feeds
 
 pytestmark = pytest.mark.caffe
 IMAGE = (2, 4, 7, 9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.runtimes.caffe import Net
 from photos import EVALUATION, photos
-from real_models import PackageUnavailableError, model_files
 from tests.support.nets import conv_net
+from tests.support.packages import real_files
 from tests.support.plans import strongest_plan
 
 pytestmark = pytest.mark.caffe
@@ -48,15 +47,6 @@ def check(judge, files, feeds):
     assert wanted.keys() == found.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array)
-
-
-def real_files(name):
-    try:
-        return model_files(name)
-    except PackageUnavailableError as error:
-        if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
-            raise
-        pytest.skip(str(error))
 
 
 def test_lenet(judge):

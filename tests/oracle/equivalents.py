@@ -12,8 +12,7 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
-
-from .oracle import write_weights
+from tests.oracle.caffe_layers import write_weights
 
 Blobs = Mapping[str, tuple[str, list[Array]]]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from kills import SEARCHES, Search, kill_and_resume, simulated
 
 
@@ -21,6 +23,7 @@ def forgetful(folder, begun):
     return simulated(folder, begun, Forgetful)
 
 
+@pytest.mark.slow
 def test_fifty_kills_of_one_search(tmp_path):
     found = kill_and_resume(SEARCHES["simulated"], tmp_path, kills=50)
     assert found.kills == 50
@@ -32,6 +35,7 @@ def test_fifty_kills_of_one_search(tmp_path):
     assert found.lost <= found.kills
 
 
+@pytest.mark.slow
 def test_the_whole_job_on_lenet(tmp_path):
     found = kill_and_resume(replace(SEARCHES["lenet"], pause=0.5), tmp_path, kills=8, seed=1)
     assert found.kills >= 3

@@ -52,7 +52,7 @@ def op_of(folder, text, **options):
 
 
 def blocks():
-    text = Path(__file__).parents[1].joinpath("docs", "custom-layers.md").read_text()
+    text = Path(__file__).parents[2].joinpath("docs", "custom-layers.md").read_text()
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 

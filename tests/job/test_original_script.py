@@ -113,7 +113,7 @@ class Run:
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -123,7 +123,7 @@ class Run:
 
     def accuracy(self, model, weights):
         command = [str(self.caffe_python), str(self.folder / "benchmark.py"), str(model), str(weights), "10"]
-        return float(subprocess.check_output(command, timeout=120))
+        return float(subprocess.check_output(command, timeout=600))
 
 
 @pytest.fixture(scope="module")

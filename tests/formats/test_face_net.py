@@ -1,7 +1,5 @@
 """The res10 SSD face net of a published package: every blob against OpenCV, which has all of its layers."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,8 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from photos import EVALUATION, photos
-from real_models import PackageUnavailableError, model_files
 from tests.support.detections import assert_same_detections, in_caffes_order
+from tests.support.packages import real_files
 
 pytestmark = pytest.mark.package
 
@@ -19,12 +17,7 @@ MEAN = np.array([104, 177, 123], np.float32).reshape(1, 3, 1, 1)
 
 @pytest.fixture(scope="module")
 def files():
-    try:
-        return model_files("face")
-    except PackageUnavailableError as error:
-        if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
-            raise
-        pytest.skip(str(error))
+    return real_files("face")
 
 
 @pytest.fixture(scope="module")

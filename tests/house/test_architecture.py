@@ -13,7 +13,7 @@ from nuqconv.frontends.onnx.converters import claimed
 from nuqconv.ir.families import FAMILIES
 from tests.frontends.onnx.node_tests import FILE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Where to add things")[2].partition("\n## ")[0]
 QUOTED = re.findall(r"`([^`]+)`", SECTION)
@@ -92,3 +92,13 @@ def test_what_the_same_tests_came_to_in_real_caffe():
     words = "real Caffe gives the stored outputs in {same}, {refused} are refused, and {differs} differ"
     text = " ".join(build_caffe_table.TARGET.read_text(encoding="utf-8").split())
     assert words.format(**build_caffe_table.NODE_TESTS) in text
+
+
+def test_the_map_shows_every_part_in_the_order_of_the_contract():
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").rpartition("layers = [")[2].partition("\n]")[0]
+    levels = [re.findall(r"\w+", level) for level in re.findall(r'"([^"]+)"', contract)]
+    rows = [line for line in TEXT.partition("## Folders")[2].splitlines() if line.startswith("| `")]
+    assert len(levels) == len(rows)
+    for level, row in zip(levels, rows, strict=True):
+        named = re.findall(r"`(?:nuqconv/)?(\w+)(?:/\w+)?(?:\.py)?`", row.split("|")[1])
+        assert set(named) == set(level)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,11 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx import read_onnx_model
 from nuqconv.runtimes.caffe import Net
 from photos import EVALUATION, photos
-from real_models import PackageUnavailableError, model_files
 from tests.support.nets import conv_net
+from tests.support.packages import real_files
 
 pytestmark = pytest.mark.caffe
-LENET = Path(__file__).parent.parent / "examples" / "lenet"
-
-
-def real_files(name):
-    try:
-        return model_files(name)
-    except PackageUnavailableError as error:
-        if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
-            raise
-        pytest.skip(str(error))
+LENET = Path(__file__).parents[2] / "examples" / "lenet"
 
 
 def in_caffe(files, feeds, python):

@@ -243,7 +243,7 @@ def test_the_same_bytes_in_every_process(tmp_path):
         out.mkdir()
         child = subprocess.run(
             [sys.executable, "-c", _PROCESS, str(files.model), str(files.weights), str(out)],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,

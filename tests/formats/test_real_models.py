@@ -1,7 +1,6 @@
 """The models of published packages: loading, folding, writing and quantizing them, in every runtime that has their layers."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,11 @@ from nuqconv.quantize.plan import Precision
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from photos import EVALUATION, photos
-from real_models import PackageUnavailableError, model_files
 from tests.support.detections import assert_same_detections, in_caffes_order
+from tests.support.packages import real_files
 from tests.support.plans import strongest_plan
 
 pytestmark = pytest.mark.package
-
-
-def _files(name):
-    try:
-        return model_files(name)
-    except PackageUnavailableError as error:
-        if os.environ.get("NUQCONV_REQUIRE_PACKAGES") == "1":
-            raise
-        pytest.skip(str(error))
 
 
 def _images(name, count=1):
@@ -49,7 +39,7 @@ def _computable(graph):
 @pytest.mark.parametrize("name", ["nsfw", "super_resolution"])
 def test_float_model_gives_real_caffes_blobs(name, caffe_python):
     """Every blob that real Caffe still holds at the end, folded away layers included."""
-    files = _files(name)
+    files = real_files(name)
     graph = load_graph(*files)
     data = _images(name)
     final = [value for value in _computable(graph) if graph.storage_name(value) == value]
@@ -64,7 +54,7 @@ def test_float_model_gives_real_caffes_blobs(name, caffe_python):
 @pytest.mark.parametrize("name", ["mobilenet_ssd", "super_resolution"])
 def test_float_model_gives_opencvs_outputs(name):
     cv2 = pytest.importorskip("cv2")
-    files = _files(name)
+    files = real_files(name)
     graph = load_graph(*files)
     outputs = ["mbox_loc", "mbox_conf_flatten"] if name == "mobilenet_ssd" else list(graph.outputs)
     data = _images(name)
@@ -80,7 +70,7 @@ def test_float_model_gives_opencvs_outputs(name):
 @pytest.mark.parametrize("name", ["nsfw", "mobilenet_ssd"])
 def test_folding_changes_nothing(name):
     """Against the unfolded graph in onnxruntime, which the tests above hold against real Caffe and OpenCV."""
-    graph = load_graph(*_files(name))
+    graph = load_graph(*real_files(name))
     folded = fold_affine(graph)
     assert len(folded.folded) == {"nsfw": 53, "mobilenet_ssd": 35}[name]
     assert not {"BatchNorm", "Scale"} & {node.op.kind for node in folded.graph.nodes}
@@ -94,7 +84,7 @@ def test_folding_changes_nothing(name):
 @pytest.mark.parametrize("name", ["nsfw", "super_resolution", "mobilenet_ssd"])
 def test_quantized_models_agree_in_every_runtime(name, tmp_path, caffe_python):
     """Up to the last float operation after the last quantized layer, which is not exact in any runtime."""
-    graph = fold_affine(load_graph(*_files(name))).graph
+    graph = fold_affine(load_graph(*real_files(name))).graph
     data = _images(name)
     quantizer = Quantizer(graph)
     plan = strongest_plan(quantizer, {"data": data})
@@ -126,7 +116,7 @@ def test_quantized_models_agree_in_every_runtime(name, tmp_path, caffe_python):
 
 
 def test_detection_layers_are_written_back_to_the_letter(tmp_path):
-    files = _files("mobilenet_ssd")
+    files = real_files("mobilenet_ssd")
     graph = load_graph(*files)
     assert not any(isinstance(node.op, Opaque) for node in graph.nodes)
     layers = [node for node in graph.nodes if node.op.kind in {"DetectionOutput", "PriorBox"}]
@@ -148,7 +138,7 @@ def test_detection_layers_are_written_back_to_the_letter(tmp_path):
 def test_detections_are_opencvs(confidence, tmp_path):
     """The whole net in onnxruntime, on a batch."""
     cv2 = pytest.importorskip("cv2")
-    model, weights = _files("mobilenet_ssd")
+    model, weights = real_files("mobilenet_ssd")
     text = model.read_text()
     assert text.count("confidence_threshold: 0.25") == 1
     model = tmp_path / "model.prototxt"
@@ -165,7 +155,7 @@ def test_detections_are_opencvs(confidence, tmp_path):
 def test_detections_of_the_quantized_model_in_opencv(tmp_path):
     """The whole net, DetectionOutput included, runs in OpenCV after quantization to int8."""
     cv2 = pytest.importorskip("cv2")
-    graph = fold_affine(load_graph(*_files("mobilenet_ssd"))).graph
+    graph = fold_affine(load_graph(*real_files("mobilenet_ssd"))).graph
     data = _images("mobilenet_ssd")
     quantizer = Quantizer(graph)
     write_caffe(
@@ -180,7 +170,7 @@ def test_detections_of_the_quantized_model_in_opencv(tmp_path):
 
 
 def test_the_inputs_are_not_changed(tmp_path):
-    files = _files("super_resolution")
+    files = real_files("super_resolution")
     before = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files]
     graph = load_graph(*files)
     write_caffe(graph, tmp_path / "m.prototxt", tmp_path / "m.caffemodel")

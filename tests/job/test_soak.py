@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from soak import FORWARDS, SEARCHES, TRIALS, caffe_forwards, onnx_forwards, search
+from soak import FORWARDS, SEARCHES, TRIALS, caffe_forwards, onnx_forwards, pycaffe_forwards, search
 
 WHOLE = os.environ.get("NUQCONV_WHOLE_SOAK") == "1"
 # What allocators may still take after the first half.
@@ -25,6 +25,7 @@ def check(soak, kept):
                 assert soak.slope(samples) < max(each, 1024)
 
 
+@pytest.mark.slow
 @pytest.mark.caffe
 @pytest.mark.usefixtures("caffe_python")
 def test_forward_passes_in_real_caffe():
@@ -35,6 +36,11 @@ def test_forward_passes_in_the_onnxruntime_process():
     check(onnx_forwards(FORWARDS if WHOLE else 500), 0)
 
 
+def test_forward_passes_through_pycaffes_face():
+    check(pycaffe_forwards(FORWARDS if WHOLE else 1000), 0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("where", SEARCHES)
 def test_trials(where, request):
     if "Caffe" in where:

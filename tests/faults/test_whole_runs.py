@@ -184,7 +184,7 @@ def test_no_operation_is_missed(folder, name):
     copy, log = case.copy("traced"), place / "log"
     traced = ",".join(sorted(set(SORT) - {"replace", "pwrite"}))
     command = ["strace", "-f", "-y", "-o", log, "-e", f"trace={traced}", sys.executable, "-c", SCRIPT, name, copy]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     if "ptrace" in ended.stderr:
         pytest.skip("strace is not allowed to work here")
     assert ended.returncode == 0, ended.stderr

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.frontends.caffe import load_graph
-from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.ir import Array, Graph
 from nuqconv.runtimes.caffe import CaffeProcess, Net
 from nuqconv.runtimes.onnxruntime import OnnxSession
+from tests.oracle.caffe_files import Params, current_weights
 
 
 def inputs_text(**shapes: tuple[int, ...]) -> str:
@@ -41,16 +41,9 @@ def random_params(net: Net, rng: np.random.Generator) -> dict[str, tuple[str, li
     return found
 
 
-def write_weights(path: Path, params: dict[str, tuple[str, list[Array]]]) -> None:
+def write_weights(path: Path, params: Params) -> None:
     """Writes a caffemodel."""
-    message = NetParameter()
-    for name, (kind, blobs) in params.items():
-        layer = message.layer.add(name=name, type=kind)
-        for array in blobs:
-            blob = layer.blobs.add()
-            blob.shape.dim.extend(array.shape)
-            blob.data.append(np.ascontiguousarray(array, "<f4").tobytes())
-    path.write_bytes(message.SerializeToString())
+    path.write_bytes(current_weights(params).SerializeToString())
 
 
 class Oracle:
