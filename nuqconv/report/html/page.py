@@ -16,6 +16,7 @@ from nuqconv.report.html.text import NONE, escaped, share, short, signed, thousa
 from nuqconv.report.html.weights import DETAILS, Detail, WeightPictures
 from nuqconv.report.sources import Report
 from nuqconv.report.words import ENDINGS, calibration_words, demand_words, verdict
+from nuqconv.search.strategies.words import legend
 
 __all__ = ["MOST_BYTES", "definitions", "errors_section", "html_page", "html_text", "section"]
 
@@ -157,7 +158,9 @@ def errors_section(errors: Errors | None) -> str:
 
 
 def _trials(document: Document) -> str:
-    return section("Trials", _TRIALS, trial_table(document) if document.trials else "", "t")
+    words = legend(trial.step for trial in document.trials)
+    text = _TRIALS + "".join(f"<br><b>{word}</b>: {meaning}" for word, meaning in words.items())
+    return section("Trials", text, trial_table(document) if document.trials else "", "t")
 
 
 def _notes(document: Document) -> str:
