@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class _Builder:
         self.allow_unknown = allow_unknown
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.renamed: dict[str, LayerText] = {}
         self.dropped: frozenset[str] = frozenset()
         self.layers = [layer for layer in definition.layers if self._included(layer, state)]
         self.current: dict[str, str] = {}
@@ -128,7 +130,7 @@ class _Builder:
 
     def build(self) -> Graph:
         """Makes the graph; raises ModelError with all faults."""
-        self._duplicates()
+        self._name_apart()
         self._header_inputs()
         for layer in self.layers:
             self._add(layer)
@@ -166,15 +168,35 @@ class _Builder:
     def _place(self, layer: LayerText) -> str:
         return f"{self.definition.path}:{layer.line}: layer '{layer.message.name}' ({layer.message.type})"
 
-    def _duplicates(self) -> None:
-        lines: dict[str, list[int]] = {}
+    def _name_apart(self) -> None:
+        """Gives layers without a name, or with one that an earlier layer has, a name of their own: Caffe runs them, and a graph needs names.
+
+        The first layer of a name keeps it, as Caffe's copying of weights finds that one. Input layers hold nothing by their name.
+        """
+        taken = {layer.message.name for layer in self.layers}
+        numbers: dict[str, int] = {}
+        seen: set[str] = set()
+        layers = []
         for layer in self.layers:
-            lines.setdefault(layer.message.name, []).append(layer.line)
-        self.problems += [
-            f"{self.definition.path}: {len(found)} layers are called '{name}' (lines {', '.join(map(str, found))}); names must differ"
-            for name, found in lines.items()
-            if len(found) > 1
-        ]
+            name = layer.message.name
+            if layer.message.type == "Input" or (name and name not in seen):
+                seen.update([] if layer.message.type == "Input" else [name])
+                layers.append(layer)
+                continue
+            own = base = name or layer.message.type.lower() or "layer"
+            while own in taken:
+                numbers[base] = numbers.get(base, 1) + 1
+                own = f"{base}_{numbers[base]}"
+            taken.add(own)
+            message = type(layer.message)()
+            message.CopyFrom(layer.message)
+            message.name = own
+            self.renamed[own] = layer
+            self.notes.append(
+                f"{self._place(layer)}: {'another layer has its name' if name else 'it has no name'}; it is called '{own}' here"
+            )
+            layers.append(replace(layer, message=message, text=None, read=layer.fields))
+        self.layers = layers
 
     def _header_inputs(self) -> None:
         header, path = self.definition.header, self.definition.path
@@ -361,6 +383,12 @@ class _Builder:
             return ()
         problems: list[str] = []
         names = self.params.take(layer.message, reading, problems)
+        before = self.renamed.get(layer.message.name)
+        if before is not None and (names or problems):
+            what = "shares its name with an earlier layer" if before.message.name else "has no name"
+            problems = [
+                f"{what}, and weights are stored by name: Caffe fills only the first; give it a name of its own in both files"
+            ]
         self.problems += [f"{self._place(layer)}: {problem}" for problem in problems]
         return names
 

@@ -52,6 +52,7 @@ def test_the_net_finds_the_objects_in_every_runtime(run, net, scenes, tmp_path):
 def test_what_needs_a_fixed_length_is_refused_at_once(run, net, scenes, metric):
     ended = run("evaluate", *net, "--data", scenes[0], "--labels", scenes[1], "--prep", PREP, "--metric", metric)
     assert ended.code == 2
-    assert "take 'mbox_loc', 'mbox_conf_flatten' with outputs= (--outputs), or judge the boxes by detections, voc_map, coco_ap" in (
-        " ".join(ended.err.split())
+    assert (
+        "take 'mbox_loc', 'mbox_conf_flatten' with outputs= (--outputs), or judge the boxes by detections, voc_map, coco_ap"
+        in (" ".join(ended.err.split()))
     )
