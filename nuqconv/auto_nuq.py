@@ -31,7 +31,7 @@ from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run
-from nuqconv.job.outputs import without_caffe, without_ranges, write_outputs
+from nuqconv.job.outputs import chosen_files, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
 from nuqconv.job.preparation import Preparation, prepare
 from nuqconv.job.progress import job_progress
@@ -83,6 +83,7 @@ def auto_nuq(
     strategy: StrategyChoice = "path",
     onnx: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    read_options: ReadOptions | None = None,
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -126,6 +127,8 @@ def auto_nuq(
             `nuqconv.search.strategies.Strategy`, or a class or function that makes one from (space, objective, original metric).
         onnx: Whether to write ONNX models too: fake_quant, QDQ, and one whose NUQ weights are packed; they are always written for an ONNX model.
         input_shapes: Shapes for inputs by name, instead of the file's; needed for ONNX inputs with open sizes other than the batch.
+        read_options: How the model's files are read: unknown fields, level and stages. With a level or stages the evaluator is given the original
+            as a file of the chosen layers only.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -150,7 +153,7 @@ def auto_nuq(
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
-    model = open_model(model_file, weights_file)
+    model = open_model(model_file, weights_file, read_options)
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
     place = journal_path(journal, prefix)
@@ -164,11 +167,7 @@ def auto_nuq(
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
-        choices = {"weights": "nearest" if weight_method is None else weight_method.key()}
-        if input_shapes:
-            choices["input shapes"] = "; ".join(f"{name} {list(shape)}" for name, shape in sorted(input_shapes.items()))
-        if importance is not None:
-            choices["importance"] = batches_digest([importance])
+        choices = _choices(weight_method, model.options, input_shapes, importance)
         return search_identity(sources, nuq_evaluator, batches, data, choices)
 
     with (
@@ -177,7 +176,7 @@ def auto_nuq(
         job_progress(show=progress) as shown,
     ):
         with shared(model):
-            original = Original(evaluator, sources, batch_num, log)
+            original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
         model.forget()
         about = describe_run(
             job, original, sources, objective, strategy_name(strategy), Budget(max_evaluations, timeout, patience)
@@ -230,6 +229,23 @@ def auto_nuq(
         )
         note_result(log, result.document())
     return result
+
+
+def _choices(
+    weight_method: WeightMethod | None,
+    options: ReadOptions,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    importance: Mapping[str, Array] | None,
+) -> dict[str, str]:
+    """Returns what else a journal knows its search by."""
+    choices = {"weights": "nearest" if weight_method is None else weight_method.key()}
+    if options.chooses_layers:
+        choices["layers"] = f"level {options.level}, stages {', '.join(sorted(options.stages))}"
+    if input_shapes:
+        choices["input shapes"] = "; ".join(f"{name} {list(shape)}" for name, shape in sorted(input_shapes.items()))
+    if importance is not None:
+        choices["importance"] = batches_digest([importance])
+    return choices
 
 
 def _check_on_crash(on_crash: str) -> None:
