@@ -107,7 +107,7 @@ class _Builder:
         self.storage: dict[str, str] = {}
         self.inputs: list[Input] = []
         self.nodes: list[Node] = []
-        self.params = Parameters(weights)
+        self.params = Parameters(weights, (layer.message for layer in self.layers))
         self.shapes: dict[str, Shape] = {}
         self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
 
@@ -356,9 +356,8 @@ class _Builder:
             return _opaque(message, reason)
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
-            stored = self.weights.layers.get(message.name)
             if reading.by_blobs:
-                reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
+                reading = reading.by_blobs(len(self.params.stored(message)))
         except CannotReadError as error:
             return _opaque(message, f"its parameters are not supported: {error}")
         except WrongLayerError as error:
