@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from nuqconv.errors import ConfigError
-from nuqconv.formats import CAFFE, FORMATS, Model, open_model
+from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
@@ -60,6 +60,7 @@ def auto_nuq(
     strategy: StrategyChoice = "path",
     onnx: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    read_options: ReadOptions | None = None,
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -103,6 +104,8 @@ def auto_nuq(
             `nuqconv.search.strategies.Strategy`, or a class or function that makes one from (space, objective, original metric).
         onnx: Whether to write ONNX models too: fake_quant, QDQ, and one whose NUQ weights are packed; they are always written for an ONNX model.
         input_shapes: Shapes for inputs by name, instead of the file's; needed for ONNX inputs with open sizes other than the batch.
+        read_options: How the model's files are read: unknown fields, level and stages. With a level or stages the evaluator is given the original
+            as a file of the chosen layers only.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -136,7 +139,7 @@ def auto_nuq(
         on_mismatch,
     )
     options.check()
-    model = open_model(model_file, weights_file)
+    model = open_model(model_file, weights_file, read_options)
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
     return search_model(model, nuq_evaluator, Path(config_file), files, options)

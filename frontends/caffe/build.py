@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
 from nuqconv.frontends.caffe.fields import UnknownField
@@ -60,6 +62,8 @@ def read_model(model_file: str | Path, weights_file: str | Path, options: ReadOp
     state = NetState(options.phase, options.level, options.stages.union(definition.header.state.stage))
     shapes = {name: tuple(int(size) for size in shape) for name, shape in options.input_shapes.items()}
     builder = _Builder(definition, weights, state, shapes, allow_unknown=options.allow_unknown_fields)
+    if options.chooses_layers:
+        builder.forget_rules()
     builder.prepare(cut=options.cut_for_inference)
     graph = builder.build()
     try:
@@ -103,9 +107,13 @@ class _Builder:
         self.storage: dict[str, str] = {}
         self.inputs: list[Input] = []
         self.nodes: list[Node] = []
-        self.params = Parameters(weights)
+        self.params = Parameters(weights, (layer.message for layer in self.layers))
         self.shapes: dict[str, Shape] = {}
         self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
+
+    def forget_rules(self) -> None:
+        """Takes the rules off the layers that were chosen: what is written holds these only, and is read without a choice."""
+        self.layers = [_without_rules(layer) for layer in self.layers]
 
     def prepare(self, *, cut: bool) -> None:
         """Cuts a net for training, or refuses it."""
@@ -256,7 +264,9 @@ class _Builder:
             if blob in self.current:
                 inputs.append(self.current[blob])
             else:
-                self.problems.append(f"{self._place(layer)}: bottom '{blob}' is made by no earlier layer")
+                self.problems.append(
+                    f"{self._place(layer)}: bottom '{blob}' is made by no earlier layer{self._made_elsewhere(blob)}"
+                )
                 inputs.append(blob)
         for name in inputs:
             self.unread.pop(name, None)
@@ -287,6 +297,17 @@ class _Builder:
         )
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
         self._infer(self.nodes[-1], self._place(layer))
+
+    def _made_elsewhere(self, blob: str) -> str:
+        """Says which layers that the net's state leaves out make a blob, and what selects them."""
+        here = {layer.line for layer in self.layers}
+        makers = [item for item in self.definition.layers if blob in item.message.top and item.line not in here]
+        told = [
+            f"'{item.message.name}' (line {item.line}; {rules})" for item in makers if (rules := _rules(item.message))
+        ]
+        if not told:
+            return ""
+        return f"; layers of another state of the net make it: {', '.join(told)}; choose it with stages and level (--stage, --level)"
 
     def _input_layer(self, layer: LayerText) -> None:
         self._unknown(layer.unknown, "it is lost when the model is written")
@@ -335,9 +356,8 @@ class _Builder:
             return _opaque(message, reason)
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
-            stored = self.weights.layers.get(message.name)
             if reading.by_blobs:
-                reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
+                reading = reading.by_blobs(len(self.params.stored(message)))
         except CannotReadError as error:
             return _opaque(message, f"its parameters are not supported: {error}")
         except WrongLayerError as error:
@@ -391,6 +411,22 @@ class _Builder:
             ]
         self.problems += [f"{self._place(layer)}: {problem}" for problem in problems]
         return names
+
+
+def _rules(message: Any) -> str:
+    """Returns the rules of a layer, as they stand in a .prototxt."""
+    rules = [(word, rule) for word in ("include", "exclude") for rule in getattr(message, word)]
+    return " ".join(f"{word} {{ {text_format.MessageToString(rule, as_one_line=True)} }}" for word, rule in rules)
+
+
+def _without_rules(layer: LayerText) -> LayerText:
+    if not (len(layer.message.include) or len(layer.message.exclude)):
+        return layer
+    message = type(layer.message)()
+    message.CopyFrom(layer.message)
+    message.ClearField("include")
+    message.ClearField("exclude")
+    return replace(layer, message=message, text=None, read=layer.fields)
 
 
 def _opaque(message: Any, reason: str) -> Reading:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import parse_size
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_size, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
 
@@ -184,6 +184,9 @@ def auto(
         Path | None,
         typer.Option(help="Write the result to this file: a page (.html), a text for a pull request (.md), or .json."),
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
@@ -235,7 +238,7 @@ def auto(
         check_targets(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
         )
-    source = open_model(model, weights)
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
     names = list(source.input_names())
     ranges = read_data(calibration, names).inputs if calibration else None
     shapes = None
@@ -258,6 +261,7 @@ def auto(
                     batch_size=batch_size,
                     calibration=ranges,
                     runtime=place,
+                    read_options=read_options(allow_unknown_fields, None, 0),
                 )
             )
         if config is None:

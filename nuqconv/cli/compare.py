@@ -10,7 +10,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nuqconv.comparison.compare import Model
     from nuqconv.data import DataSet
     from nuqconv.formats.source import ModelFiles
+    from nuqconv.frontends.options import ReadOptions
     from nuqconv.ir import Array
 
 __all__ = ["compare"]
@@ -72,6 +73,9 @@ def compare(
     atol: Annotated[
         float, typer.Option(min=0, help="Absolute tolerance; a multiple of the largest number where that exceeds 1.")
     ] = 1e-5,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
@@ -99,8 +103,8 @@ def compare(
 
     targets = [path for path in (json, html) if path is not None]
     check_targets(targets, inputs=[*files, *([inputs] if inputs else []), *data_files(data, prep, None)])
-    shapes = parse_shapes(input_shape)
-    pair = None if exact or runtime or blob else _quantized(files, shapes)
+    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
+    pair = None if exact or runtime or blob else _quantized(files, shapes, options)
     console = new_console()
     if pair is not None:
         if inputs is not None and data is not None:
@@ -131,7 +135,7 @@ def compare(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
             "other models are compared on --inputs, and --json writes their report"
         )
-    models, names = _models(files), [*(runtime or ())]
+    models, names = _models(files, options), [*(runtime or ())]
     if len(names) > 2:
         raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
     names += [AUTO] * (2 - len(names))
@@ -153,22 +157,24 @@ def compare(
         raise typer.Exit(1)
 
 
-def _quantized(files: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelFiles, ModelFiles] | None:
+def _quantized(
+    files: Sequence[Path], shapes: Mapping[str, tuple[int, ...]], options: ReadOptions
+) -> tuple[ModelFiles, ModelFiles] | None:
     """Returns a float model and the same one quantized, if these are such."""
     from nuqconv.comparison.quantization import original_and_quantized
     from nuqconv.formats import ReadOptions, open_models
 
-    models = open_models(files)
+    models = open_models(files, options)
     return original_and_quantized(models[0], models[1], ReadOptions(shapes)) if len(models) == 2 else None
 
 
-def _models(files: Sequence[Path]) -> list[Model]:
+def _models(files: Sequence[Path], options: ReadOptions) -> list[Model]:
     from nuqconv.formats import open_models
 
-    models = open_models(files)
+    models = open_models(files, options)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; two can be compared")
-    return [(model.model, model.weights) if model.format.runs_in_caffe else model.model for model in models]
+    return list(models)
 
 
 def _inputs(path: Path) -> dict[str, Array]:

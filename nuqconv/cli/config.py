@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+
 __all__ = ["config"]
 
 
@@ -30,6 +32,9 @@ def config(
             help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate."
         ),
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Write a quantization configuration for a model, ready to be edited.
 
@@ -43,7 +48,7 @@ def config(
     from nuqconv.formats import open_model
     from nuqconv.job.layer_facts import layer_facts
 
-    source = open_model(model, weights)
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
     create_quant_config(
         output,
         source,

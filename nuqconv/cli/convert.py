@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes
 
 __all__ = ["convert"]
 
@@ -42,10 +42,9 @@ def convert(
         list[str] | None,
         typer.Option(help="A blob to end at instead of the net's outputs; may be given several times."),
     ] = None,
-    allow_unknown_fields: Annotated[
-        bool,
-        typer.Option("--allow-unknown-fields", help="Only note fields of the .prototxt that are not known."),
-    ] = False,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
     json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
 ) -> None:
     """Convert between Caffe and ONNX, or within one of them.
@@ -77,6 +76,8 @@ def convert(
             integer=integer,
             outputs=output,
             allow_unknown_fields=allow_unknown_fields,
+            level=level,
+            stages=stage or (),
         )
     print_conversion(result, console)
     if json is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -45,6 +46,9 @@ def evaluate(
     max_error: Annotated[
         float | None, typer.Option(min=0, help="Where less is better: the largest value, else exit code 1.")
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
     json: Annotated[Path | None, typer.Option(help="Write all of it as JSON to this file.")] = None,
 ) -> None:
     """Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.
@@ -77,7 +81,7 @@ def evaluate(
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
     runtimes = [runtime_named(name) for name in names]
-    models = open_models(files)
+    models = open_models(files, read_options(allow_unknown_fields, stage, level))
     found = data_set(data, prep, labels, models[0])
     console = new_console()
     say_data(found, console)

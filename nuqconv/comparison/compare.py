@@ -15,8 +15,9 @@ from nuqconv.comparison.measure import Tolerance, compare_blob, detections, wors
 from nuqconv.comparison.random_numbers import random_input
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
-from nuqconv.formats import ONNX, open_model
+from nuqconv.formats import CAFFE, ONNX, ModelFiles, ReadOptions, open_model
 from nuqconv.formats.table import format_of
+from nuqconv.frontends.options import AS_THEY_ARE
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
 from nuqconv.runtimes.base import Runtime
@@ -29,8 +30,8 @@ from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 __all__ = ["AUTO", "CompareReport", "Model", "compare", "random_inputs"]
 
 StrPath = str | os.PathLike[str]
-Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto
-"""A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, or an ONNX model."""
+Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto | ModelFiles
+"""A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, an ONNX model, or what was opened before."""
 
 
 def compare(
@@ -45,6 +46,7 @@ def compare(
     rtol: float = 1e-3,
     atol: float = 1e-5,
     process: CaffeProcess | None = None,
+    read_options: ReadOptions | None = None,
 ) -> CompareReport:
     """Runs two models, or one model in two runtimes, on the same inputs and compares every common blob.
 
@@ -64,6 +66,7 @@ def compare(
         rtol: Relative tolerance.
         atol: Absolute tolerance; in a blob with numbers above 1 a multiple of its largest.
         process: A living process of real Caffe to use; by default one is started where it is needed.
+        read_options: How the models' files are read: unknown fields, level and stages.
 
     Returns:
         The report; ``report.agrees`` says whether all is equal.
@@ -84,7 +87,7 @@ def compare(
     else:
         shapes = {name: array.shape for name, array in given.items()}
     with ExitStack() as stack:
-        one, two = _Sides(stack, process, shapes).make(a, b, runtimes)
+        one, two = _Sides(stack, process, shapes, read_options).make(a, b, runtimes)
         source = "given" if given is not None else f"random numbers of seed {seed}"
         feeds = random_inputs(one, shapes, seed) if given is None else given
         return _Comparison(one, two, feeds, Tolerance(rtol, atol)).report(source, blobs)
@@ -116,8 +119,15 @@ def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[st
 class _Sides:
     """Makes both sides; what they start ends with the stack."""
 
-    def __init__(self, stack: ExitStack, process: CaffeProcess | None, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        process: CaffeProcess | None,
+        shapes: Mapping[str, Shape],
+        options: ReadOptions | None,
+    ) -> None:
         self.stack = stack
+        self.options = options
         self.shapes = shapes
         # Runtimes that have something running for both sides.
         self.shared: dict[str, Runtime] = {} if process is None else {Caffe.name: Caffe(process)}
@@ -154,10 +164,14 @@ class _Sides:
         if isinstance(model, tuple | list):
             if len(model) != 2:
                 raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
-            return Runnable.cut_for_inference(model[0], model[1], self.shapes, self.stack)
-        if format_of(Path(model)) is not ONNX:
+            found = CAFFE.open((Path(model[0]), Path(model[1])), self.options or AS_THEY_ARE)
+            return Runnable.cut_for_inference(found, self.shapes, self.stack)
+        if not isinstance(model, ModelFiles) and format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-        return Runnable.of(open_model(model))
+        opened = open_model(model, options=self.options)
+        if opened.format.runs_in_caffe and opened.paths:
+            return Runnable.cut_for_inference(opened, self.shapes, self.stack)
+        return Runnable.of(opened)
 
     def side(self, model: Runnable, name: str) -> Side:
         runtime = self.shared.get(name) or RUNTIMES[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,6 +62,7 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         calibration: Data to calibrate on instead of ``inputs``.
         runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as
             ``runtime_named("onnxruntime", threads=2)`` returns.
+        read_options: How models are read: unknown fields, level and stages.
 
     Attributes:
         runtime: The runtime.
@@ -85,8 +87,10 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         batch_size: int = 32,
         calibration: Mapping[str, Array] | DataSet | None = None,
         runtime: str | Runtime = DEFAULT,
+        read_options: ReadOptions | None = None,
     ) -> None:
         super().__init__()
+        self.read_options = read_options
         self.runtime = runtime_named(runtime) if isinstance(runtime, str) else runtime
         self.data = _data(inputs, labels)
         self.demand = Demand(max_drop, max_error, satisfied)
@@ -227,17 +231,18 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             EvaluatorError: The runtime does not run models of this format.
             NuqconvError: It cannot run this one.
         """
-        files, options = open_model(model_file, weights_file), ReadOptions()
+        files, options = open_model(model_file, weights_file, self.read_options), ReadOptions()
         if files.format.open_sizes:
             # They are those of the data.
             size = min(self.batch_size, len(self.data))
             options = ReadOptions({name: (size, *sizes) for name, sizes in self.data.shapes().items()})
-        model = Runnable.of(files, options)
-        refusal = self.runtime.refusal(model)
-        if refusal:
-            raise EvaluatorError(refusal)
-        self._check_once(model)
-        with self._models.take(model, self.outputs) as loaded:
+        with ExitStack() as stack:
+            model = Runnable.of_chosen(files, options, stack)
+            refusal = self.runtime.refusal(model)
+            if refusal:
+                raise EvaluatorError(refusal)
+            self._check_once(model)
+            loaded = stack.enter_context(self._models.take(model, self.outputs))
             yield from map(loaded.run, batches)
 
     def close(self) -> None:

@@ -126,6 +126,7 @@ def evaluate(
     outputs: Sequence[str] | None = None,
     batch_size: int = 32,
     samples: int | None = None,
+    read_options: ReadOptions | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Measures the metric of one or several models in one or several runtimes, side by side on the same samples.
@@ -144,6 +145,7 @@ def evaluate(
         outputs: Names of the blobs to judge; the nets' own outputs by default.
         batch_size: Samples for each run.
         samples: Most samples to run; None for all.
+        read_options: How the models' files are read: unknown fields, level and stages.
         on_batch: Called after each batch with the number of samples that are done.
 
     Raises:
@@ -153,7 +155,7 @@ def evaluate(
     """
     chosen = [runtime_named(runtime) if isinstance(runtime, str) else runtime for runtime in runtimes]
     return evaluate_sides(
-        [open_model(model) for model in (models if isinstance(models, list) else [models])],
+        [open_model(model, options=read_options) for model in (models if isinstance(models, list) else [models])],
         open_data(data, prep, labels),
         parse_metric(metric) if isinstance(metric, str) else metric,
         chosen,
@@ -201,9 +203,9 @@ def evaluate_sides(
     data = data.for_net(models[0].inputs())
     count = len(data) if samples is None else min(samples, len(data))
     size = min(batch_size, count)
-    sides, notes = _sides(models, data, metric, runtimes, size, outputs)
     names: list[str] = []
     with ExitStack() as stack:
+        sides, notes = _sides(models, data, metric, runtimes, size, outputs, stack)
         for side in sides:
             side.loaded = stack.enter_context(side.runtime.load(side.model, outputs))
         for batch in data.batches(size, count):
@@ -257,6 +259,7 @@ def _sides(
     runtimes: Sequence[Runtime],
     size: int,
     outputs: Sequence[str] | None,
+    stack: ExitStack,
 ) -> tuple[list[_Side], tuple[str, ...]]:
     """Returns what is run, models in the order given and each in the runtimes in theirs, and what is not."""
     shapes = data.shapes()
@@ -269,7 +272,7 @@ def _sides(
         if model.format.open_sizes:
             # They are those of the data.
             options = ReadOptions({inputs.get(name, name): (size, *shape) for name, shape in shapes.items()})
-        runnable = Runnable.of(model, options) if model.paths else Runnable.of_graph(model.read(options).graph)
+        runnable = Runnable.of_chosen(model, options, stack)
         refusals = [runtime.refusal(runnable) for runtime in runtimes]
         if all(refusals):
             raise ConfigError(f"{name}: none of these runtimes runs it", refusals)

@@ -10,6 +10,7 @@ from pathlib import Path
 from nuqconv.errors import ConfigError
 from nuqconv.formats.form import Form, WriteOptions
 from nuqconv.formats.source import ModelFiles
+from nuqconv.frontends.options import AS_THEY_ARE, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["FileKind", "Format"]
@@ -68,8 +69,8 @@ class Format(ABC):
         return self.name.upper()
 
     @abstractmethod
-    def open(self, paths: tuple[Path, ...]) -> ModelFiles:
-        """Returns the files of a model, not read yet."""
+    def open(self, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> ModelFiles:
+        """Returns the files of a model, not read yet; the options hold whoever reads them."""
 
     @abstractmethod
     def form(self, graph: Graph, *, integer: bool = False) -> Form:

@@ -15,7 +15,7 @@ from nuqconv.formats.form import Form, WriteGraph, WriteOptions, is_quantized
 from nuqconv.formats.source import ModelFiles
 from nuqconv.frontends.caffe.build import read_model
 from nuqconv.frontends.caffe.schema import NetParameter
-from nuqconv.frontends.options import ReadGraph, ReadOptions
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["CAFFE", "DEFINITION", "DEPLOY", "FAKE_QUANT", "FLOAT", "WEIGHTS"]
@@ -119,9 +119,9 @@ class _Caffe(Format):
     runs_in_caffe = True
     incomplete = "a .prototxt needs its .caffemodel; only an .onnx model stands alone"
 
-    def open(self, paths: tuple[Path, ...]) -> ModelFiles:
+    def open(self, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> ModelFiles:
         """Returns the files of a model, not read yet."""
-        return _CaffeFiles(self, paths)
+        return _CaffeFiles(self, paths, options)
 
     def form(self, graph: Graph, *, integer: bool = False) -> Form:
         """Returns the deploy form for quantized graphs: its weights stay integers, and it can be read again."""

@@ -84,6 +84,8 @@ def convert(
     integer: bool = False,
     outputs: Sequence[str] | None = None,
     allow_unknown_fields: bool = False,
+    level: int = 0,
+    stages: Sequence[str] = (),
 ) -> Conversion:
     """Converts a Caffe or an ONNX model, recognized by its content; the ending of the target chooses its format.
 
@@ -104,6 +106,8 @@ def convert(
         integer: Whether the quantized layers of a deploy model compute on integers in ONNX, not on integers held in floats.
         outputs: Blobs to have as outputs; layers that they do not need are left out.
         allow_unknown_fields: Whether fields that the schema lacks are only noted; they stay in the text of a layer that is written back.
+        level: The level that selects a Caffe net's layers.
+        stages: The stages that select them; the file that is written holds the chosen layers only.
 
     Returns:
         What was read and written.
@@ -120,7 +124,15 @@ def convert(
     options = WriteOptions(opset, dynamic_batch, _metadata(source))
     options = entry.chosen(options, targets[0], integer=integer)
     check_targets(targets, inputs=source.paths)
-    read = source.read(ReadOptions(input_shapes or {}, allow_unknown_fields, cut_for_inference=True))
+    read = source.read(
+        ReadOptions(
+            input_shapes or {},
+            allow_unknown_fields,
+            cut_for_inference=True,
+            level=level,
+            stages=frozenset(stages),
+        )
+    )
     graph = read.graph
     if outputs:
         graph = graph.up_to(outputs)

@@ -17,7 +17,7 @@ from nuqconv.formats.form import Form, WriteGraph, WriteOptions, is_quantized
 from nuqconv.formats.source import ModelFiles
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.frontends.onnx.build import graph_of
-from nuqconv.frontends.options import ReadGraph, ReadOptions
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["FAKE_QUANT", "FLOAT", "INTEGER", "MODEL", "NUQ", "ONNX", "QDQ"]
@@ -114,9 +114,9 @@ class _Onnx(Format):
     open_sizes = True
     runs_in_caffe = False
 
-    def open(self, paths: tuple[Path, ...]) -> ModelFiles:
+    def open(self, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> ModelFiles:
         """Returns the file of a model, not read yet."""
-        return _OnnxFile(self, paths)
+        return _OnnxFile(self, paths, options)
 
     def form(self, graph: Graph, *, integer: bool = False) -> Form:
         """Returns the form whose numbers are those of the graph."""

@@ -44,11 +44,13 @@ class ModelFiles(ABC):
     Args:
         format: Their format.
         paths: The files, in its order.
+        options: How whoever names the model wants it read; what a reader chooses besides is added.
     """
 
-    def __init__(self, format: Format, paths: tuple[Path, ...]) -> None:  # noqa: A002
+    def __init__(self, format: Format, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> None:  # noqa: A002
         self.format = format
         self.paths = paths
+        self.options = options
         self._lock = threading.RLock()
         self._last: tuple[ReadOptions, SourceModel] | None = None
 
@@ -83,9 +85,13 @@ class ModelFiles(ABC):
     def read(self, options: ReadOptions = AS_THEY_ARE) -> SourceModel:
         """Returns the model: what was read before, if the options are the same.
 
+        Args:
+            options: What is chosen besides the model's own options.
+
         Raises:
             FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
         """
+        options = self.options.beside(options)
         with self._lock:
             if self._last is None or self._last[0] != options:
                 found = self._read(options)

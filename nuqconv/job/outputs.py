@@ -9,15 +9,34 @@ from pathlib import Path
 
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
 from nuqconv.files.staging import move_into_place
-from nuqconv.formats import CAFFE, FORMATS, WriteOptions
+from nuqconv.formats import CAFFE, FORMATS, ModelFiles, WriteOptions
 from nuqconv.ir import Graph
 from nuqconv.job.job import Job
 from nuqconv.job.result import OutputFiles
 from nuqconv.quantize.plan import Plan
 
-__all__ = ["without_caffe", "without_ranges", "write_outputs"]
+__all__ = ["chosen_files", "without_caffe", "without_ranges", "write_outputs"]
 
 _LOG = logging.getLogger(__name__)
+
+
+def chosen_files(model: ModelFiles, staging: Path) -> dict[str, Path]:
+    """Writes the original for an evaluator that would read other layers from its files, which do not say what stage and level select.
+
+    Args:
+        model: The model.
+        staging: A folder.
+
+    Returns:
+        The files as ``model`` and ``weights``; nothing where the model's own files will do.
+    """
+    if not model.options.chooses_layers or not model.format.runs_in_caffe:
+        return {}
+    folder = staging / "original"
+    folder.mkdir()
+    paths = [folder / model.model.name, folder / model.weights.name]
+    model.format.forms[0].write(model.read().graph, paths)
+    return dict(zip(("model", "weights"), paths, strict=True))
 
 
 def without_ranges(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:

@@ -24,7 +24,7 @@ from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run
-from nuqconv.job.outputs import without_caffe, without_ranges, write_outputs
+from nuqconv.job.outputs import chosen_files, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
 from nuqconv.job.preparation import OnStep, Preparation, prepare
 from nuqconv.job.progress import JobProgress, job_progress
@@ -149,7 +149,8 @@ def search_model(
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
         data = options.prepare.calibration_data
-        return search_identity(sources, user_evaluator, batches, data, options.prepare.choices())
+        choices = {**options.prepare.choices(), **model.options.choices()}
+        return search_identity(sources, user_evaluator, batches, data, choices)
 
     with (
         open_journal(options.journal, identity, options.on_mismatch) as log,
@@ -157,7 +158,7 @@ def search_model(
         job_progress(show=options.prepare.progress) as shown,
     ):
         with shared(model):
-            original = Original(evaluator, sources, batch_num, log)
+            original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
         model.forget()
         name = strategy_name(options.strategy)
         about = describe_run(job, original, sources, options.objective, name, options.budget)

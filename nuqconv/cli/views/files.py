@@ -22,21 +22,32 @@ from nuqconv.formats.argument import group_files, open_model
 from nuqconv.formats.base import FileKind
 from nuqconv.formats.caffe import DEFINITION, WEIGHTS
 from nuqconv.formats.onnx import MODEL
+from nuqconv.formats.source import SourceModel
 from nuqconv.formats.table import kind_of
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
+from nuqconv.frontends.options import AS_THEY_ARE, ReadOptions
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.capability import capabilities, quantized_parts
 
 __all__ = ["print_files"]
 
+_CUT = ReadOptions(cut_for_inference=True)
 _View = Callable[[Path, Console], None]
 
 
-def print_files(files: Sequence[Path], console: Console, *, layers: bool = False) -> None:
+def print_files(
+    files: Sequence[Path], console: Console, *, layers: bool = False, options: ReadOptions = AS_THEY_ARE
+) -> None:
     """Prints what is in files, one after the other; ``layers`` lists every layer of a model too.
+
+    Args:
+        files: The files.
+        console: Where to print.
+        layers: Whether to list every layer.
+        options: How models are read.
 
     Raises:
         FormatError: A file cannot be read, or is of no kind that is known.
@@ -44,7 +55,7 @@ def print_files(files: Sequence[Path], console: Console, *, layers: bool = False
     for group in group_files(files):
         console.print(f"[bold]{_cell(str(group[0]))}", soft_wrap=True)
         if len(group) > 1:
-            _model(open_model(group).read().graph, console, layers=layers)
+            _model(open_model(group, options=options).read(_CUT), console, layers=layers)
         else:
             _view_of(group[0])(group[0], console)
 
@@ -60,7 +71,10 @@ def _view_of(path: Path) -> _View:
     return shown
 
 
-def _model(graph: Graph, console: Console, *, layers: bool) -> None:
+def _model(source: SourceModel, console: Console, *, layers: bool) -> None:
+    graph = source.graph
+    for note in source.notes:
+        _say(console, f"  note   {note}")
     for item in graph.inputs:
         _say(console, f"  input  {item.name}  {sizes_text(item.shape)}")
     for name in graph.outputs:
