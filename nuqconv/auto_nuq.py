@@ -31,7 +31,7 @@ from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run
-from nuqconv.job.outputs import without_caffe, without_ranges, write_outputs
+from nuqconv.job.outputs import output_prefix, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
 from nuqconv.job.preparation import Preparation, prepare
 from nuqconv.job.progress import job_progress
@@ -101,7 +101,8 @@ def auto_nuq(
         nuq_evaluator: Derived from `AutoNuqEvaluatorBase`, or any object with its methods.
         config_file: Quantization configuration as `create_quant_config` writes it.
         scale_offset_record_file: Where to write the quantization factor record.
-        save_dir: DIR/PREFIX of the other files; they are called DIR/PREFIX_fake_quant_model.prototxt and so on.
+        save_dir: DIR/PREFIX of the other files; they are called DIR/PREFIX_fake_quant_model.prototxt and so on. In a folder that is there, or
+            behind a / at the end, PREFIX is the name of the model file without its ending.
         max_evaluations: Most quantized models that the evaluator is asked about; None for any number.
         timeout: Seconds after which no further evaluation is begun.
         calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on.
@@ -149,8 +150,8 @@ def auto_nuq(
     _check_on_crash(on_crash)
     lost: list[str] = []
     evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
-    prefix = _prefix(save_dir)
     model = open_model(model_file, weights_file)
+    prefix = output_prefix(save_dir, model)
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
     place = journal_path(journal, prefix)
@@ -235,15 +236,6 @@ def auto_nuq(
 def _check_on_crash(on_crash: str) -> None:
     if on_crash not in ON_CRASH:
         raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {on_crash!r}")
-
-
-def _prefix(save_dir: str | os.PathLike[str]) -> Path:
-    text = os.fspath(save_dir)
-    if not text or text.endswith(("/", os.sep)):
-        raise ConfigError(
-            f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
-        )
-    return Path(text)
 
 
 def _calibrate(job: Job, original: Original, data: Iterable[Mapping[str, Array]] | None, staging: Path) -> Calibration:

@@ -46,6 +46,9 @@ def convert(
         bool,
         typer.Option("--allow-unknown-fields", help="Only note fields of the .prototxt that are not known."),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace model files that nuqconv did not write, or that were edited since.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
 ) -> None:
     """Convert between Caffe and ONNX, or within one of them.
@@ -77,6 +80,7 @@ def convert(
             integer=integer,
             outputs=output,
             allow_unknown_fields=allow_unknown_fields,
+            force=force,
         )
     print_conversion(result, console)
     if json is not None:
