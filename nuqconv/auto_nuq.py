@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nuqconv.errors import ConfigError
 from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
 from nuqconv.job.evaluation import WorkerOptions
+from nuqconv.job.outputs import output_prefix
 from nuqconv.job.result import NuqResult, OutputFiles
 from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
 from nuqconv.parallel import check_main_guard
@@ -79,7 +79,8 @@ def auto_nuq(
         nuq_evaluator: Derived from `AutoNuqEvaluatorBase`, or any object with its methods.
         config_file: Quantization configuration as `create_quant_config` writes it.
         scale_offset_record_file: Where to write the quantization factor record.
-        save_dir: DIR/PREFIX of the other files; they are called DIR/PREFIX_fake_quant_model.prototxt and so on.
+        save_dir: DIR/PREFIX of the other files; they are called DIR/PREFIX_fake_quant_model.prototxt and so on. In a folder that is there, or
+            behind a / at the end, PREFIX is the name of the model file without its ending.
         max_evaluations: Most quantized models that the evaluator is asked about; None for any number.
         timeout: Seconds after which no further evaluation is begun.
         calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on.
@@ -121,7 +122,8 @@ def auto_nuq(
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
     check_main_guard()
-    prefix = _prefix(save_dir)
+    model = open_model(model_file, weights_file, read_options)
+    prefix = output_prefix(save_dir, model)
     options = SearchOptions(
         PrepareOptions(
             None if calibration_data is None else list(calibration_data),
@@ -139,19 +141,9 @@ def auto_nuq(
         on_mismatch,
     )
     options.check()
-    model = open_model(model_file, weights_file, read_options)
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
     return search_model(model, nuq_evaluator, Path(config_file), files, options)
-
-
-def _prefix(save_dir: str | os.PathLike[str]) -> Path:
-    text = os.fspath(save_dir)
-    if not text or text.endswith(("/", os.sep)):
-        raise ConfigError(
-            f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
-        )
-    return Path(text)
 
 
 class _CallableModule(ModuleType):

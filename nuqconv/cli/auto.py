@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nuqconv.ir import Array
+    from nuqconv.job.result import NuqResult
     from nuqconv.runtimes.base import Runtime
     from nuqconv.search.metrics import Metric
     from nuqconv.search.objective import Objective
@@ -32,7 +33,13 @@ _ISOLATION = "A crashing runtime"
 
 def auto(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
-    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR/PREFIX",
+            help="The files to write: DIR/PREFIX_deploy_model.prototxt and so on; in a folder that is there, PREFIX is the name of the model.",
+        ),
+    ],
     weights: Annotated[
         Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
     ] = None,
@@ -200,12 +207,12 @@ def auto(
     """
     from nuqconv.api import create_quant_config
     from nuqconv.auto_nuq import auto_nuq
-    from nuqconv.cli.report import new_console, print_result
     from nuqconv.data.datafile import read_data
     from nuqconv.evaluators import BatchEvaluator
     from nuqconv.evaluators.loading import load_evaluator, parse_arguments
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
+    from nuqconv.job.outputs import output_prefix
     from nuqconv.report.forms import check_form, write_report
     from nuqconv.report.sources import report_of_result
     from nuqconv.search.metrics import parse_metric
@@ -239,6 +246,7 @@ def auto(
             [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
         )
     source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    prefix = output_prefix(save, source)
     names = list(source.input_names())
     ranges = read_data(calibration, names).inputs if calibration else None
     shapes = None
@@ -272,8 +280,8 @@ def auto(
             None,
             own,
             config,
-            record or save.with_name(f"{save.name}_scale_offset_record.txt"),
-            save,
+            record or prefix.with_name(f"{prefix.name}_scale_offset_record.txt"),
+            prefix,
             calibration_data=None if data is not None or ranges is None else _batches(ranges, batch_size),
             max_evaluations=DEFAULT_MAX_EVALUATIONS if max_evaluations is None else max_evaluations,
             timeout=timeout,
@@ -288,9 +296,22 @@ def auto(
             trial_timeout=trial_timeout,
             on_crash="refuse" if on_crash == "refuse" else "stop",
         )
-    print_result(result, new_console(), metric or "metric")
+    _show(result, save, prefix, metric or "metric")
     if report is not None:
         write_report(report_of_result(result), report)
+
+
+def _show(result: NuqResult, save: str, prefix: Path, metric: str) -> None:
+    from rich.markup import escape
+
+    from nuqconv.cli.report import new_console, print_result
+
+    console = new_console()
+    if prefix != Path(save):
+        console.print(
+            f"{escape(save)} is a folder; the files in it are called {escape(prefix.name)}_*\n", soft_wrap=True
+        )
+    print_result(result, console, metric)
 
 
 def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> Runtime:

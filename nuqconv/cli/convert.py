@@ -45,6 +45,9 @@ def convert(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace model files that nuqconv did not write, or that were edited since.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
 ) -> None:
     """Convert between Caffe and ONNX, or within one of them.
@@ -78,6 +81,7 @@ def convert(
             allow_unknown_fields=allow_unknown_fields,
             level=level,
             stages=stage or (),
+            force=force,
         )
     print_conversion(result, console)
     if json is not None:

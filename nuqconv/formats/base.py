@@ -86,6 +86,14 @@ class Format(ABC):
         """Returns a line for each layer that has no form in this format."""
 
     @abstractmethod
+    def foreign(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Returns those of a model's files that are there and of which nothing says that nuqconv wrote them.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+
+    @abstractmethod
     def chosen(self, options: WriteOptions, target: Path, *, integer: bool = False) -> WriteOptions:
         """Returns options with this format's own choice for what is left open.
 

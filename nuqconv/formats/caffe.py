@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuqconv.backends.caffe import CaffeWriter, Style, emit, save_caffe
+from nuqconv.backends.caffe.signature import unsigned
 from nuqconv.errors import ConfigError, UnsupportedError
 from nuqconv.files.sniff import beginning, top_fields
 from nuqconv.formats.base import FileKind, Format
@@ -77,10 +78,9 @@ class CaffeForm(Form):
 
     def save(self, graph: Graph, paths: Sequence[Path], options: WriteOptions | None = None) -> None:
         """Writes a graph to files that appear together or not at all."""
-        del options
         self.check(graph)
         model, weights = paths
-        save_caffe(graph, model, weights, self.style)
+        save_caffe(graph, model, weights, self.style, signed=options is not None and options.signed)
 
 
 FLOAT = CaffeForm("float", quantized=False)
@@ -135,6 +135,11 @@ class _Caffe(Format):
         except UnsupportedError as error:
             return tuple(error.problems)
         return ()
+
+    def foreign(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Returns the files that the signature in the .prototxt does not speak of, or not as they are now."""
+        model, weights = paths
+        return unsigned(model, weights)
 
     def chosen(self, options: WriteOptions, target: Path, *, integer: bool = False) -> WriteOptions:
         """Refuses what only ONNX has."""

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
+from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from nuqconv.backends.onnx import batch_problems, newest_opset, styles, write_onnx
-from nuqconv.backends.onnx.lower import lower_graph
+from nuqconv.backends.onnx.lower import PRODUCER, lower_graph
 from nuqconv.errors import UnsupportedError
 from nuqconv.files.sniff import top_fields
 from nuqconv.formats.base import FileKind, Format
@@ -131,6 +133,17 @@ class _Onnx(Format):
         except UnsupportedError as error:
             return tuple(error.problems)
         return ()
+
+    def foreign(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Returns the file, unless it names nuqconv as its producer."""
+        (path,) = paths
+        if not path.exists():
+            return ()
+        try:
+            producer = onnx.load(path, load_external_data=False).producer_name
+        except DecodeError:
+            return (path,)
+        return () if producer == PRODUCER else (path,)
 
     def chosen(self, options: WriteOptions, target: Path, *, integer: bool = False) -> WriteOptions:
         """Takes the newest opset where none was chosen."""
