@@ -158,7 +158,7 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
         "no_improvement": "nothing better was found for long",
     }
     calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
-    difference = [] if result.difference is None else [("metric, result to original", _difference(result.difference))]
+    difference = [] if result.difference is None else [("difference", _difference(result.difference))]
     return [
         *difference,
         ("layers with weights", f"{len(result.layers)} ({layers})"),
@@ -169,8 +169,8 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
 
 
 def _difference(found: Interval) -> str:
-    ends = f"{found.low:+.4g} .. {found.high:+.4g}"
-    return f"{found.estimate:+.4g}; {ends} in {found.confidence:.0%} of the draws of {found.units} samples"
+    ends = f"{found.low:+.3g} .. {found.high:+.3g}"
+    return f"{found.estimate:+.3g} to the original; {ends} in {found.confidence:.0%} of draws"
 
 
 def _int8_metric(result: NuqResult, shown: Callable[[float], str]) -> str:

@@ -24,6 +24,7 @@ from nuqconv.config import load_config
 from nuqconv.errors import ConfigError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.job.layer_facts import layer_facts
+from nuqconv.search.metrics import METRIC_NAMES
 from nuqconv.search.strategies import STRATEGIES
 
 from .conftest import LENET, MODEL
@@ -249,7 +250,7 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
         ),
         (
             ["--max-drop", "0.1", "--metric", "topx"],
-            "metric 'topx' is not known; top1, top5 (any number) and output_error are, or give a function",
+            f"metric 'topx' is not known; these are: {METRIC_NAMES}; or give a function of your own",
         ),
         (
             ["--max-drop", "0.1", "--report", "/"],
