@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nuqconv.config import make_config, write_config
+from nuqconv.config import DEFAULT_BATCH_NUM, make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.files.staging import check_targets
 from nuqconv.formats import Model, ReadOptions, open_model
@@ -91,7 +91,7 @@ def create_quant_config(
     model_file: Model,
     weights_file: StrPath | None,
     skip_layers: Sequence[str] | None = None,
-    batch_num: int = 1,
+    batch_num: int = DEFAULT_BATCH_NUM,
     activation_offset: bool = True,
     config_defination: StrPath | None = None,
     *,

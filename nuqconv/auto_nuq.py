@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from nuqconv.data import DataSet
 from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
@@ -42,7 +43,7 @@ def auto_nuq(
     *,
     max_evaluations: int | None = DEFAULT_MAX_EVALUATIONS,
     timeout: float | None = None,
-    calibration_data: Iterable[Mapping[str, Array]] | None = None,
+    calibration_data: Iterable[Mapping[str, Array]] | DataSet | None = None,
     progress: bool | None = None,
     patience: int | None = None,
     journal: str | os.PathLike[str] | bool = True,
@@ -83,7 +84,8 @@ def auto_nuq(
             behind a / at the end, PREFIX is the name of the model file without its ending.
         max_evaluations: Most quantized models that the evaluator is asked about; None for any number.
         timeout: Seconds after which no further evaluation is begun.
-        calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on.
+        calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on, or a `nuqconv.data.DataSet`, of which the configuration's
+            ``batch_num`` batches are taken.
         progress: Whether to show a progress bar; None shows it on a terminal.
         patience: Evaluations without a better result after which the search ends; None for any number.
         journal: Where the journal is kept; True is DIR/PREFIX_trials.sqlite, False keeps none.
@@ -126,7 +128,9 @@ def auto_nuq(
     prefix = output_prefix(save_dir, model)
     options = SearchOptions(
         PrepareOptions(
-            None if calibration_data is None else list(calibration_data),
+            calibration_data
+            if calibration_data is None or isinstance(calibration_data, DataSet)
+            else list(calibration_data),
             weight_method,
             importance,
             input_shapes or {},

@@ -39,7 +39,11 @@ def compare(
         ),
     ] = None,
     inputs: Annotated[
-        Path | None, typer.Option(help="Inputs, .npz with one array for each input blob; by default random numbers.")
+        Path | None,
+        typer.Option(
+            help="Inputs: .npz with one array for each input blob, also one that auto takes; or other samples as for --data, of which the first "
+            "{nuqconv.comparison.compare:SAMPLES} are taken. By default random numbers."
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help=DATA_HELP, rich_help_panel=_QUANTIZED)] = None,
     prep: Prep = None,
@@ -99,17 +103,18 @@ def compare(
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
     from nuqconv.files.staging import check_targets, write_atomically
+    from nuqconv.formats import open_models
     from nuqconv.report.html.comparison import comparison_page
 
     targets = [path for path in (json, html) if path is not None]
-    check_targets(targets, inputs=[*files, *([inputs] if inputs else []), *data_files(data, prep, None)])
+    check_targets(targets, inputs=[*files, *data_files(inputs, None, None), *data_files(data, prep, None)])
     shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
     pair = None if exact or runtime or blob else _quantized(files, shapes, options)
     console = new_console()
     if pair is not None:
         if inputs is not None and data is not None:
             raise ConfigError("--inputs and --data exclude each other")
-        samples: DataSet | dict[str, Array] | None = None if inputs is None else _inputs(inputs)
+        samples: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
         if data is not None:
             samples = data_set(data, prep, None, pair[0])
         with console.status("running both"):
@@ -128,7 +133,13 @@ def compare(
         if not found.agrees:
             raise typer.Exit(1)
         return
-    only = {"--data": data, "--prep": prep, "--limit": limit, "--max-error": max_error, "--html": html}
+    only = {
+        "--data": data,
+        "--prep": None if inputs else prep,
+        "--limit": limit,
+        "--max-error": max_error,
+        "--html": html,
+    }
     given = [name for name, value in only.items() if value is not None]
     if given:
         raise ConfigError(
@@ -142,7 +153,7 @@ def compare(
     with console.status("running both"):
         report = compare_models(
             *models,
-            inputs=None if inputs is None else _inputs(inputs),
+            inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
             runtimes=(names[0], names[1]),
             blobs=blob,
             input_shapes=shapes,
@@ -177,8 +188,11 @@ def _models(files: Sequence[Path], options: ReadOptions) -> list[Model]:
     return list(models)
 
 
-def _inputs(path: Path) -> dict[str, Array]:
-    """The arrays of a file; whole numbers become float32, as blobs are."""
-    from nuqconv.data.datafile import read_arrays
+def _inputs(path: Path, prep: str | None, model: ModelFiles) -> Mapping[str, Array] | DataSet:
+    """The samples; of a .npz all, and its arrays need not have one number of samples."""
+    from nuqconv.data import open_data
+    from nuqconv.data.datafile import read_inputs
 
-    return {name: array.astype("float32") for name, array in read_arrays(path).items()}
+    if path.suffix != ".npz" or prep is not None:
+        return open_data(path, prep)
+    return read_inputs(path, model.input_names())

@@ -13,7 +13,7 @@ from nuqconv.errors import ConfigError
 if TYPE_CHECKING:
     from nuqconv.frontends.options import ReadOptions
 
-__all__ = ["AllowUnknownFields", "Level", "Stage", "parse_shapes", "parse_size", "read_options"]
+__all__ = ["AllowUnknownFields", "Level", "Stage", "parse_drop", "parse_shapes", "parse_size", "read_options"]
 
 _READING = "How a .prototxt is read"
 
@@ -47,6 +47,27 @@ def read_options(allow_unknown_fields: bool, stage: Sequence[str] | None, level:
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE | re.ASCII)
+
+
+def parse_drop(text: str, *, share: bool) -> float:
+    """Returns a loss that is allowed: ``0.01`` or ``1%``.
+
+    Args:
+        text: The option's text.
+        share: Whether the metric is a share, from 0 to 1, so that a large number is asked back.
+
+    Raises:
+        ConfigError, EvaluatorError: The text is no number from 0 on, or a large share without ``%``, which mostly is a number of percent.
+    """
+    from nuqconv.evaluators.demand import LARGE_DROP, Demand
+
+    found = Demand.of(max_drop=text).max_drop or 0.0
+    if share and found >= LARGE_DROP and "%" not in text:
+        meant = f"{found:g}% (or {found / 100:g})"
+        raise ConfigError(
+            f"--max-drop {text}: that is {100 * found:g} percentage points; is {meant} meant? Write {100 * found:g}% if it is not"
+        )
+    return found
 
 
 def parse_shapes(options: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

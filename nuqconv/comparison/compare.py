@@ -14,6 +14,7 @@ from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
 from nuqconv.comparison.random_numbers import random_input
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
+from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.formats import CAFFE, ONNX, ModelFiles, ReadOptions, open_model
 from nuqconv.formats.table import format_of
@@ -34,11 +35,15 @@ Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto | ModelFiles
 """A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, an ONNX model, or what was opened before."""
 
 
+SAMPLES = 8
+"""Samples of a data set that are compared."""
+
+
 def compare(
     a: Model,
     b: Model | None = None,
     *,
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Mapping[str, Array] | DataSet | None = None,
     runtimes: tuple[str, str] = (AUTO, AUTO),
     blobs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -58,7 +63,7 @@ def compare(
     Args:
         a: The first model.
         b: The second; without it the first one in the other runtime (real Caffe against onnxruntime).
-        inputs: An array for each input blob; by default random numbers.
+        inputs: An array for each input blob, or a `nuqconv.data.DataSet`, of which the first samples are taken; by default random numbers.
         runtimes: The runtime of each side.
         blobs: The blobs to compare; by default all common ones, and all outputs of ``a`` have to be among them.
         input_shapes: Shapes of random inputs, where others than the model's are wanted.
@@ -81,16 +86,32 @@ def compare(
         raise ConfigError(f"rtol {rtol} and atol {atol} must not be negative")
     if inputs is not None and input_shapes:
         raise ConfigError("input_shapes are for random inputs; given inputs have their own")
-    given = None if inputs is None else {name: np.asarray(array) for name, array in inputs.items()}
+    given = _arrays(inputs, a, read_options)
     if given is None:
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
     else:
         shapes = {name: array.shape for name, array in given.items()}
     with ExitStack() as stack:
         one, two = _Sides(stack, process, shapes, read_options).make(a, b, runtimes)
-        source = "given" if given is not None else f"random numbers of seed {seed}"
+        source = _words(inputs) if inputs is not None else f"random numbers of seed {seed}"
         feeds = random_inputs(one, shapes, seed) if given is None else given
         return _Comparison(one, two, feeds, Tolerance(rtol, atol)).report(source, blobs)
+
+
+def _arrays(
+    inputs: Mapping[str, Array] | DataSet | None, model: Model, options: ReadOptions | None
+) -> dict[str, Array] | None:
+    """Returns inputs as arrays; of a data set the first samples, under the names of the model's inputs."""
+    if inputs is None:
+        return None
+    if not isinstance(inputs, DataSet):
+        return {name: np.asarray(array) for name, array in inputs.items()}
+    named = inputs if isinstance(model, ModelProto) else inputs.for_net(open_model(model, None, options).inputs())
+    return dict(next(iter(named.batches(SAMPLES, SAMPLES))).inputs)
+
+
+def _words(inputs: Mapping[str, Array] | DataSet) -> str:
+    return f"the first samples of {inputs.describe()}" if isinstance(inputs, DataSet) else "given"
 
 
 def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:

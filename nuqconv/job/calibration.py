@@ -60,6 +60,7 @@ def calibrate(
     batches: Batches | None,
     run_model: Callable[[str, str], object] | None,
     folder: Path,
+    wanted: int | None = None,
 ) -> Calibration:
     """Measures activations from the best source there is.
 
@@ -69,6 +70,7 @@ def calibrate(
         batches: Batches of inputs to run in onnxruntime, or None if there are none.
         run_model: Runs the user's evaluator on a model file and a weights file of Caffe; None if it runs none.
         folder: An existing, empty folder for the calibration model.
+        wanted: How many batches were asked for; that there are fewer is noted.
 
     Returns:
         The histograms, or none with a note that says why.
@@ -80,8 +82,9 @@ def calibrate(
     reasons = []
     if batches is not None and not blocked:
         kept: list[Mapping[str, Array]] = []
-        measured = measure_in_onnxruntime(graph, values, _keeping(batches, kept))
-        return Calibration(Source.ONNXRUNTIME, _checked(graph, measured, values), batches=tuple(kept))
+        seen = _Counted(batches)
+        measured = measure_in_onnxruntime(graph, values, _keeping(seen, kept))
+        return Calibration(Source.ONNXRUNTIME, _checked(graph, measured, values), seen.notes(wanted), tuple(kept))
     if batches is not None:
         more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
@@ -102,6 +105,31 @@ def calibrate(
             return Calibration(Source.CAFFE, _checked(graph, found, values), batches=model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     return _weights_only(reasons)
+
+
+class _Counted:
+    """Batches, and how many and how large they were."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.batches = self.samples = 0
+
+    def __iter__(self) -> Iterator[Mapping[str, Array]]:
+        for batch in self._batches:
+            yield batch
+            self.batches += 1
+            self.samples += len(next(iter(batch.values())))
+
+    def notes(self, wanted: int | None) -> tuple[str, ...]:
+        """Returns what the user should know of their number."""
+        found = []
+        if wanted is not None and self.batches < wanted:
+            found.append(
+                f"calibrated on {self.batches} batches, fewer than the {wanted} asked for ({self.samples} samples)"
+            )
+        if self.samples == 1:
+            found.append("calibrated on one sample")
+        return tuple(found)
 
 
 def _weights_only(reasons: Sequence[str]) -> Calibration:

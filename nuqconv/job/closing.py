@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class CalibrationInputs:
         data: Goes before the evaluator's batches.
     """
 
-    def __init__(self, evaluator: CheckedEvaluator, batch_num: int, data: Sequence[Mapping[str, Array]] | None) -> None:
+    def __init__(self, evaluator: CheckedEvaluator, batch_num: int, data: Iterable[Mapping[str, Array]] | None) -> None:
         self._evaluator = evaluator
         self._batch_num = batch_num
         self._data = data

@@ -37,8 +37,10 @@ class CheckedVariant:
         name: What is done otherwise; empty for what is declared.
         moved: How far the outputs are from those of the declared preparation: relative L2 error, of several outputs the largest.
         score: The metric; None without labels.
-        likelihood: For classes the mean log-probability of the label, which tells more than whether it is first; else None.
-        gain: The score's difference to the declared preparation's, with its interval; None without labels.
+        likelihood: For classes the mean log-probability of the label: nets are trained for it, and it tells more than whether the label is first;
+            else None.
+        gain: The difference to the declared preparation, in the likelihood where there is one, else in the score, with its interval; None without
+            labels.
     """
 
     name: str
@@ -46,6 +48,11 @@ class CheckedVariant:
     score: float | None = None
     likelihood: float | None = None
     gain: Interval | None = None
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """By what variants are put in order, more is better: likelihood, then score."""
+        return self.likelihood or 0.0, self.score or 0.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def check_data(
     if metric is None:
         found.sort(key=lambda item: -item.moved)
     else:
-        found.sort(key=lambda item: (-(item.score or 0.0), -(item.likelihood or 0.0), item.moved))
+        found.sort(key=lambda item: (*(-value for value in item.merit), item.moved))
     declared = _checked("", 0.0, reference, None, metric)
     text = None if metric is None else metric.text
     return DataCheck(declared, tuple(found), int8, text, reference.count, tuple(notes))
@@ -242,15 +249,16 @@ def _checked(name: str, moved: float, run: _Run, reference: _Run | None, metric:
         return CheckedVariant(name, moved)
     gain = None
     if reference is not None and reference.terms is not None:
-        gain = difference_interval(metric, reference.terms, run.terms)
-        if gain.estimate >= 0 and run.logs is not None and reference.logs is not None and not gain.settled:
-            gain = _sharper(gain, run.logs - reference.logs)
+        if run.logs is not None and reference.logs is not None:
+            gain = _mean_interval(run.logs - reference.logs)
+        else:
+            gain = difference_interval(metric, reference.terms, run.terms)
     likelihood = None if run.logs is None else float(run.logs.mean())
     return CheckedVariant(name, moved, metric.value(run.terms), likelihood, gain)
 
 
-def _sharper(gain: Interval, differences: Array) -> Interval:
-    """Returns the interval of a gain in log-probability where that of the score is not settled: it sees more on few samples."""
-    spread = 1.96 * float(differences.std(ddof=1)) / np.sqrt(len(differences)) if len(differences) > 1 else float("inf")
-    mean = float(differences.mean())
-    return Interval(mean, mean - spread, mean + spread, gain.confidence, gain.units)
+def _mean_interval(differences: Array) -> Interval:
+    """Returns the interval of a mean of 95 %, by its normal approximation."""
+    mean, count = float(differences.mean()), len(differences)
+    spread = 1.96 * float(differences.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
+    return Interval(mean, mean - spread, mean + spread, 0.95, count)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators.identity import batches_digest
+from nuqconv.evaluators.notes import data_notes
 from nuqconv.files.staging import check_targets, staging_folder
 from nuqconv.formats import CAFFE, ReadOptions, shared
 from nuqconv.formats.source import ModelFiles
@@ -20,6 +22,7 @@ from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
+from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
@@ -56,14 +59,14 @@ class PrepareOptions:
     """How the integers of a model are chosen, with a search or without.
 
     Attributes:
-        calibration_data: Batches of inputs to calibrate on; None for those of the evaluator.
+        calibration_data: Batches of inputs to calibrate on, or a data set; None for those of the evaluator.
         weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
         importance: For some layers a weight >= 0 for each of their weights.
         input_shapes: Shapes for inputs by name, instead of the file's.
         progress: Whether to show a progress bar; None shows it on a terminal.
     """
 
-    calibration_data: Sequence[Mapping[str, Array]] | None = None
+    calibration_data: Sequence[Mapping[str, Array]] | DataSet | None = None
     weight_method: WeightMethod | None = DEFAULT_METHOD
     importance: Mapping[str, Array] | None = None
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -144,11 +147,14 @@ def search_model(
     job = read_job(model.read(ReadOptions(options.prepare.input_shapes)), config_file)
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
-    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, options.prepare.calibration_data)
+    given = None
+    if options.prepare.calibration_data is not None:
+        given = GivenBatches(options.prepare.calibration_data, model, job.config.batch_num, user_evaluator)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, given)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
-        data = options.prepare.calibration_data
+        data = calibration_digest(user_evaluator) if given is None else given.digest()
         choices = {**options.prepare.choices(), **model.options.choices()}
         return search_identity(sources, user_evaluator, batches, data, choices)
 
@@ -164,11 +170,11 @@ def search_model(
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
         preparation = prepared(
-            job, log, lambda: _prepare(job, original, inputs, options.prepare, staging, shown.on_step)
+            job, log, lambda: _prepare(job, original, inputs, given, options.prepare, staging, shown.on_step)
         )
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, _Places(files, staging, log, shown))
-        notes = (*caffe_notes, *preparation.notes, *found.notes)
+        notes = (*data_notes(user_evaluator), *caffe_notes, *preparation.notes, *found.notes)
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
@@ -235,15 +241,16 @@ def _prepare(
     job: Job,
     original: Original,
     inputs: CalibrationInputs,
+    given: GivenBatches | None,
     options: PrepareOptions,
     staging: Path,
     on_step: OnStep,
 ) -> Preparation:
-    calibration = inputs.keep(_calibrate(job, original, options.calibration_data, staging))
+    calibration = inputs.keep(_calibrate(job, original, given, staging))
     return prepare(job, calibration, method=options.weight_method, importance=options.importance, on_step=on_step)
 
 
-def _calibrate(job: Job, original: Original, data: Sequence[Mapping[str, Array]] | None, staging: Path) -> Calibration:
+def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging: Path) -> Calibration:
     evaluator = original.show()
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
     folder = staging / "calibration"
@@ -256,6 +263,7 @@ def _calibrate(job: Job, original: Original, data: Sequence[Mapping[str, Array]]
         if job.format.runs_in_caffe
         else None,
         folder=folder,
+        wanted=job.config.batch_num if data is None else data.wanted,
     )
     _LOG.info("calibration: %d blobs measured (%s)", len(found.histograms), found.source.value)
     return found

@@ -16,13 +16,30 @@ from nuqconv.errors import ConfigError
 from nuqconv.formats.source import ModelFiles
 from nuqconv.job.data_check import CheckedVariant, DataCheck
 
-__all__ = ["data_files", "data_set", "preparation_of", "print_check", "say_data", "say_more", "write_set"]
+__all__ = ["data_files", "data_set", "like", "preparation_of", "print_check", "say_data", "say_more", "write_set"]
 
 
 def data_set(data: Path, prep: str | None, labels: Path | None, model: ModelFiles | None = None) -> DataSet:
     """Returns the data set that options say, for a net where one is known."""
     found = open_data(data, prep, labels)
-    return found if model is None else found.for_net(model.inputs())
+    if model is None:
+        return found
+    inputs = model.inputs()
+    pictures = getattr(found, "has_pictures", None)
+    if model.format.open_sizes and (pictures is None or not pictures()):
+        # A net whose sizes can be others gets those of arrays; pictures get the net's.
+        inputs = {name: (*shape[:2], *(None for _ in shape[2:])) for name, shape in inputs.items()}
+    return found.for_net(inputs)
+
+
+def like(data: DataSet, other: DataSet) -> DataSet:
+    """Returns other samples prepared as the data are, where nothing was said of them: pictures beside a train_val.prototxt, for instance."""
+    prep, again = getattr(data, "prep", None), getattr(other, "with_preparation", None)
+    pictures = getattr(other, "has_pictures", None)
+    if other.preparation is not None or prep is None or again is None or pictures is None or not pictures():
+        return other
+    found: DataSet = again(prep)
+    return found
 
 
 def data_files(data: Path | None, prep: str | None, labels: Path | None) -> list[Path]:
@@ -38,9 +55,9 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def say_data(data: DataSet, console: Console, more: str = "") -> None:
+def say_data(data: DataSet, console: Console, more: str = "", *, word: str = "data") -> None:
     """Prints in one line what the net sees, and below what was left out or taken for granted."""
-    console.print(f"[bold]data[/]  {escape(said(data) + more)}", soft_wrap=True)
+    console.print(f"[bold]{word}[/]  {escape(said(data) + more)}", soft_wrap=True)
     for note in getattr(data, "notes", ()):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 
