@@ -90,7 +90,9 @@ class _OnnxFile(ModelFiles):
             if self._message is None:
                 self._message = read_onnx(self.model)
             return {
-                item.name: tuple(int(size.dim_value) or None for size in item.type.tensor_type.shape.dim)
+                item.name: tuple(
+                    size.dim_value if size.dim_value > 0 else None for size in item.type.tensor_type.shape.dim
+                )
                 for item in fed_inputs(self._message)
             }
 
