@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nuqconv.comparison.compare import CompareReport, compare
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
+    from nuqconv.data import Hdf5, ImageList, Images, Lmdb
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
     from nuqconv.evaluators.side_by_side import Evaluation, evaluate
     from nuqconv.formats.convert import Conversion, convert
@@ -32,6 +33,10 @@ __all__ = [
     "CompareReport",
     "Conversion",
     "Evaluation",
+    "Hdf5",
+    "ImageList",
+    "Images",
+    "Lmdb",
     "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
@@ -56,6 +61,7 @@ _HOMES = {
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
     "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
+    "nuqconv.data": ("Hdf5", "ImageList", "Images", "Lmdb"),
     "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
     "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),
     "nuqconv.formats.convert": ("Conversion", "convert"),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -38,9 +38,10 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
     samples: Annotated[int | None, typer.Option(min=1, help="Most samples to run; by default all.")] = None,
     max_drop: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, help="Where more is better: how much less than the first a metric may be, else exit code 1."
+            metavar="NUMBER|PERCENT",
+            help="Where more is better: how much less than the first a metric may be, as 0.01 or 1%, else exit code 1.",
         ),
     ] = None,
     max_error: Annotated[
@@ -73,7 +74,8 @@ def evaluate(
     measure = parse_metric(metric)
     demand = None
     if max_drop is not None or max_error is not None:
-        demand = Demand(max_drop, max_error)
+        drop = None if max_drop is None else parse_drop(max_drop, share=measure.share)
+        demand = Demand(drop, max_error)
         demand.check_fits(measure)
     if json is not None:
         check_targets([json], inputs=[*files, *data_files(data, prep, labels)])

@@ -159,8 +159,12 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
     }
     calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
     difference = [] if result.difference is None else [("difference", _difference(result.difference))]
+    facts = None if result.about is None else result.about.evaluator
+    data = [] if facts is None or facts.data is None else [("data", facts.data)]
+    data += [] if facts is None or facts.preparation is None else [("prepared", facts.preparation)]
     return [
         *difference,
+        *data,
         ("layers with weights", f"{len(result.layers)} ({layers})"),
         ("quantized models evaluated", f"{result.evaluations} ({ended[result.stopped_by]})"),
         ("activations calibrated", calibrated[result.calibration]),

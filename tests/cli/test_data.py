@@ -123,8 +123,8 @@ def test_a_search_on_a_folder_with_a_declared_preparation(run, clothes, tmp_path
     )
     assert first.endswith("(in the first 64); calibrated on 100 of them")
     found = json.loads(report.read_text())
-    assert found["data"]["preparation"] == prep
-    assert found["data"]["description"].startswith("100 x 1x28x28 from")
+    assert found["preparation"] == prep
+    assert found["data"].startswith("100 x 1x28x28 from")
     notes = "\n".join(found["notes"])
     assert "calibrated on the evaluation data themselves" in notes
     assert "calibrated on 7 batches, fewer than the 8 asked for (100 samples)" in notes
@@ -221,9 +221,9 @@ def test_compare_takes_the_data_of_auto(run, subset, clothes):
 def test_check_names_what_was_forgotten(run, clothes):
     done = run("data", "check", *MODEL, "--data", clothes, "--prep", "gray", "--samples", 64, columns=None)
     assert done.code == 0, done.err
-    assert "these data are probably prepared wrongly: '0..1 for 0..255' scores clearly better" in done.out
+    assert "these data are probably prepared wrongly: '0..1 for 0..255' is clearly better by the labels" in done.out
     done = run(
         "data", "check", *MODEL, "--data", clothes, "--prep", "gray, scale 0.00390625", "--samples", 64, columns=None
     )
-    assert "no other way to prepare the data scores clearly better" in done.out
+    assert "no other way to prepare the data is clearly better than what is declared" in done.out
     assert re.search(r"int8 moves the outputs by \d\.\d\d% \(64 samples\)", done.out)
