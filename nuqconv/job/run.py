@@ -154,9 +154,13 @@ def search_model(
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
-        data = calibration_digest(user_evaluator) if given is None else given.digest()
-        choices = {**options.prepare.choices(), **model.options.choices()}
-        return search_identity(sources, user_evaluator, batches, data, choices)
+        own = calibration_digest(user_evaluator) if given is None else None
+        choices = {
+            **options.prepare.choices(),
+            **model.options.choices(),
+            **({"own calibration data": own} if own else {}),
+        }
+        return search_identity(sources, user_evaluator, batches, None if given is None else given.digest(), choices)
 
     with (
         open_journal(options.journal, identity, options.on_mismatch) as log,

@@ -12,6 +12,8 @@ from nuqconv.search.journal.store import connect, move_aside
 __all__ = ["admit", "checked_identity", "read_identity", "shortened"]
 
 _SHORT = 24
+# Journals of earlier versions do not tell these; what they do not tell is taken as it is now.
+_NOT_ALWAYS_TOLD = frozenset({"own calibration data"})
 
 
 def checked_identity(identity: Mapping[str, str]) -> dict[str, str]:
@@ -46,7 +48,9 @@ def admit(path: Path, wanted: Mapping[str, str], *, restart: bool) -> None:
         connection.close()
     names = list(dict.fromkeys([*found, *wanted]))
     problems = [
-        f"{name}: {_pair(found.get(name), wanted.get(name))}" for name in names if found.get(name) != wanted.get(name)
+        f"{name}: {_pair(found.get(name), wanted.get(name))}"
+        for name in names
+        if found.get(name) != wanted.get(name) and (name in found or name not in _NOT_ALWAYS_TOLD)
     ]
     if not problems:
         return
