@@ -176,7 +176,11 @@ def _quantized(
     from nuqconv.formats import ReadOptions, open_models
 
     models = open_models(files, options)
-    return original_and_quantized(models[0], models[1], ReadOptions(shapes)) if len(models) == 2 else None
+    return (
+        original_and_quantized(models[0], models[1], ReadOptions(shapes, cut_for_inference=True))
+        if len(models) == 2
+        else None
+    )
 
 
 def _models(files: Sequence[Path], options: ReadOptions) -> list[Model]:
