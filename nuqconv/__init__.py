@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
     from nuqconv.evaluators.side_by_side import Evaluation, evaluate
     from nuqconv.formats.convert import Conversion, convert
+    from nuqconv.job.quantization import Quantized
     from nuqconv.job.result import NuqResult
+    from nuqconv.job.run import PrepareOptions, SearchOptions
+    from nuqconv.job.typed import auto, quantize
     from nuqconv.search.evaluator import AutoNuqEvaluatorBase
     from nuqconv.search.objective import NearestMetric, SmallestBytes
 
@@ -40,8 +43,12 @@ __all__ = [
     "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
+    "PrepareOptions",
     "QuantizationReport",
+    "Quantized",
+    "SearchOptions",
     "SmallestBytes",
+    "auto",
     "auto_nuq",
     "compare",
     "compare_quantized",
@@ -50,6 +57,7 @@ __all__ = [
     "errors",
     "evaluate",
     "load",
+    "quantize",
     "register_layer",
     "register_python_layer",
     "save",
@@ -65,7 +73,10 @@ _HOMES = {
     "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
     "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),
     "nuqconv.formats.convert": ("Conversion", "convert"),
+    "nuqconv.job.quantization": ("Quantized",),
     "nuqconv.job.result": ("NuqResult",),
+    "nuqconv.job.run": ("PrepareOptions", "SearchOptions"),
+    "nuqconv.job.typed": ("auto",),
     "nuqconv.search.evaluator": ("AutoNuqEvaluatorBase",),
     "nuqconv.search.objective": ("NearestMetric", "SmallestBytes"),
 }

@@ -1,4 +1,4 @@
-"""The library's functions besides `auto_nuq`."""
+"""The library's functions besides `auto_nuq`; those that quantize are in `nuqconv.job.typed`."""
 
 from __future__ import annotations
 

@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+from nuqconv.callable_module import make_callable
 from nuqconv.data import DataSet
 from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
 from nuqconv.job.evaluation import WorkerOptions
+from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import output_prefix
-from nuqconv.job.result import NuqResult, OutputFiles
+from nuqconv.job.result import NuqResult
 from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
 from nuqconv.parallel import check_main_guard
 from nuqconv.quantize.compensate import WeightMethod
@@ -150,12 +148,4 @@ def auto_nuq(
     return search_model(model, nuq_evaluator, Path(config_file), files, options)
 
 
-class _CallableModule(ModuleType):
-    """Lets ``nuqconv.auto_nuq(...)`` and ``nuqconv.auto_nuq.AutoNuqEvaluatorBase`` both work, as in the product it follows."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> NuqResult:
-        return auto_nuq(*args, **kwargs)
-
-
-__signature__ = inspect.signature(auto_nuq)
-sys.modules[__name__].__class__ = _CallableModule
+make_callable(__name__, "nuqconv.auto_nuq:auto_nuq")

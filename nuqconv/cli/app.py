@@ -22,6 +22,10 @@ COMMANDS = {
         "nuqconv.cli.auto",
         "Search the strongest quantization that the accuracy demand allows, and write the models and record files.",
     ),
+    "quantize": Place(
+        "nuqconv.cli.quantize",
+        "Quantize a net as you say, without a search, and write the models and record files.",
+    ),
     "config": Place("nuqconv.cli.config", "Write a quantization configuration for a model, ready to be edited."),
     "convert": Place("nuqconv.cli.convert", "Convert between Caffe and ONNX, or within one of them."),
     "compare": Place(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +19,16 @@ from nuqconv.quantize.plan import Precision
 from nuqconv.search.metrics import Interval, metric_shown
 from nuqconv.search.strategies.words import legend
 
-__all__ = ["config_table", "new_console", "new_table", "print_legend", "print_result", "sizes_text"]
+__all__ = [
+    "config_table",
+    "layer_table",
+    "new_console",
+    "new_table",
+    "path_shown",
+    "print_legend",
+    "print_result",
+    "sizes_text",
+]
 
 _WIDE = 400
 
@@ -46,7 +55,7 @@ def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = N
 
 def print_result(result: NuqResult, console: Console, metric: str = "metric") -> None:
     """Prints what a search found: layers, trials, before and after, files."""
-    console.print(_layers(result))
+    console.print(layer_table(result.layers))
     console.print()
     console.print(_trials(result))
     print_legend((trial.step for trial in result.trials), console)
@@ -60,7 +69,7 @@ def print_result(result: NuqResult, console: Console, metric: str = "metric") ->
     console.print("\n[bold]files")
     for path in result.files.present().values():
         size = f"{path.stat().st_size:,} bytes" if path.is_file() else ""
-        console.print(f"  {escape(_shown(path))}  [dim]{size}[/]", soft_wrap=True)
+        console.print(f"  {escape(path_shown(path))}  [dim]{size}[/]", soft_wrap=True)
 
 
 def print_legend(steps: Iterable[str], console: Console) -> None:
@@ -85,11 +94,12 @@ def config_table(config: QuantConfig, graph: Graph) -> Table:
     return table
 
 
-def _layers(result: NuqResult) -> Table:
+def layer_table(layers: Sequence[LayerResult]) -> Table:
+    """Returns what became of each layer with weights."""
     table = new_table(
         "layer", "type", "weights", "levels", "bits", "bytes", right=("weights", "levels", "bits", "bytes")
     )
-    for layer in result.layers:
+    for layer in layers:
         style = {Precision.NUQ: "green", Precision.FLOAT: "yellow"}.get(layer.precision)
         table.add_row(
             escape(layer.name),
@@ -156,6 +166,7 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
         "max_evaluations": "no more were allowed",
         "timeout": "time is up",
         "no_improvement": "nothing better was found for long",
+        "callback": "the program has ended it",
     }
     calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
     difference = [] if result.difference is None else [("difference", _difference(result.difference))]
@@ -187,6 +198,7 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %"
 
 
-def _shown(path: Path) -> str:
+def path_shown(path: Path) -> str:
+    """Returns a path as it is seen from the working directory, if it lies below."""
     relative = Path(os.path.relpath(path))
     return str(path) if relative.parts[0] == ".." else str(relative)

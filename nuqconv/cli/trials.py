@@ -1,4 +1,4 @@
-"""``nuqconv trials show`` and ``nuqconv trials export``."""
+"""``nuqconv trials show``, ``nuqconv trials export`` and ``nuqconv trials write``."""
 
 from __future__ import annotations
 
@@ -77,3 +77,32 @@ def export(
         sys.stdout.write(text)
     else:
         write_atomically(output, text)
+
+
+@trials.command()
+def write(
+    file: Annotated[Path, _FILE],
+    trial: Annotated[int, typer.Argument(help="Number of the trial, as `nuqconv trials show` lists it.")],
+    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    record: Annotated[
+        Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file of the model, where it has been moved since; given twice for .prototxt and .caffemodel."
+        ),
+    ] = None,
+) -> None:
+    """Write the models and record files of another trial than the best, without data or evaluator.
+
+    Example: nuqconv trials write out/model_trials.sqlite 7 --save out/model7
+    """
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.quantized import print_files
+    from nuqconv.job.rewrite import write_trial
+    from nuqconv.search.journal import Journal
+
+    with Journal.read(file) as journal:
+        files = write_trial(journal, trial, save, record=record, model=model)
+    print_files(files, new_console())

@@ -2,8 +2,8 @@
 
 from nuqconv.config.create import make_config
 from nuqconv.config.device import DEFAULT_DDR_RATE, DeviceRule
-from nuqconv.config.layers import LayerFacts
-from nuqconv.config.load import load_config, parse_config
+from nuqconv.config.layers import LayerFacts, suggestion
+from nuqconv.config.load import load_config, parse_config, resolve_config
 from nuqconv.config.mapping import read_mapping
 from nuqconv.config.model import (
     DEFAULT_BATCH_NUM,
@@ -35,5 +35,7 @@ __all__ = [
     "make_config",
     "parse_config",
     "read_mapping",
+    "resolve_config",
+    "suggestion",
     "write_config",
 ]

@@ -17,6 +17,7 @@ from nuqconv.config.mapping import read_mapping
 from nuqconv.config.model import (
     DEFAULT_BATCH_NUM,
     FIXED_KEYS,
+    JOINT_QUANT,
     ArqParams,
     IfmrParams,
     LayerConfig,
@@ -209,7 +210,11 @@ class _Maker:
         if weights is None:
             return
         if not layer.has_weights:
-            self._problems.append(f"{place}: {what} has no weights; give it ifmr_quantize only")
+            # The published sample has arq_quantize { channel_wise: false } there, which means nothing.
+            if not isinstance(weights, ArqParams):
+                self._problems.append(f"{place}: {what} has no weights; give it ifmr_quantize only")
+            elif weights.channel_wise:
+                self._problems.append(f"{place}.arq_quantize.channel_wise: {what} has no weights; set it to false")
         elif isinstance(weights, NuqParams) and not layer.nuq_capable:
             text = f"{what} cannot be quantized non-uniformly{layer.why_not}; use arq_quantize"
             self._problems.append(f"{place}.nuq_quantize: {text}")
@@ -229,6 +234,8 @@ class _Maker:
                     f"{name}: a {layer.type} layer has the name of one of the format's own keys and cannot have an "
                     "entry; put it in skip_layers or rename it in the model"
                 )
+        if header.get("joint_quant"):
+            self._problems.append(JOINT_QUANT)
         try:
             config = QuantConfig.model_validate({**header, "layers": entries})
         except ValidationError as error:
@@ -238,7 +245,7 @@ class _Maker:
 
     def _entry(self, layer: LayerFacts) -> LayerConfig:
         said = self._said
-        sources = (said.layers.get(layer.name), said.types.get(layer.type), said.common)
+        sources = (*self._special(layer), said.common)
         activation = next(
             (item.activation for item in sources if item is not None and item.activation is not None), None
         )
@@ -248,10 +255,15 @@ class _Maker:
             weight_quant_params=self._weights(layer) if layer.has_weights else None,
         )
 
+    def _special(self, layer: LayerFacts) -> tuple[Settings | None, ...]:
+        said = self._said
+        return said.layers.get(layer.name), said.types.get(layer.type), said.old_types.get(layer.type)
+
     def _weights(self, layer: LayerFacts) -> WeightParams:
         said = self._said
-        special = (said.layers.get(layer.name), said.types.get(layer.type))
-        found = next((item.weights for item in special if item is not None and item.weights is not None), None)
+        found = next(
+            (item.weights for item in self._special(layer) if item is not None and item.weights is not None), None
+        )
         if found is None and layer.name in self._candidates and said.nuq is not None:
             found = said.nuq.params
         found = found or said.common.weights or ArqParams()

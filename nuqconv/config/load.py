@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
+from nuqconv.config.editions import edition_hint
 from nuqconv.config.files import read_text
 from nuqconv.config.json_text import JsonDocument, Problem, listed, parse_json
 from nuqconv.config.layers import LayerFacts, index_layers, suggestion
@@ -16,7 +19,7 @@ from nuqconv.config.problems import explain
 from nuqconv.errors import ConfigError
 from nuqconv.files.json_model import shown
 
-__all__ = ["load_config", "parse_config"]
+__all__ = ["load_config", "parse_config", "resolve_config"]
 
 # Where so much is wrong, it is the wrong file.
 _MOST_GUESSES = 100
@@ -52,11 +55,16 @@ def load_config(path: str | os.PathLike[str], layers: Sequence[LayerFacts]) -> Q
     Raises:
         ConfigError: The file cannot be read, or with all problems of its text and of what it says of this model.
     """
+    return resolve_config(read_text(path, "quantization configuration"), layers, str(path))
+
+
+def resolve_config(text: str, layers: Sequence[LayerFacts], source: str = "<text>") -> QuantConfig:
+    """Reads the text of a configuration for a model; see `load_config`."""
     facts = index_layers(layers)
-    draft = _Draft(parse_json(read_text(path, "quantization configuration"), str(path)))
+    draft = _Draft(parse_json(text, source))
     draft.check_names(facts)
     draft.resolve(facts)
-    return draft.finish(str(path))
+    return draft.finish(source)
 
 
 @dataclass
@@ -87,7 +95,7 @@ class _Draft:
     def _read_layer(self, name: str, entry: object) -> None:
         if not isinstance(entry, dict):
             text = f"found {shown(entry)}; expected an object with the settings of a layer of this name"
-            self.add((name,), text + suggestion(name, FIXED_KEYS))
+            self.add((name,), text + (edition_hint(name) or suggestion(name, FIXED_KEYS)))
             return
         if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
             self.add((ascii(name),), "the name holds half of a surrogate pair and is no text")
@@ -101,9 +109,27 @@ class _Draft:
                 (name, "weight_quant_params", "channel_wise"), "found null; expected true or false, or no such key"
             )
         try:
-            self.layers[name] = LayerConfig.model_validate(entry)
+            self.layers[name] = LayerConfig.model_validate(self._without_constants(name, entry))
         except ValidationError as error:
             self._explain((name,), error, LayerConfig)
+
+    def _without_constants(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        """Takes out the keys of the format that can have one value only, and notes other values."""
+        found = dict(entry)
+        for part, constants in (
+            ("activation_quant_params", {"num_bits": 8, "asymmetric": self.header.activation_offset}),
+            ("weight_quant_params", {"num_bits": 8}),
+        ):
+            settings = found.get(part)
+            if not isinstance(settings, dict):
+                continue
+            for key in constants.keys() & settings.keys():
+                if type(settings[key]) is not type(constants[key]) or settings[key] != constants[key]:
+                    wanted = json.dumps(constants[key])
+                    why = ", as activation_offset says" if key == "asymmetric" else ""
+                    self.add((name, part, key), f"found {shown(settings[key])}; expected {wanted}{why}")
+            found[part] = {key: value for key, value in settings.items() if key not in constants}
+        return found
 
     def _explain(self, prefix: tuple[str, ...], error: ValidationError, model: type[LayerConfig | QuantConfig]) -> None:
         for path, text in explain(error, model):
@@ -148,7 +174,8 @@ class _Draft:
         found = entry.weight_quant_params
         path = (layer.name, "weight_quant_params")
         if not layer.has_weights:
-            if found is not None:
+            # `channel_wise: false` is written there by others, and means nothing.
+            if found is not None and not (isinstance(found, ArqParams) and not found.channel_wise):
                 self.add(path, f"{layer.type} layer {layer.name!r} has no weights; remove this key")
             return None
         if isinstance(found, NuqParams):

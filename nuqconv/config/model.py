@@ -24,6 +24,7 @@ from nuqconv.files.staging import write_atomically
 __all__ = [
     "DEFAULT_BATCH_NUM",
     "FIXED_KEYS",
+    "JOINT_QUANT",
     "ActivationParams",
     "ArqParams",
     "HfmgParams",
@@ -38,6 +39,7 @@ __all__ = [
 
 DEFAULT_BATCH_NUM = 8
 """Batches to calibrate on, wherever nobody says it."""
+JOINT_QUANT = "joint_quant: found true; nuqconv gives each layer its own scale; set it to false"
 
 # By default there are 61; each one is tried on every histogram.
 _MOST_FACTORS = 10_000
@@ -102,7 +104,7 @@ class IfmrParams(JsonModel):
 
 
 class HfmgParams(JsonModel):
-    """Activation range search on a histogram. A valid part of the format that nuqconv does not execute.
+    """Activation range search on a histogram; see `nuqconv.quantize.hfmg`.
 
     Attributes:
         act_algo: Name of the algorithm.
@@ -257,16 +259,7 @@ class QuantConfig(JsonModel):
 
     def unsupported(self) -> list[str]:
         """Returns a problem for each valid demand that nuqconv cannot execute."""
-        problems = []
-        if self.joint_quant:
-            problems.append("joint_quant: found true; nuqconv gives each layer its own scale; set it to false")
-        problems.extend(
-            f"{name}.activation_quant_params.act_algo: found 'hfmg'; nuqconv searches ranges by 'ifmr' only; "
-            "set it to 'ifmr' and leave num_of_bins out"
-            for name, layer in self.layers.items()
-            if layer.quant_enable and isinstance(layer.activation_quant_params, HfmgParams)
-        )
-        return problems
+        return [JOINT_QUANT] if self.joint_quant else []
 
     def to_json(self) -> str:
         """Returns the configuration as JSON: the fixed keys, then one key for each layer, in the order of ``layers``."""

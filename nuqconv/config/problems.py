@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from nuqconv.config.editions import edition_hint
 from nuqconv.config.json_text import KeyPath
 from nuqconv.config.layers import suggestion
 from nuqconv.config.model import ArqParams, HfmgParams, IfmrParams, LayerConfig, NuqParams, QuantConfig
@@ -46,7 +47,8 @@ def _explain(found: Mapping[str, Any], model: type[BaseModel]) -> tuple[KeyPath,
             model, path = choices[str(path[1])], (path[0], *path[2:])
         elif kind == "union_tag_invalid":
             value = found["input"][key]
-            return (*path, key), f"found {shown(value)}; expected {' or '.join(repr(name) for name in choices)}"
+            hint = edition_hint(value)
+            return (*path, key), f"found {shown(value)}; expected {' or '.join(repr(name) for name in choices)}{hint}"
     if kind == "extra_forbidden":
         return path, _unknown_key(str(path[-1]), model)
     if kind == "search_step":
@@ -78,4 +80,4 @@ def _unknown_key(key: str, model: type[BaseModel]) -> str:
                         f"belongs to {algorithm_key} {name!r}, but this is {own!r}; remove it or change {algorithm_key}"
                     )
     known = list(model.model_fields)
-    return f"unknown key{suggestion(key, known)}; known keys are {', '.join(known)}"
+    return f"unknown key{edition_hint(key) or suggestion(key, known)}; known keys are {', '.join(known)}"

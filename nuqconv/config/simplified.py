@@ -21,6 +21,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from pydantic import BaseModel, ValidationError
 
 from nuqconv.config.device import DeviceRule
+from nuqconv.config.editions import edition_hint_in
 from nuqconv.config.files import read_text
 from nuqconv.config.model import ActivationParams, ArqParams, HfmgParams, IfmrParams, NuqParams, WeightParams
 from nuqconv.config.problems import explain
@@ -76,6 +77,7 @@ class Definition:
         nuq: The candidates for non-uniform weights.
         common: Settings for all layers.
         types: Settings by layer type.
+        old_types: Settings by layer type from the deprecated blocks; what else speaks of a type goes before.
         layers: Settings by layer name.
         lines: Line where each key first has each text; under no key that where the text is first written.
     """
@@ -86,6 +88,7 @@ class Definition:
     nuq: NuqRequest | None = None
     common: Settings = field(default_factory=Settings)
     types: Mapping[str, Settings] = field(default_factory=dict)
+    old_types: Mapping[str, Settings] = field(default_factory=dict)
     layers: Mapping[str, Settings] = field(default_factory=dict)
     lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -113,7 +116,9 @@ def read_definition(path: str | os.PathLike[str], problems: list[str]) -> Defini
         line, column = error.GetLine(), error.GetColumn()
         place = "" if line is None else f":{line}" if column is None else f":{line}:{column}"
         detail = str(error).removeprefix(f"{line}:{column} : ")
-        raise ConfigError(f"{path}{place}: not a simplified configuration: {detail}") from error
+        raise ConfigError(
+            f"{path}{place}: not a simplified configuration: {detail}{edition_hint_in(detail)}"
+        ) from error
     return _Reader(Path(path), text, problems).definition(message)
 
 
@@ -127,6 +132,12 @@ def _message_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("nuqconv.config.AMCTConfig"))
 
 
+_OLD_BLOCKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "conv_calibration_config": ("Convolution", "Deconvolution"),
+        "fc_calibration_config": ("InnerProduct", "Pooling"),
+    }
+)
 _ALGORITHMS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {"arq_quantize": ArqParams, "nuq_quantize": NuqParams, "ifmr_quantize": IfmrParams, "hfmg_quantize": HfmgParams}
 )
@@ -152,10 +163,19 @@ class _Reader:
             skip_layer_types=tuple(message.skip_layer_types),
             nuq=self._nuq(message.nuq_config) if message.HasField("nuq_config") else None,
             common=self._settings(message.common_config, "common_config"),
+            old_types=self._old_types(message),
             types=self._overrides(message.override_layer_types, "override_layer_types", "layer_type"),
             layers=self._overrides(message.override_layer_configs, "override_layer_configs", "layer_name"),
             lines=_written(self._text),
         )
+
+    def _old_types(self, message: Any) -> dict[str, Settings]:
+        return {
+            kind: self._settings(getattr(message, block), block)
+            for block, kinds in _OLD_BLOCKS.items()
+            if message.HasField(block)
+            for kind in kinds
+        }
 
     def _nuq(self, message: Any) -> NuqRequest:
         if message.HasField("mapping_file") and message.HasField("device_rule"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nuqconv.formats.argument import Model, open_model, open_models, shared
+from nuqconv.formats.argument import Model, in_files, open_model, open_models, shared
 from nuqconv.formats.base import Format
 from nuqconv.formats.caffe import CAFFE
 from nuqconv.formats.form import Form, WriteOptions
@@ -22,6 +22,7 @@ __all__ = [
     "ReadOptions",
     "SourceModel",
     "WriteOptions",
+    "in_files",
     "open_model",
     "open_models",
     "shared",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from nuqconv.formats.table import WANTED, format_of, kind_of
 from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
-__all__ = ["Model", "group_files", "open_model", "open_models", "shared"]
+__all__ = ["Model", "group_files", "in_files", "open_model", "open_models", "shared"]
 
 Model = StrPath | tuple[StrPath, ...] | Graph | ModelFiles
 """An .onnx file, a pair of .prototxt and .caffemodel, a graph, or what was opened before."""
@@ -53,6 +54,19 @@ def _with_options(model: ModelFiles, options: ReadOptions | None) -> ModelFiles:
     if options is None or options == model.options or not model.paths:
         return model
     return model.format.open(model.paths, options)
+
+
+@contextmanager
+def in_files(model: ModelFiles) -> Iterator[ModelFiles]:
+    """While it lasts, a model in memory has files too, as evaluators need them; one that has them is given as it is."""
+    if model.paths:
+        yield model
+        return
+    graph = model.read().graph
+    with tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
+        paths = tuple(Path(folder) / f"model{kind.suffixes[0]}" for kind in model.format.kinds)
+        model.format.form(graph).save(graph, paths)
+        yield model.format.open(paths)
 
 
 @contextmanager

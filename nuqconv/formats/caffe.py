@@ -92,6 +92,7 @@ DEPLOY = CaffeForm(
     "deploy",
     {"deploy_model": "_deploy_model.prototxt", "deploy_weights": "_deploy_weights.caffemodel"},
     needs_ranges=True,
+    levels=(16, 32),
     style=Style.DEPLOY,
 )
 

@@ -48,12 +48,14 @@ class Form(ABC):
         outputs: Under which names, and with which ending behind PREFIX, a search writes its files; nothing where it does not.
         quantized: Whether it is one of quantized graphs; a graph without quantized layers is the same in all forms.
         needs_ranges: Whether it can only be written where activations are quantized too.
+        levels: Codebook sizes that its reader knows; None for any. Who offers it to users has to look.
     """
 
     name: str
     outputs: Mapping[str, str] = field(default_factory=dict)
     quantized: bool = True
     needs_ranges: bool = False
+    levels: tuple[int, ...] | None = None
 
     def check(self, graph: Graph) -> None:
         """Raises UnsupportedError if the graph is quantized and the form has no quantized layers."""

@@ -14,6 +14,7 @@ from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
+from nuqconv.quantize.hfmg import hfmg
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.rate import layer_bytes
@@ -25,6 +26,7 @@ __all__ = [
     "ActivationRule",
     "Candidates",
     "Chosen",
+    "HistogramRule",
     "LayerRequest",
     "Solutions",
     "activation_quants",
@@ -44,6 +46,29 @@ class ActivationRule:
     search_range: tuple[float, float] = (0.7, 1.3)
     search_step: float = 0.01
 
+    def quantizer(self, hist: Histogram, *, with_offset: bool, name: str) -> ActivationQuant:
+        """Returns the quantizer that the rule finds."""
+        return ifmr(
+            hist,
+            max_percentile=self.max_percentile,
+            min_percentile=self.min_percentile,
+            search_range=self.search_range,
+            search_step=self.search_step,
+            with_offset=with_offset,
+            name=name,
+        )
+
+
+@dataclass(frozen=True)
+class HistogramRule:
+    """Another rule: that of `hfmg`."""
+
+    num_of_bins: int = 4096
+
+    def quantizer(self, hist: Histogram, *, with_offset: bool, name: str) -> ActivationQuant:
+        """Returns the quantizer that the rule finds."""
+        return hfmg(hist, num_of_bins=self.num_of_bins, with_offset=with_offset, name=name)
+
 
 @dataclass(frozen=True)
 class LayerRequest:
@@ -60,7 +85,7 @@ class LayerRequest:
     name: str
     steps: tuple[int, ...] = ()
     channel_wise: bool = True
-    activation: ActivationRule = ActivationRule()
+    activation: ActivationRule | HistogramRule = ActivationRule()
     rounds: int = 1
 
 
@@ -115,19 +140,13 @@ def activation_quants(
         ConfigError: A rule is out of range.
     """
     graph = quantizer.graph
-    chosen: dict[tuple[str, ActivationRule], ActivationQuant] = {}
+    chosen: dict[tuple[str, ActivationRule | HistogramRule], ActivationQuant] = {}
     result = {}
     for request in requests:
         value, rule = graph.node[request.name].inputs[0], request.activation
         if (value, rule) not in chosen:
-            chosen[value, rule] = ifmr(
-                histograms[value],
-                max_percentile=rule.max_percentile,
-                min_percentile=rule.min_percentile,
-                search_range=rule.search_range,
-                search_step=rule.search_step,
-                with_offset=with_offset,
-                name=graph.storage_name(value),
+            chosen[value, rule] = rule.quantizer(
+                histograms[value], with_offset=with_offset, name=graph.storage_name(value)
             )
         result[request.name] = chosen[value, rule]
     return result
@@ -209,7 +228,7 @@ def _weighted(
     for steps in request.steps:
         if curve is None:
             importance = weight_importance(integers.scales, axis, weights.shape)
-            curve = optimal_codebooks(histogram(integers.weights, importance))
+            curve = optimal_codebooks(histogram(integers.weights, importance), max(*STEPS, *request.steps))
         book = curve.codebook(steps)
         if options[-1].layer_plan.codebook == book:
             # Fewer steps change nothing: the layer's levels fit already.

@@ -17,7 +17,15 @@ from nuqconv.job.preparation import Preparation
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.search.journal import Journal
 
-__all__ = ["JOURNAL_SUFFIX", "OnMismatch", "journal_path", "open_journal", "prepared", "search_identity"]
+__all__ = [
+    "JOURNAL_SUFFIX",
+    "OnMismatch",
+    "journal_path",
+    "open_journal",
+    "prepared",
+    "search_identity",
+    "take_integers",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,16 +113,26 @@ def prepared(job: Job, journal: Journal | None, prepare: Callable[[], Preparatio
             space = made.space
             journal.set_space(made.to_json(), assets, float_bytes=space.float_bytes, untouched=space.untouched_bytes)
         return made
+    found = take_integers(job, journal)
+    journal.count_untouched(found.space.untouched_bytes)
+    _LOG.info("%s: the search space of %d layers is taken from the journal", journal.path, len(found.space))
+    return found
+
+
+def take_integers(job: Job, journal: Journal) -> Preparation:
+    """Returns the preparation that a journal holds, whose integers the job's quantizer gets.
+
+    Raises:
+        JournalError: It is damaged, or there is none.
+    """
     try:
-        found = _with_all_parameters(job, Preparation.from_json(text))
+        found = _with_all_parameters(job, Preparation.from_json(journal.space_text or ""))
         for digest in found.digests():
             job.quantizer.store(QuantizedWeights.from_bytes(journal.asset(digest)))
         # A damaged or foreign plan must not be found out in the middle of the search.
         job.quantizer.apply(found.space.plan(found.space.uniform()))
     except (FormatError, QuantizationError) as error:
         raise JournalError(f"{journal.path}: its search space cannot be used: {error}") from error
-    journal.count_untouched(found.space.untouched_bytes)
-    _LOG.info("%s: the search space of %d layers is taken from the journal", journal.path, len(found.space))
     return found
 
 

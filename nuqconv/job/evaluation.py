@@ -13,7 +13,7 @@ from typing import Any
 from nuqconv.errors import ConfigError
 from nuqconv.formats import WriteOptions
 from nuqconv.job.job import Job, TimedEvaluator
-from nuqconv.job.result import OutputFiles
+from nuqconv.job.output_files import OutputFiles
 from nuqconv.parallel import PlanPool
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.journal import Journal

@@ -22,7 +22,7 @@ from nuqconv.quantize.capability import quantized_parts
 from nuqconv.search.evaluator import CheckedEvaluator
 from nuqconv.search.metrics import Interval
 
-__all__ = ["Job", "TimedEvaluator", "read_job"]
+__all__ = ["Job", "TimedEvaluator", "float_graph", "make_job", "read_job"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Job:
 
 
 def read_job(source: SourceModel, config_file: Path) -> Job:
-    """Reads the configuration of a model, and folds what can be folded.
+    """Reads the configuration of a model that is to be searched, and folds what can be folded.
 
     Args:
         source: The model.
@@ -65,23 +65,52 @@ def read_job(source: SourceModel, config_file: Path) -> Job:
         UnsupportedError: The model is quantized already, or the configuration asks for what is not supported.
         ConfigError: The configuration is wrong or lets nothing be searched.
     """
-    graph = source.graph
-    parts = quantized_parts(graph)
-    if parts:
-        raise UnsupportedError(f"{source.files[0]} is quantized already; give the float model", parts)
+    graph = float_graph(source)
     config = load_config(config_file, layer_facts(graph))
-    unsupported = config.unsupported()
-    if unsupported:
-        raise UnsupportedError(f"{config_file} asks for what is not supported", unsupported)
-    requests = layer_requests(config, graph)
-    if not any(request.steps for request in requests):
+    job = make_job(source, config, layer_requests(config, graph), str(config_file))
+    if not any(request.steps for request in job.requests):
         raise ConfigError(
             f"{config_file}: no layer has wts_algo nuq_quantize, so there is nothing to search; "
-            "set it for the layers that may be compressed, or write a configuration with create_quant_config"
+            "set it for the layers that may be compressed, write a configuration with create_quant_config, or quantize "
+            "without a search (nuqconv quantize)"
         )
-    fold = FoldResult(graph, {})
+    return job
+
+
+def float_graph(source: SourceModel) -> Graph:
+    """Returns the graph of a model that is to be quantized.
+
+    Raises:
+        UnsupportedError: It is quantized already.
+    """
+    parts = quantized_parts(source.graph)
+    if parts:
+        raise UnsupportedError(f"{_name(source)} is quantized already; give the float model", parts)
+    return source.graph
+
+
+def _name(source: SourceModel) -> str:
+    return str(source.files[0]) if source.files else f"network '{source.graph.name}'"
+
+
+def make_job(source: SourceModel, config: QuantConfig, requests: tuple[LayerRequest, ...], place: str) -> Job:
+    """Folds what can be folded of a model.
+
+    Args:
+        source: The model.
+        config: Its configuration.
+        requests: What may become of each layer.
+        place: Where the configuration stands, for messages.
+
+    Raises:
+        UnsupportedError: The configuration asks for what is not supported.
+    """
+    unsupported = config.unsupported()
+    if unsupported:
+        raise UnsupportedError(f"{place} asks for what is not supported", unsupported)
+    fold = FoldResult(source.graph, {})
     if config.do_fusion:
-        fold = fold_affine(graph, skip=config.skip_fusion_layers)
+        fold = fold_affine(source.graph, skip=config.skip_fusion_layers)
     return Job(config, fold, Quantizer(fold.graph), requests, source.format)
 
 

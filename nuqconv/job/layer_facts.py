@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nuqconv.config import IfmrParams, LayerFacts, NuqParams, QuantConfig
+from nuqconv.config import HfmgParams, IfmrParams, LayerFacts, NuqParams, QuantConfig
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.ops import Opaque
-from nuqconv.job.candidates import STEPS, ActivationRule, LayerRequest
+from nuqconv.job.candidates import STEPS, ActivationRule, HistogramRule, LayerRequest
 from nuqconv.quantize.capability import Capability, capabilities
 
 __all__ = ["layer_facts", "layer_requests"]
@@ -27,11 +27,13 @@ def layer_requests(config: QuantConfig, graph: Graph) -> tuple[LayerRequest, ...
         if layer is None or not layer.quant_enable:
             continue
         activation = layer.activation_quant_params
-        rule = ActivationRule()
+        rule: ActivationRule | HistogramRule = ActivationRule()
         if isinstance(activation, IfmrParams):
             rule = ActivationRule(
                 activation.max_percentile, activation.min_percentile, activation.search_range, activation.search_step
             )
+        elif isinstance(activation, HfmgParams):
+            rule = HistogramRule(activation.num_of_bins)
         weights = layer.weight_quant_params
         steps: tuple[int, ...] = ()
         rounds = 1

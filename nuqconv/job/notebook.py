@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nuqconv.errors import FormatError, JournalError, NuqconvError
+from nuqconv.evaluators.identity import file_digest
+from nuqconv.files.json_model import JsonModel, Text, read_object
 from nuqconv.files.safe_json import parse
 from nuqconv.job.about import About
 from nuqconv.job.network_facts import NetworkFacts
 from nuqconv.report.document import Document
 from nuqconv.search.journal import Journal
 
-__all__ = ["note_network", "note_result", "note_run", "noted_network", "noted_picture", "noted_result", "noted_run"]
+__all__ = [
+    "note_network",
+    "note_result",
+    "note_run",
+    "note_source",
+    "noted_network",
+    "noted_picture",
+    "noted_result",
+    "noted_run",
+    "noted_source",
+]
 
 _T = TypeVar("_T")
-_RUN, _PICTURE, _NETWORK, _RESULT = "run", "picture", "network", "result"
+_RUN, _PICTURE, _NETWORK, _RESULT, _SOURCE = "run", "picture", "network", "result", "source"
 
 
 def note_run(journal: Journal | None, about: About, picture: bytes | None) -> bytes | None:
@@ -27,6 +41,74 @@ def note_run(journal: Journal | None, about: About, picture: bytes | None) -> by
         assets = {} if picture is None or digest is None else {digest: picture}
         journal.set_facts({_RUN: about.to_json(), _PICTURE: digest, _RESULT: None}, assets)
     return picture
+
+
+@dataclass(frozen=True)
+class NotedSource:
+    """What a search was made of, as far as its files are to be made again.
+
+    Attributes:
+        files: The model's files with their SHA-256, in the order of its format.
+        configuration: The text of the quantization configuration.
+        input_shapes: Shapes for inputs by name, instead of the file's.
+        onnx: Whether ONNX models were written.
+    """
+
+    files: Mapping[Path, str]
+    configuration: str
+    input_shapes: Mapping[str, tuple[int, ...]]
+    onnx: bool
+
+
+class _SourceJson(JsonModel):
+    files: dict[Text, Text]
+    configuration: str
+    input_shapes: dict[Text, list[int]]
+    onnx: bool
+
+
+def note_source(
+    journal: Journal | None,
+    files: Sequence[Path],
+    configuration: bytes,
+    input_shapes: Mapping[str, Sequence[int]],
+    *,
+    onnx: bool,
+) -> None:
+    """Notes what the files of a trial can be made of later."""
+    if journal is not None:
+        digest = hashlib.sha256(configuration).hexdigest()
+        content = {
+            "files": {str(path.absolute()): file_digest(path) for path in files},
+            "configuration": digest,
+            "input_shapes": {name: list(shape) for name, shape in input_shapes.items()},
+            "onnx": onnx,
+        }
+        journal.set_facts({_SOURCE: json.dumps(content)}, {digest: configuration})
+
+
+def noted_source(journal: Journal) -> NotedSource | None:
+    """Returns what the files of a trial can be made of, or None if the journal does not tell.
+
+    Raises:
+        JournalError: The journal is damaged.
+    """
+    text = journal.fact(_SOURCE)
+    return None if text is None else _read(journal, lambda: _source(journal, text))
+
+
+def _source(journal: Journal, text: str) -> NotedSource:
+    problems: list[str] = []
+    try:
+        found = read_object(_SourceJson, parse(text), (), problems)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the account of the model is no JSON: {error}") from error
+    if found is None:
+        raise FormatError("the account of the model is damaged", problems)
+    shapes = {name: tuple(shape) for name, shape in found.input_shapes.items()}
+    configuration = journal.asset(found.configuration).decode("utf-8-sig")
+    files = {Path(path): digest for path, digest in found.files.items()}
+    return NotedSource(files, configuration, shapes, found.onnx)
 
 
 def note_network(journal: Journal | None, network: NetworkFacts) -> NetworkFacts:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
 from nuqconv.errors import ConfigError
-from nuqconv.files.staging import move_into_place
+from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.formats import CAFFE, FORMATS, ModelFiles, WriteOptions
 from nuqconv.formats.source import StrPath
 from nuqconv.ir import Graph
 from nuqconv.job.job import Job
-from nuqconv.job.result import OutputFiles
-from nuqconv.quantize.plan import Plan
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.quantize.plan import Plan, Precision
 
-__all__ = ["chosen_files", "output_prefix", "without_caffe", "without_ranges", "write_outputs"]
+__all__ = [
+    "chosen_files",
+    "fitting_files",
+    "output_prefix",
+    "staging_for",
+    "without_caffe",
+    "without_ranges",
+    "write_outputs",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,6 +103,48 @@ def without_caffe(files: OutputFiles, graph: Graph) -> tuple[OutputFiles, tuple[
     note = f"no Caffe models are written, Caffe cannot express the network: {reasons}"
     _LOG.warning("%s", note)
     return files.without(CAFFE.forms), (note,)
+
+
+@contextmanager
+def staging_for(files: OutputFiles) -> Iterator[Path]:
+    """Makes a folder for what is not finished: beside the files, or where temporary ones are if there are none."""
+    targets = list(files.present().values())
+    if targets:
+        # The list of NUQ layers is there for every result: the folder of a run that was killed is looked for beside it.
+        first = files.nuq_layer_record or targets[0]
+        with staging_folder(first, *targets) as staging:
+            yield staging
+        return
+    with tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
+        yield Path(folder)
+
+
+def fitting_files(files: OutputFiles, job: Job, plan: Plan) -> tuple[OutputFiles, tuple[str, ...]]:
+    """Takes away the files that a plan's model does not have.
+
+    Args:
+        files: The files that are wanted.
+        job: The model.
+        plan: Its plan.
+
+    Returns:
+        The files that are left, and notes that say why others are not written.
+    """
+    files, notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
+    quantized = [layer for layer in plan.values() if layer.precision is not Precision.FLOAT]
+    if not any(layer.activation is not None for layer in quantized):
+        files, stale = without_ranges(files)
+        notes += stale
+    for form in (form for entry in FORMATS for form in entry.forms if form.levels is not None and files.of(form)):
+        sizes = form.levels or ()
+        odd = [f"{name} ({layer.num_steps})" for name, layer in plan.items() if layer.num_steps not in (None, *sizes)]
+        if odd:
+            note = (
+                f"no {form.name} model and no factor record are written: their readers know {' and '.join(map(str, sizes))} levels only, "
+                f"and these layers have others: {', '.join(odd)}"
+            )
+            files, notes = replace(files.without([form]), scale_offset_record=None), (*notes, note)
+    return files, notes
 
 
 def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nuqconv.comparison.layer_errors import LayerErrors
-from nuqconv.formats import CAFFE, FORMATS, Form, Format
-from nuqconv.ir import Graph
+from nuqconv.errors import ConfigError
+from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Weighted
 from nuqconv.job.about import UNKNOWN, About
 from nuqconv.job.calibration import Source
 from nuqconv.job.network_facts import NetworkFacts
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.job.planned import PlannedModel
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rate import bits_per_weight, layer_bytes
@@ -25,54 +28,6 @@ from nuqconv.search.metrics import Interval
 from nuqconv.search.trial import StopReason, Trial
 
 __all__ = ["LayerResult", "NuqResult", "OutputFiles", "Sizes", "layer_results", "measure_sizes"]
-
-
-@dataclass(frozen=True)
-class OutputFiles:
-    """Paths of the files written.
-
-    A file is None where a result has none: a weight-only one has no deploy model, an ONNX model that Caffe cannot express no Caffe models, and a
-    Caffe model no ONNX models unless they are asked for.
-    """
-
-    fake_quant_model: Path | None
-    fake_quant_weights: Path | None
-    deploy_model: Path | None
-    deploy_weights: Path | None
-    nuq_layer_record: Path
-    quant_info: Path
-    scale_offset_record: Path | None
-    fake_quant_onnx: Path | None = None
-    qdq_onnx: Path | None = None
-    nuq_onnx: Path | None = None
-
-    @classmethod
-    def for_prefix(
-        cls, save_dir: str | Path, record_file: str | Path, formats: Iterable[Format] = (CAFFE,)
-    ) -> OutputFiles:
-        """Returns the files of ``save_dir`` = DIR/PREFIX, with the models of some formats."""
-        home, prefix = Path(save_dir).absolute().parent, Path(save_dir).name
-        names = {name for entry in FORMATS for form in entry.forms for name in form.outputs}
-        written = {name: end for entry in formats for form in entry.forms for name, end in form.outputs.items()}
-        return cls(
-            **{name: home / f"{prefix}{written[name]}" if name in written else None for name in names},
-            nuq_layer_record=home / f"{prefix}_nuq_layer_record.txt",
-            quant_info=home / f"{prefix}_quant.json",
-            scale_offset_record=Path(record_file).absolute(),
-        )
-
-    def of(self, form: Form) -> tuple[Path, ...]:
-        """Returns the files of a form, in the order of its format; nothing where the result does not have it."""
-        return tuple(path for name in form.outputs if (path := getattr(self, name)) is not None)
-
-    def without(self, forms: Iterable[Form]) -> OutputFiles:
-        """Returns the files without those of some forms."""
-        none: dict[str, Any] = {name: None for form in forms for name in form.outputs}
-        return replace(self, **none)
-
-    def present(self) -> Mapping[str, Path]:
-        """Returns the files there are, by field name."""
-        return {field.name: path for field in fields(self) if (path := getattr(self, field.name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -147,6 +102,7 @@ class NuqResult:
         about: What was asked for, on what, and when.
         network: What the network was before.
         picture: The first samples that were evaluated, side by side, JPEG; None for data that are no pictures.
+        model: The model with the plan: what can be run and saved.
         errors: What quantization does to the output of each layer, measured on inputs that the net was calibrated on; None without such.
     """
 
@@ -171,6 +127,7 @@ class NuqResult:
     network: NetworkFacts | None = None
     errors: LayerErrors | None = None
     picture: bytes | None = field(default=None, repr=False)
+    model: PlannedModel | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         counts = Counter(layer.precision.value for layer in self.layers)
@@ -184,6 +141,36 @@ class NuqResult:
     def evaluations(self) -> int:
         """Number of quantized models that the evaluator was asked about; the original is not counted."""
         return len(self.trials)
+
+    def run(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
+        """Runs the quantized network in onnxruntime; see `PlannedModel.run`."""
+        return self._planned().run(inputs)
+
+    def save(self, save_dir: str | os.PathLike[str], **options: Any) -> OutputFiles:
+        """Writes the models and record files again, or for the first time; see `PlannedModel.save`."""
+        return self._planned().save(save_dir, **options)
+
+    def write(self, *, trial: int, save_dir: str | os.PathLike[str], **options: Any) -> OutputFiles:
+        """Writes the files of another trial, to the byte those that the search would have written for it.
+
+        Args:
+            trial: Its number.
+            save_dir: DIR/PREFIX of the files.
+            **options: As of `PlannedModel.save`.
+
+        Raises:
+            ConfigError: There is no such trial.
+            OutputError: The files cannot be written. The earlier ones are as they were.
+        """
+        found = next((item for item in self.trials if item.number == trial), None)
+        if found is None:
+            raise ConfigError(f"there is no trial {trial!r}; the search made 1 to {len(self.trials)}")
+        return replace(self._planned(), plan=found.plan).save(save_dir, **options)
+
+    def _planned(self) -> PlannedModel:
+        if self.model is None:
+            raise ConfigError("this result was read, not found here, and does not hold its model; search again")
+        return self.model
 
     def to_json(self) -> str:
         """Returns the result as JSON for other programs, with the plan in its own form."""

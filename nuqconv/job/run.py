@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from nuqconv.data import DataSet
-from nuqconv.errors import ConfigError
+from nuqconv.errors import ConfigError, SearchError
 from nuqconv.evaluators.identity import batches_digest
 from nuqconv.evaluators.notes import data_notes
-from nuqconv.files.staging import check_targets, staging_folder
-from nuqconv.formats import CAFFE, ReadOptions, shared
+from nuqconv.files.staging import check_targets
+from nuqconv.formats import CAFFE, ONNX, ReadOptions, shared
 from nuqconv.formats.source import ModelFiles
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
@@ -26,19 +26,21 @@ from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
-from nuqconv.job.notebook import note_network, note_result, note_run
-from nuqconv.job.outputs import chosen_files, without_caffe, without_ranges, write_outputs
+from nuqconv.job.notebook import note_network, note_result, note_run, note_source
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.job.outputs import chosen_files, staging_for, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
+from nuqconv.job.planned import PlannedModel
 from nuqconv.job.preparation import OnStep, Preparation, prepare
 from nuqconv.job.progress import JobProgress, job_progress
-from nuqconv.job.result import NuqResult, OutputFiles, layer_results, measure_sizes
+from nuqconv.job.result import NuqResult, layer_results, measure_sizes
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import CheckedEvaluator
 from nuqconv.search.journal import Journal
 from nuqconv.search.metrics import Interval
 from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
+from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, Progress, SearchOutcome, Trial, check_budget, run_search
 from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy, strategy_name
 
 __all__ = ["DEFAULT_METHOD", "ON_CRASH", "SMALLEST", "OnCrash", "PrepareOptions", "SearchOptions", "search_model"]
@@ -64,6 +66,8 @@ class PrepareOptions:
         importance: For some layers a weight >= 0 for each of their weights.
         input_shapes: Shapes for inputs by name, instead of the file's.
         progress: Whether to show a progress bar; None shows it on a terminal.
+        on_step: Called with what is being done, how many parts of it are done and how many there are; ends the work with a `SearchError` when
+            it returns True.
     """
 
     calibration_data: Sequence[Mapping[str, Array]] | DataSet | None = None
@@ -71,6 +75,17 @@ class PrepareOptions:
     importance: Mapping[str, Array] | None = None
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     progress: bool | None = None
+    on_step: Callable[[str, int, int], object] | None = None
+
+    def stepper(self, shown: JobProgress) -> OnStep:
+        """Returns what is to be called as the work goes on."""
+
+        def on_step(name: str, done: int, total: int) -> None:
+            shown.on_step(name, done, total)
+            if self.on_step is not None and self.on_step(name, done, total) is True:
+                raise SearchError(f"on_step has ended the work at {done} of {total}, {name}; nothing was written")
+
+        return on_step
 
     def choices(self) -> dict[str, str]:
         """Returns what the integers depend on besides model and data, as texts by name."""
@@ -97,6 +112,7 @@ class SearchOptions:
         on_crash: What becomes of a trial that ends or blocks its process at every try.
         journal: Where its journal is kept; None keeps none.
         on_mismatch: What to do with the journal of another search.
+        on_trial: Called after each trial with how far the search is; no further one is begun when it returns True.
     """
 
     prepare: PrepareOptions = PrepareOptions()
@@ -107,6 +123,7 @@ class SearchOptions:
     on_crash: OnCrash = "stop"
     journal: Path | None = None
     on_mismatch: OnMismatch = "refuse"
+    on_trial: Callable[[Trial, Progress], object] | None = None
 
     def check(self) -> None:
         """Checks what can be checked before the model is read.
@@ -122,7 +139,13 @@ class SearchOptions:
 
 
 def search_model(
-    model: ModelFiles, user_evaluator: object, config_file: Path, files: OutputFiles, options: SearchOptions
+    model: ModelFiles,
+    user_evaluator: object,
+    config_file: Path,
+    files: OutputFiles,
+    options: SearchOptions,
+    *,
+    save: bool = True,
 ) -> NuqResult:
     """Searches a model's best plan, and writes its files.
 
@@ -132,6 +155,7 @@ def search_model(
         config_file: The quantization configuration.
         files: Where the files go.
         options: How the search is done; they are checked already.
+        save: Whether files are written; without it `files` only name the models that the evaluator is given.
 
     Returns:
         The result.
@@ -142,6 +166,7 @@ def search_model(
     start = time.monotonic()
     evaluator = TimedEvaluator(CheckedEvaluator(user_evaluator))
     sources = {"model": model.model, "weights": model.weights, "configuration": config_file}
+    names, files = files, files if save else OutputFiles.none()
     places = [*files.present().values(), *([options.journal] if options.journal else [])]
     check_targets(places, inputs=sources.values())
     job = read_job(model.read(ReadOptions(options.prepare.input_shapes)), config_file)
@@ -164,20 +189,22 @@ def search_model(
 
     with (
         open_journal(options.journal, identity, options.on_mismatch) as log,
-        staging_folder(files.nuq_layer_record, *files.present().values()) as staging,
+        staging_for(files) as staging,
         job_progress(show=options.prepare.progress) as shown,
     ):
+        on_step = options.prepare.stepper(shown)
         with shared(model):
             original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
         model.forget()
+        note_source(log, model.paths, config_file.read_bytes(), options.prepare.input_shapes, onnx=_writes_onnx(files))
         name = strategy_name(options.strategy)
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
         preparation = prepared(
-            job, log, lambda: _prepare(job, original, inputs, given, options.prepare, staging, shown.on_step)
+            job, log, lambda: _prepare(job, original, inputs, given, options.prepare, staging, on_step)
         )
         network = note_network(log, network_facts(job, preparation.space))
-        found = _search(job, original, preparation, options, _Places(files, staging, log, shown))
+        found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
         notes = (*data_notes(user_evaluator), *caffe_notes, *preparation.notes, *found.notes)
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
@@ -186,7 +213,7 @@ def search_model(
         errors = errors_of(job, found.outcome.plan, inputs, shown.on_step)
         seconds = (time.monotonic() - start, evaluator.seconds)
         result = replace(
-            _result(job, preparation, found, files, notes, seconds, options),
+            _result(job, preparation, found, files, notes, seconds, options, tuple(sources.values())),
             about=about,
             network=network,
             errors=errors,
@@ -194,6 +221,10 @@ def search_model(
         )
         note_result(log, result.document())
     return result
+
+
+def _writes_onnx(files: OutputFiles) -> bool:
+    return any(files.of(form) for form in ONNX.forms)
 
 
 @dataclass(frozen=True)
@@ -217,6 +248,11 @@ class _Found:
 
 def _search(job: Job, original: Original, preparation: Preparation, options: SearchOptions, places: _Places) -> _Found:
     lost: list[str] = []
+
+    def on_trial(trial: Trial, progress: Progress) -> object:
+        places.shown.on_trial(trial, progress)
+        return options.on_trial is not None and options.on_trial(trial, progress)
+
     checked = original.evaluator.checked
     budget = options.budget
     chooser = make_strategy(options.strategy, preparation.space, options.objective, original.metric)
@@ -234,7 +270,7 @@ def _search(job: Job, original: Original, preparation: Preparation, options: Sea
             max_evaluations=budget.max_evaluations,
             timeout=budget.timeout,
             patience=budget.patience,
-            on_trial=places.shown.on_trial,
+            on_trial=on_trial,
             on_lost=lost.append if options.on_crash == "refuse" else None,
         )
         interval, doubts = metric_interval(original, outcome.plan, evaluate.write, places.journal)
@@ -281,6 +317,7 @@ def _result(
     notes: Sequence[str],
     seconds: tuple[float, float],
     options: SearchOptions,
+    sources: tuple[Path, ...],
 ) -> NuqResult:
     outcome = found.outcome
     layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
@@ -314,6 +351,7 @@ def _result(
         notes=tuple(told),
         seconds=seconds,
         journal=options.journal,
+        model=PlannedModel(job, outcome.plan, tuple(told), sources),
     )
 
 

@@ -17,7 +17,7 @@ from nuqconv.errors import CalibrationError, ConfigError, QuantizationError
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN, SCALE_MAX, SCALE_MIN, dequantize, quantize
 
-__all__ = ["ActivationQuant", "ifmr", "quantizer_for_range", "relative_noise"]
+__all__ = ["ActivationQuant", "check_histogram", "ifmr", "quantizer_for_range", "relative_noise"]
 
 _STEPS = INT8_MAX - INT8_MIN
 
@@ -106,13 +106,7 @@ def ifmr(
         ConfigError: A parameter is out of range.
     """
     _check_parameters(max_percentile, min_percentile, search_range, search_step)
-    if hist.nonfinite:
-        raise CalibrationError(
-            f"activation {name!r}: {hist.nonfinite} of {hist.nonfinite + hist.count} values are NaN or infinite; "
-            "look for the layer that produces them, or skip the layers that read it"
-        )
-    if not hist.count:
-        raise CalibrationError(f"activation {name!r}: no values were seen; give calibration at least one batch")
+    check_histogram(hist, name)
     low, high = _percentile_range(hist, min_percentile, max_percentile)
     if low == high:
         return quantizer_for_range(0.0, 0.0, with_offset=with_offset)
@@ -133,6 +127,17 @@ def ifmr(
     if best is None:
         raise CalibrationError(f"activation {name!r}: the search range {search_range} holds no ratio")
     return best
+
+
+def check_histogram(hist: Histogram, name: str) -> None:
+    """Raises CalibrationError if no range can be found from a histogram."""
+    if hist.nonfinite:
+        raise CalibrationError(
+            f"activation {name!r}: {hist.nonfinite} of {hist.nonfinite + hist.count} values are NaN or infinite; "
+            "look for the layer that produces them, or skip the layers that read it"
+        )
+    if not hist.count:
+        raise CalibrationError(f"activation {name!r}: no values were seen; give calibration at least one batch")
 
 
 def relative_noise(hist: Histogram, quant: ActivationQuant) -> float:

@@ -13,6 +13,7 @@ ENDINGS: Mapping[str, str] = {
     "max_evaluations": "no more evaluations were allowed",
     "timeout": "time was up",
     "no_improvement": "nothing better was found for long",
+    "callback": "the program that began it has ended it",
 }
 """Why a search ended."""
 

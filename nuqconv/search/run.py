@@ -50,7 +50,7 @@ def run_search(
     max_evaluations: int | None = DEFAULT_MAX_EVALUATIONS,
     timeout: float | None = None,
     patience: int | None = None,
-    on_trial: Callable[[Trial, Progress], None] | None = None,
+    on_trial: Callable[[Trial, Progress], object] | None = None,
     on_lost: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchOutcome:
@@ -73,7 +73,7 @@ def run_search(
         timeout: Seconds after which no further evaluation is begun; those that run are finished. None is any time.
         patience: Evaluations without a better result, counted from the first result on, after which no further one is begun; those that run
             are finished. None is any number.
-        on_trial: Called after each evaluation, in the order in which they were proposed.
+        on_trial: Called after each evaluation, in the order in which they were proposed. When it returns True no further one is begun.
         on_lost: Called with words on an evaluation that ended or blocked its process at every try. It then counts as refused, is no trial, and is not
             recorded; None makes it an error.
         clock: Returns the time in seconds.
@@ -174,7 +174,7 @@ def _follow(
     outstanding: Outstanding,
     record: _Record,
     limits: _Limits,
-    on_trial: Callable[[Trial, Progress], None] | None,
+    on_trial: Callable[[Trial, Progress], object] | None,
 ) -> StopReason:
     """Try what the strategy proposes until it ends or the budget is used; return which."""
     stop: StopReason | None = None
@@ -190,7 +190,8 @@ def _follow(
         record.add(settled.trial)
         if on_trial is not None:
             remaining = max(strategy.remaining(), len(outstanding))
-            on_trial(settled.trial, record.progress(remaining, limits.evaluations))
+            if on_trial(settled.trial, record.progress(remaining, limits.evaluations)) is True:
+                stop = stop or "callback"
         if stop is None and record.is_stuck(limits.patience):
             stop = "no_improvement"
 
@@ -257,6 +258,7 @@ def _nothing_found(trials: list[Trial], original: float, stopped_by: StopReason)
     budget = {
         "max_evaluations": "; the search was ended by max_evaluations, raise it",
         "timeout": "; the search was ended by timeout, raise it",
+        "callback": "; the search was ended by on_trial",
     }.get(stopped_by, "")
     nearest = min(trials, key=lambda trial: abs(trial.metric - original), default=None)
     if nearest is None:

@@ -10,8 +10,9 @@ from nuqconv.quantize.plan import Plan
 
 __all__ = ["Measured", "Progress", "SearchOutcome", "StopReason", "Trial", "TrialJournal"]
 
-StopReason = Literal["complete", "max_evaluations", "timeout", "no_improvement"]
-"""Why a search ended: the strategy had nothing left to try, the budget was used, or `patience` evaluations brought nothing better."""
+StopReason = Literal["complete", "max_evaluations", "timeout", "no_improvement", "callback"]
+"""Why a search ended: the strategy had nothing left to try, the budget was used, `patience` evaluations brought nothing better, or a
+callback said so."""
 
 
 @dataclass(frozen=True)

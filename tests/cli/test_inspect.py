@@ -334,3 +334,21 @@ def test_what_stands_before_a_bad_file_is_shown(run, made, tmp_path):
     assert ended.code == 2
     assert "  label  8 uint8" in ended.out
     assert ended.err == f"error: {tmp_path / 'gone.npz'}: cannot be read: No such file or directory\n"
+
+
+def test_a_simplified_configuration(run, tmp_path):
+    (tmp_path / "simple.cfg").write_text("""
+        batch_num: 2 skip_layers: "conv1" nuq_config { nuq_quantize { num_steps: 16 } }
+        fc_calibration_config { arq_quantize {} hfmg_quantize {} }
+        override_layer_configs { layer_name: "fc1" calibration_config { nuq_quantize { num_steps: 32 } } }
+        """)
+    ended = run("inspect", tmp_path / "simple.cfg", columns=100)
+    assert (ended.code, ended.err) == (0, "")
+    lines = [line.strip() for line in ended.out.splitlines()]
+    assert "simplified configuration: batch_num 2" in lines
+    assert "skipped layers: conv1" in lines
+    assert "NUQ: 16 steps, candidates by all that can be" in lines
+    assert any(line.split() == ["layer", "fc1", "nuq_quantize", "32", "1"] for line in lines)
+    assert any(line.startswith("type Pooling (deprecated)") and line.endswith("hfmg") for line in lines)
+    (tmp_path / "wrong.cfg").write_text("version: 1")
+    assert "word of the PyTorch and ONNX editions" in run("inspect", tmp_path / "wrong.cfg", columns=None).err

@@ -66,7 +66,7 @@ def test_arguments() -> None:
 
 
 def test_what_is_made_can_be_loaded(tmp_path: Path) -> None:
-    for config in (make_config(NET), made(tmp_path, "nuq_config {} joint_quant: true skip_fusion_layers: 'conv1'")):
+    for config in (make_config(NET), made(tmp_path, "nuq_config {} joint_quant: false skip_fusion_layers: 'conv1'")):
         write_config(config, tmp_path / "c.json")
         assert load_config(tmp_path / "c.json", NET) == config
 
@@ -216,7 +216,7 @@ def test_wrong_names_and_contradictions_are_all_named(tmp_path: Path) -> None:
         skip_fusion_layers: "convx"
         override_layer_types { layer_type: "ReLU" calibration_config { arq_quantize {} } }
         override_layer_types { layer_type: "Deconvolution" calibration_config { nuq_quantize {} } }
-        override_layer_types { layer_type: "Pooling" calibration_config { arq_quantize {} } }
+        override_layer_types { layer_type: "Pooling" calibration_config { arq_quantize { channel_wise: true } } }
         override_layer_types { layer_type: "InnerProduct" calibration_config { arq_quantize { channel_wise: true } } }
         override_layer_configs { layer_name: "conv8" calibration_config { arq_quantize {} } }
         override_layer_configs { layer_name: "relu1" calibration_config { arq_quantize {} } }
@@ -235,7 +235,7 @@ def test_wrong_names_and_contradictions_are_all_named(tmp_path: Path) -> None:
         rf"^line 6: {kind}\[0\].calibration_config: .*; expected one of Convolution, Deconvolution, InnerProduct, Pooling",
         rf"^line 7: {kind}\[1\].calibration_config: type Deconvolution is in skip_layer_types too",
         rf"^line 7: {kind}\[1\].calibration_config.nuq_quantize: type Deconvolution cannot be quantized non-unif",
-        rf"^line 8: {kind}\[2\].calibration_config: type Pooling has no weights; give it ifmr_quantize only",
+        rf"^line 8: {kind}\[2\].calibration_config.arq_quantize.channel_wise: type Pooling has no weights; set it to false",
         rf"^line 9: {kind}\[3\].calibration_config.arq_quantize.channel_wise: type InnerProduct has one weight scale",
         rf"^line 10: {layer}\[0\].calibration_config: 'conv8': the model has no layer of this name",
         rf"^line 11: {layer}\[1\].calibration_config: ReLU layer 'relu1' cannot be quantized",
@@ -249,3 +249,46 @@ def test_wrong_names_and_contradictions_are_all_named(tmp_path: Path) -> None:
 def test_values_and_names_are_reported_together(tmp_path: Path) -> None:
     found = problems(ConfigError, made, tmp_path, 'nuq_config { nuq_quantize { num_steps: 1 } } skip_layers: "x"')
     holds(found, "num_steps: found 1", "skip_layers: 'x'")
+
+
+def test_what_the_published_sample_says_of_pooling_means_nothing(tmp_path: Path) -> None:
+    text = """override_layer_configs { layer_name: "pool" calibration_config {
+        arq_quantize { channel_wise: false } ifmr_quantize { search_step: 0.02 } } }"""
+    layer = made(tmp_path, text).layers["pool"]
+    assert (layer.weight_quant_params, layer.activation_quant_params.search_step) == (None, 0.02)
+
+
+def test_the_deprecated_blocks_speak_of_types(tmp_path: Path) -> None:
+    """For convolutions, and for InnerProduct with AVE Pooling; a type's own override goes before."""
+    config = made(
+        tmp_path,
+        """
+        common_config { ifmr_quantize { search_step: 0.03 } }
+        conv_calibration_config { arq_quantize { channel_wise: false } ifmr_quantize { search_step: 0.02 } }
+        fc_calibration_config { arq_quantize { channel_wise: false } ifmr_quantize { search_step: 0.01 } }
+        override_layer_types { layer_type: "Deconvolution" calibration_config { ifmr_quantize { search_step: 0.04 } } }
+        """,
+    )
+    steps = {name: layer.activation_quant_params.search_step for name, layer in config.layers.items()}
+    assert steps == {"conv1": 0.02, "conv2": 0.02, "grouped": 0.02, "up": 0.04, "pool": 0.01, "fc": 0.01}
+    one = ArqParams(channel_wise=False)
+    assert weights(config) == {"conv1": one, "conv2": one, "grouped": one, "up": one, "pool": None, "fc": one}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("common_config { ada_quantize {} }", "ada_quantize"),
+        ("version: 1", "version"),
+        ("enable_auto_nuq: true", "enable_auto_nuq"),
+        ("dmq_balancer {}", "dmq_balancer"),
+    ],
+)
+def test_words_of_other_editions_are_known_by_name(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{word} is a word of the PyTorch and ONNX editions"):
+        made(tmp_path, text)
+
+
+def test_joint_quant_is_refused_when_the_configuration_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="joint_quant: found true; nuqconv gives each layer its own scale"):
+        made(tmp_path, "joint_quant: true")

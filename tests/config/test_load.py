@@ -221,7 +221,7 @@ def test_what_does_not_fit_the_model(tmp_path: Path) -> None:
         "relu1": {},
         "grouped": nuq,
         "up": nuq,
-        "pool": {"weight_quant_params": {}},
+        "pool": {"weight_quant_params": {"channel_wise": True}},
         "fc": {"weight_quant_params": {"channel_wise": True}},
         "conv1": {"quant_enable": 0},
     }
@@ -302,3 +302,29 @@ def test_any_json_is_a_configuration_or_an_error(tree: object) -> None:
 def test_key_paths() -> None:
     assert key_path(("a", "b", 0, "c")) == "a.b[0].c"
     assert parse_json('{"a":\n[1,\n2]}', "f").line(("a", 1, "x")) == 3
+
+
+def test_keys_that_can_have_one_value_only(tmp_path: Path) -> None:
+    told = {"num_bits": 8, "asymmetric": True}
+    tree = {
+        "conv1": {"activation_quant_params": told, "weight_quant_params": {"wts_algo": "nuq_quantize", "num_bits": 8}},
+        "pool": {"weight_quant_params": {"wts_algo": "arq_quantize", "channel_wise": False}},
+    }
+    config = load_config(write(tmp_path, tree), NET)
+    assert config.layers["conv1"].weight_quant_params == NuqParams()
+    assert config.layers["pool"].weight_quant_params is None
+    tree = {
+        "activation_offset": False,
+        "conv1": {"activation_quant_params": told, "weight_quant_params": {"num_bits": 4}},
+        "conv2": {"activation_quant_params": {"num_bits": 8.0, "asymmetric": False}},
+        "fc": {"weight_quant_params": {"wts_algo": "ada_quantize"}},
+        "fakequant_precision_mode": "x",
+    }
+    holds(
+        problems(ConfigError, load_config, write(tmp_path, tree), NET),
+        "conv1.activation_quant_params.asymmetric: found true; expected false, as activation_offset says",
+        "conv1.weight_quant_params.num_bits: found 4; expected 8",
+        "conv2.activation_quant_params.num_bits: found 8.0; expected 8",
+        "fc.weight_quant_params.wts_algo: found .*; ada_quantize is a word of the PyTorch and ONNX editions",
+        "fakequant_precision_mode: .*; fakequant_precision_mode is a word of the PyTorch and ONNX editions",
+    )

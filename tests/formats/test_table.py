@@ -16,7 +16,7 @@ from nuqconv.formats import CAFFE, FORMATS, ONNX, WriteOptions, open_model
 from nuqconv.formats.onnx import OnnxForm
 from nuqconv.formats.table import format_of, kind_of
 from nuqconv.ir.ops import ReLU
-from nuqconv.job.result import OutputFiles
+from nuqconv.job.output_files import OutputFiles
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.runtimes.caffe import Net

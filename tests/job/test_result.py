@@ -16,7 +16,8 @@ from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, InnerProduct, ReLU, Scale
 from nuqconv.job.about import About, Budget
 from nuqconv.job.calibration import Source
-from nuqconv.job.result import LayerResult, NuqResult, OutputFiles, Sizes, layer_results, measure_sizes
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.job.result import LayerResult, NuqResult, Sizes, layer_results, measure_sizes
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision

@@ -14,8 +14,9 @@ from rich.markup import escape
 
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.cli.report import new_table, sizes_text
+from nuqconv.config.simplified import read_definition
 from nuqconv.data.datafile import read_arrays
-from nuqconv.errors import FormatError, printable
+from nuqconv.errors import ConfigError, FormatError, printable
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.files.safe_json import parse
 from nuqconv.formats.argument import group_files, open_model
@@ -246,6 +247,33 @@ def _configuration(content: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _definition(path: Path, console: Console) -> None:
+    problems: list[str] = []
+    try:
+        found = read_definition(path, problems)
+    except ConfigError as error:
+        raise FormatError(str(error)) from error
+    general = [f"{name} {json.dumps(value)}" for name, value in found.header.items()]
+    _say(console, f"  simplified configuration{': ' if general else ''}{', '.join(general)}")
+    for label, names in (("skipped layers", found.skip_layers), ("skipped types", found.skip_layer_types)):
+        if names:
+            _say(console, f"  {label}: {', '.join(names)}")
+    if found.nuq is not None:
+        chooser = found.nuq.mapping_file or ("the device's rule" if found.nuq.rule else "all that can be")
+        _say(console, f"  NUQ: {found.nuq.params.num_steps} steps, candidates by {chooser}")
+    table = new_table("of", "weights", "input")
+    rows = [("all", found.common), *((f"type {name}", item) for name, item in found.types.items())]
+    rows += [(f"type {name} (deprecated)", item) for name, item in found.old_types.items()]
+    for name, item in (*rows, *((f"layer {name}", item) for name, item in found.layers.items())):
+        weights = (
+            "" if item.weights is None else " ".join(map(str, item.weights.model_dump(exclude_none=True).values()))
+        )
+        table.add_row(_cell(name), weights, "" if item.activation is None else item.activation.act_algo)
+    console.print(table)
+    for problem in problems:
+        _say(console, f"  wrong: {problem}")
+
+
 def _npz(path: Path, console: Console) -> None:
     for name, array in read_arrays(path).items():
         _say(console, f"  {name}  {sizes_text(array.shape)} {array.dtype}")
@@ -279,4 +307,4 @@ def _count(number: int, what: str) -> str:
 
 
 _MODELS: Mapping[FileKind, _View] = {DEFINITION: _prototxt, WEIGHTS: _caffemodel, MODEL: _onnx}
-_OTHERS: Mapping[str, _View] = {".txt": _text, ".json": _json, ".npz": _npz}
+_OTHERS: Mapping[str, _View] = {".txt": _text, ".cfg": _definition, ".json": _json, ".npz": _npz}

@@ -1,0 +1,86 @@
+"""``nuqconv quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+
+__all__ = ["quantize"]
+
+
+def quantize(
+    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
+    data: Annotated[Path, typer.Option(help=f"To calibrate on. {DATA_HELP}")],
+    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    weights: Annotated[
+        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What each layer becomes: 'conv1=16 ip1=int8 *=float', a number of levels from 2 to 256, int8 or float; "
+            "* is all that are not named. By default all are int8.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A quantization configuration instead; its num_steps is what NUQ layers get.")
+    ] = None,
+    prep: Prep = None,
+    labels: Labels = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Also measure the original and the result: {nuqconv.search.metrics:METRIC_NAMES}."),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
+    ] = None,
+    batch_num: Annotated[
+        int | None, typer.Option(min=1, help="Batches to calibrate on; by default what --config says, else at most 8.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
+    offset: Annotated[bool, typer.Option(help="Allow activations an offset (asymmetric) or not.")] = True,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write ONNX models too; always done for an .onnx model.")
+    ] = False,
+) -> None:
+    """Quantize a net as you say, without a search, and write the models and record files.
+
+    Example: nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "conv1=16 *=int8" --save out/net
+
+    Uniform int8: nuqconv quantize model.onnx --data set.npz --save out/net
+    """
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.data import data_files, data_set, say_data
+    from nuqconv.cli.views.quantized import print_quantized
+    from nuqconv.files.staging import check_targets
+    from nuqconv.formats import open_model
+    from nuqconv.job.choice import parse_choice
+    from nuqconv.job.output_files import OutputFiles, record_path, save_prefix
+    from nuqconv.job.typed import quantize as run
+
+    choice = None if layers is None else parse_choice(layers)
+    prefix = save_prefix(save)
+    source = open_model(model, weights)
+    inputs = [*source.paths, *data_files(data, prep, labels), *([config] if config else [])]
+    targets = OutputFiles.for_prefix(prefix, record or record_path(prefix))
+    check_targets(targets.present().values(), inputs=inputs)
+    samples = data_set(data, prep, labels, source)
+    console = new_console()
+    say_data(samples, console)
+    result = run(
+        source,
+        choice,
+        data=samples,
+        config=config,
+        metric=metric,
+        batch_num=batch_num,
+        batch_size=batch_size,
+        activation_offset=offset,
+    )
+    files = result.save(prefix, record=record, onnx=onnx)
+    print_quantized(result, files, console, metric)

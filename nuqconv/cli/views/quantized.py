@@ -1,0 +1,35 @@
+"""What ``nuqconv quantize`` and ``nuqconv trials write`` show."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from nuqconv.cli.report import layer_table, path_shown
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.job.quantization import Quantized
+from nuqconv.search.metrics import metric_shown
+
+__all__ = ["print_files", "print_quantized"]
+
+
+def print_quantized(result: Quantized, files: OutputFiles, console: Console, metric: str | None) -> None:
+    """Prints what became of each layer, the sizes, and the files."""
+    console.print(layer_table(result.layers))
+    sizes = result.sizes
+    share = f"{100 * sizes.bytes / sizes.float_bytes:.1f} %" if sizes.float_bytes else "-"
+    console.print(f"\nparameters: {sizes.bytes:,} of {sizes.float_bytes:,} bytes in float ({share})", soft_wrap=True)
+    if metric is not None and result.metric is not None and result.original_metric is not None:
+        shown = metric_shown(metric)
+        before, after = shown(result.original_metric), shown(result.metric)
+        console.print(f"{escape(metric)}: {after}, of the original {before}", soft_wrap=True)
+    for note in result.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    print_files(files, console)
+
+
+def print_files(files: OutputFiles, console: Console) -> None:
+    """Prints the paths of files."""
+    console.print("\n[bold]files")
+    for path in files.present().values():
+        console.print(f"  {escape(path_shown(path))}", soft_wrap=True)

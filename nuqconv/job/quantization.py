@@ -1,0 +1,156 @@
+"""Quantization without a search: every layer becomes what was chosen for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nuqconv.config import QuantConfig
+from nuqconv.errors import ConfigError
+from nuqconv.formats import CAFFE, FORMATS, WriteOptions
+from nuqconv.formats.source import ModelFiles, SourceModel
+from nuqconv.ir import Array
+from nuqconv.job.calibration import Source, calibrate
+from nuqconv.job.candidates import LayerRequest
+from nuqconv.job.job import make_job
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.job.outputs import fitting_files
+from nuqconv.job.planned import PlannedModel
+from nuqconv.job.preparation import prepare
+from nuqconv.job.progress import job_progress
+from nuqconv.job.result import LayerResult, Sizes, layer_results, measure_sizes
+from nuqconv.job.run import PrepareOptions
+from nuqconv.quantize.plan import Plan, Precision
+from nuqconv.search.evaluator import CheckedEvaluator
+
+__all__ = ["Quantized", "measured_by", "quantize_model", "written_model"]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized model.
+
+    Attributes:
+        plan: What happens to each layer.
+        layers: What became of each layer with weights.
+        sizes: Sizes before and after.
+        calibration: Where activation ranges came from.
+        folded: For each layer, the layers that were folded into it.
+        notes: What the user should know.
+        seconds: Duration of the quantization.
+        original_metric: An evaluator's number for the original model, if one was asked.
+        metric: Its number for this one.
+        model: The model: what `run` and `save` work on.
+    """
+
+    plan: Plan
+    layers: tuple[LayerResult, ...]
+    sizes: Sizes
+    calibration: Source
+    folded: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+    seconds: float
+    original_metric: float | None = None
+    metric: float | None = None
+    model: PlannedModel = field(kw_only=True, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        counts = Counter(layer.precision.value for layer in self.layers)
+        forms = ", ".join(f"{counts[precision.value]} {precision.value}" for precision in reversed(Precision))
+        metric = "" if self.metric is None else f"metric {self.metric:.6g} of {self.original_metric:.6g}, "
+        return f"<Quantized {metric}{self.sizes.bytes:,} of {self.sizes.float_bytes:,} bytes, layers with weights: {forms}>"
+
+    def run(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
+        """Runs the quantized network in onnxruntime; see `PlannedModel.run`."""
+        return self.model.run(inputs)
+
+    def save(self, save_dir: str | os.PathLike[str], **options: Any) -> OutputFiles:
+        """Writes the models and record files; see `PlannedModel.save`."""
+        return self.model.save(save_dir, **options)
+
+
+def quantize_model(
+    source: SourceModel,
+    config: QuantConfig,
+    requests: Sequence[LayerRequest],
+    place: str,
+    batches: Iterable[Mapping[str, Array]],
+    options: PrepareOptions,
+) -> Quantized:
+    """Makes of every layer what is requested for it.
+
+    Args:
+        source: The float model.
+        config: Its configuration.
+        requests: For each layer to quantize its only form: one number of steps, or none for int8.
+        place: Where the configuration stands, for messages.
+        batches: Inputs to calibrate on; they are read once.
+        options: How integers are chosen.
+
+    Raises:
+        ConfigError: Not one layer is to be quantized.
+        CalibrationError: Activation ranges could not be measured.
+        QuantizationError: A layer's bias or sums exceed int32.
+    """
+    start = time.monotonic()
+    job = make_job(source, config, tuple(requests), place)
+    if not requests:
+        raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
+    with tempfile.TemporaryDirectory(prefix="nuqconv-") as folder, job_progress(show=options.progress) as shown:
+        calibration = calibrate(job.graph, job.values, batches=batches, run_model=None, folder=Path(folder))
+        preparation = prepare(
+            job,
+            calibration,
+            method=options.weight_method,
+            importance=options.importance,
+            # Which layer matters more is a question of searches.
+            measured_loss=False,
+            on_step=options.stepper(shown),
+        )
+    plan = Plan.of((layer.name, layer.options[-1].layer_plan) for layer in preparation.space.layers)
+    int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
+    layers = layer_results(job.quantizer, plan, preparation.candidates.lossless)
+    # What cannot be written is known before anything is.
+    nominal = OutputFiles.for_prefix("model", "record", [entry for entry in FORMATS if entry in (CAFFE, job.format)])
+    _, more = fitting_files(nominal, job, plan)
+    notes = (*preparation.notes, *more)
+    return Quantized(
+        plan,
+        layers,
+        measure_sizes(job.graph, layers, layer_results(job.quantizer, int8, {})),
+        preparation.source,
+        job.fold.folded,
+        notes,
+        time.monotonic() - start,
+        model=PlannedModel(job, plan, notes, tuple(source.files)),
+    )
+
+
+def measured_by(result: Quantized, evaluator: object, original: ModelFiles) -> Quantized:
+    """Returns a result with an evaluator's numbers for the original model and for this one.
+
+    Raises:
+        EvaluatorError: The evaluator raised, or returned no finite number.
+    """
+    checked = CheckedEvaluator(evaluator)
+    job = result.model.job
+    batch_num = checked.evaluate_batch_num(job.config.batch_num)
+    before = checked.measure(original.model, original.weights, batch_num)
+    with tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
+        paths = written_model(result.model, Path(folder))
+        after = checked.measure(paths[0], paths[-1], batch_num)
+    return replace(result, original_metric=before, metric=after)
+
+
+def written_model(model: PlannedModel, folder: Path) -> tuple[Path, ...]:
+    """Writes the form of a model that evaluators are given, in the format of the original, and returns its paths."""
+    form = model.job.format.trial
+    paths = tuple(folder / f"model{end}" for end in form.outputs.values())
+    form.write(model.graph, paths, WriteOptions(dynamic_batch=None))
+    return paths

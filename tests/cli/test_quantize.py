@@ -1,0 +1,62 @@
+"""``nuqconv quantize`` and ``nuqconv trials write``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nuqconv
+from tests.support.auto import batches
+from tests.support.nets import conv_net
+
+
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    conv_net(tmp_path)
+    np.savez("set.npz", data=np.concatenate([batch["data"] for batch in batches(4)]))
+    return ["net.prototxt", "net.caffemodel"]
+
+
+def test_a_choice(run, net, tmp_path):
+    ended = run(
+        "quantize", *net, "--data", "set.npz", "--layers", "conv1=16 conv2=float", "--save", "out/net", columns=100
+    )
+    assert (ended.code, ended.err) == (0, "")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert ["conv1", "Convolution", "216", "16", "of", "16"] in [line[:6] for line in lines]
+    assert ["conv2", "Convolution", "576", "float"] in [line[:4] for line in lines]
+    assert "  out/net_deploy_model.prototxt" in ended.out.splitlines()
+    result = nuqconv.quantize(("net.prototxt", "net.caffemodel"), {"conv1": 16, "conv2": "float"}, data="set.npz")
+    files = result.save("again/net")
+    for path in files.present().values():
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_other_levels_say_what_is_missing(run, net, tmp_path):
+    ended = run("quantize", *net, "--data", "set.npz", "--layers", "*=8", "--save", "out/net", columns=None)
+    assert ended.code == 0
+    assert (
+        "note: no deploy model and no factor record are written: their readers know 16 and 32 levels only" in ended.out
+    )
+    assert not (tmp_path / "out" / "net_deploy_model.prototxt").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [("conv1", "'conv1': expected LAYER=LEVELS"), ("conv1=16 conv1=32", "named twice"), ("conv1=1x", "found '1x'")],
+)
+def test_a_wrong_choice(run, net, layers, words):
+    ended = run("quantize", *net, "--data", "set.npz", "--layers", layers, "--save", "out/net", columns=None)
+    assert ended.code == 2
+    assert words in ended.err
+
+
+def test_another_trial(run, net, tmp_path):
+    arguments = ("--data", "set.npz", "--metric", "output_error", "--max-error", "0.05", "--save", "out/net")
+    assert run("auto", *net, *arguments).code == 0
+    ended = run("trials", "write", "out/net_trials.sqlite", "1", "--save", "out/first")
+    assert (ended.code, ended.err) == (0, "")
+    assert "  out/first_deploy_model.prototxt" in ended.out.splitlines()
+    assert (tmp_path / "out" / "first_deploy_weights.caffemodel").stat().st_size > 0
+    assert run("trials", "write", "out/net_trials.sqlite", "77", "--save", "out/x").code == 2
