@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
     from nuqconv.evaluators.side_by_side import Evaluation, evaluate
@@ -34,9 +35,11 @@ __all__ = [
     "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
+    "QuantizationReport",
     "SmallestBytes",
     "auto_nuq",
     "compare",
+    "compare_quantized",
     "convert",
     "create_quant_config",
     "errors",
@@ -51,6 +54,7 @@ __all__ = [
 _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
+    "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
     "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
     "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),

@@ -6,53 +6,30 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from nuqconv.errors import ConfigError
-from nuqconv.evaluators.identity import batches_digest
-from nuqconv.files.staging import check_targets, staging_folder
-from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model, shared
+from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
-from nuqconv.job.calibration import Calibration, Source, calibrate
-from nuqconv.job.certainty import metric_interval
-from nuqconv.job.checkpoint import OnMismatch, journal_path, open_journal, prepared, search_identity
-from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
-from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
-from nuqconv.job.job import Job, TimedEvaluator, read_job
-from nuqconv.job.network_facts import network_facts
-from nuqconv.job.notebook import note_network, note_result, note_run
-from nuqconv.job.outputs import chosen_files, without_caffe, without_ranges, write_outputs
-from nuqconv.job.picture import sheet_of
-from nuqconv.job.preparation import Preparation, prepare
-from nuqconv.job.progress import job_progress
-from nuqconv.job.result import NuqResult, OutputFiles, layer_results, measure_sizes
+from nuqconv.job.checkpoint import OnMismatch, journal_path
+from nuqconv.job.evaluation import WorkerOptions
+from nuqconv.job.result import NuqResult, OutputFiles
+from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
 from nuqconv.parallel import check_main_guard
 from nuqconv.quantize.compensate import WeightMethod
-from nuqconv.quantize.plan import Plan, Precision
-from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
-from nuqconv.search.metrics import Interval
-from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
-from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy, strategy_name
+from nuqconv.search.evaluator import AutoNuqEvaluatorBase
+from nuqconv.search.objective import Objective
+from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
+from nuqconv.search.strategies import StrategyChoice
 
-__all__ = ["AutoNuqEvaluatorBase", "auto_nuq"]
-
-_LOG = logging.getLogger(__name__)
-
-DEFAULT_METHOD = WeightMethod()
-SMALLEST = SmallestBytes()
-OnCrash = Literal["stop", "refuse"]
-ON_CRASH: tuple[OnCrash, ...] = get_args(OnCrash)
+__all__ = ["ON_CRASH", "AutoNuqEvaluatorBase", "auto_nuq"]
 
 
 def auto_nuq(
@@ -144,113 +121,28 @@ def auto_nuq(
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
     check_main_guard()
-    start = time.monotonic()
-    check_budget(max_evaluations, timeout, patience)
-    check_strategy(strategy)
-    options = WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit)
-    options.check()
-    _check_on_crash(on_crash)
-    lost: list[str] = []
-    evaluator = TimedEvaluator(CheckedEvaluator(nuq_evaluator))
     prefix = _prefix(save_dir)
+    options = SearchOptions(
+        PrepareOptions(
+            None if calibration_data is None else list(calibration_data),
+            weight_method,
+            importance,
+            input_shapes or {},
+            progress,
+        ),
+        objective,
+        strategy,
+        Budget(max_evaluations, timeout, patience),
+        WorkerOptions(workers, executor, parallel, trial_timeout, retries, memory_limit),
+        on_crash,
+        journal_path(journal, prefix),
+        on_mismatch,
+    )
+    options.check()
     model = open_model(model_file, weights_file, read_options)
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
-    place = journal_path(journal, prefix)
-    sources = {"model": model.model, "weights": model.weights, "configuration": Path(config_file)}
-    check_targets([*files.present().values(), *([place] if place else [])], inputs=sources.values())
-    job = read_job(model.read(ReadOptions(input_shapes or {})), sources["configuration"])
-    files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
-    batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
-    data = None if calibration_data is None else list(calibration_data)
-    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, data)
-
-    def identity() -> dict[str, str]:
-        batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
-        choices = _choices(weight_method, model.options, input_shapes, importance)
-        return search_identity(sources, nuq_evaluator, batches, data, choices)
-
-    with (
-        open_journal(place, identity, on_mismatch) as log,
-        staging_folder(files.nuq_layer_record, *files.present().values()) as staging,
-        job_progress(show=progress) as shown,
-    ):
-        with shared(model):
-            original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
-        model.forget()
-        about = describe_run(
-            job, original, sources, objective, strategy_name(strategy), Budget(max_evaluations, timeout, patience)
-        )
-        picture = note_run(log, about, sheet_of(getattr(nuq_evaluator, "data", None)))
-        preparation = prepared(
-            job,
-            log,
-            lambda: prepare(
-                job,
-                inputs.keep(_calibrate(job, original, data, staging)),
-                method=weight_method,
-                importance=importance,
-                on_step=shown.on_step,
-            ),
-        )
-        network = note_network(log, network_facts(job, preparation.space))
-        chooser = make_strategy(strategy, preparation.space, objective, original.metric)
-        with evaluation(job, original, files, staging, options) as evaluate:
-            outcome = run_search(
-                preparation.space,
-                evaluate=evaluate.evaluate,
-                submit=evaluate.submit,
-                parallel=evaluate.parallel,
-                satisfied=lambda metric: evaluator.checked.satisfied(original.metric, metric),
-                original=original.metric,
-                journal=log,
-                objective=objective,
-                strategy=chooser,
-                max_evaluations=max_evaluations,
-                timeout=timeout,
-                patience=patience,
-                on_trial=shown.on_trial,
-                on_lost=lost.append if on_crash == "refuse" else None,
-            )
-            interval, doubts = metric_interval(original, outcome.plan, evaluate.write, log)
-        notes = (*caffe_notes, *preparation.notes, *doubts, *(f"counted as refused: {words}" for words in lost))
-        if preparation.source is Source.NONE:
-            files, stale = without_ranges(files)
-            notes += stale
-        write_outputs(job, outcome.plan, files, staging)
-        errors = errors_of(job, outcome.plan, inputs, shown.on_step)
-        seconds = (time.monotonic() - start, evaluator.seconds)
-        result = replace(
-            _result(job, preparation, outcome, files, notes, seconds, place, objective, interval),
-            about=about,
-            network=network,
-            errors=errors,
-            picture=picture,
-        )
-        note_result(log, result.document())
-    return result
-
-
-def _choices(
-    weight_method: WeightMethod | None,
-    options: ReadOptions,
-    input_shapes: Mapping[str, Sequence[int]] | None,
-    importance: Mapping[str, Array] | None,
-) -> dict[str, str]:
-    """Returns what else a journal knows its search by."""
-    choices = {"weights": "nearest" if weight_method is None else weight_method.key()}
-    if options.chooses_layers:
-        choices["layers"] = f"level {options.level}, stages {', '.join(sorted(options.stages))}"
-    if input_shapes:
-        choices["input shapes"] = "; ".join(f"{name} {list(shape)}" for name, shape in sorted(input_shapes.items()))
-    if importance is not None:
-        choices["importance"] = batches_digest([importance])
-    return choices
-
-
-def _check_on_crash(on_crash: str) -> None:
-    if on_crash not in ON_CRASH:
-        raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {on_crash!r}")
+    return search_model(model, nuq_evaluator, Path(config_file), files, options)
 
 
 def _prefix(save_dir: str | os.PathLike[str]) -> Path:
@@ -260,75 +152,6 @@ def _prefix(save_dir: str | os.PathLike[str]) -> Path:
             f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
         )
     return Path(text)
-
-
-def _calibrate(job: Job, original: Original, data: Iterable[Mapping[str, Array]] | None, staging: Path) -> Calibration:
-    evaluator = original.show()
-    batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
-    folder = staging / "calibration"
-    folder.mkdir()
-    found = calibrate(
-        job.graph,
-        job.values,
-        batches=batches,
-        run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
-        if job.format.runs_in_caffe
-        else None,
-        folder=folder,
-    )
-    _LOG.info("calibration: %d blobs measured (%s)", len(found.histograms), found.source.value)
-    return found
-
-
-def _result(
-    job: Job,
-    preparation: Preparation,
-    outcome: SearchOutcome,
-    files: OutputFiles,
-    notes: tuple[str, ...],
-    seconds: tuple[float, float],
-    journal: Path | None,
-    objective: Objective,
-    difference: Interval | None,
-) -> NuqResult:
-    layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
-    int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
-    found = list(notes)
-    if outcome.reverted:
-        found.append(f"{_why_float(outcome, objective)} these layers, which stay float: {', '.join(outcome.reverted)}")
-    if not outcome.best.accepted:
-        found.append(
-            "the evaluator accepts no plan that was found at the size demanded; this is the one with the nearest metric"
-        )
-    if not any(layer.precision is Precision.NUQ for layer in layers):
-        found.append("no layer is compressed further than int8 at what was demanded")
-    return NuqResult(
-        plan=outcome.plan,
-        original_metric=outcome.original,
-        metric=outcome.metric,
-        difference=difference,
-        trials=outcome.trials,
-        best=outcome.best,
-        pareto=outcome.pareto,
-        layers=layers,
-        sizes=measure_sizes(job.graph, layers, layer_results(job.quantizer, int8, {})),
-        files=files,
-        calibration=preparation.source,
-        reverted=outcome.reverted,
-        folded=job.fold.folded,
-        stopped_by=outcome.stopped_by,
-        notes=tuple(found),
-        seconds=seconds,
-        journal=journal,
-    )
-
-
-def _why_float(outcome: SearchOutcome, objective: Objective) -> str:
-    if isinstance(objective, NearestMetric):
-        return "the size has room for"
-    if any(trial.accepted and not trial.float_layers for trial in outcome.trials):
-        return "others can be stronger without"
-    return "int8 was too coarse for"
 
 
 class _CallableModule(ModuleType):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -17,8 +17,9 @@ from nuqconv.job.calibration import Source
 from nuqconv.job.result import LayerResult, NuqResult
 from nuqconv.quantize.plan import Precision
 from nuqconv.search.metrics import Interval, metric_shown
+from nuqconv.search.strategies.words import legend
 
-__all__ = ["config_table", "new_console", "new_table", "print_result", "sizes_text"]
+__all__ = ["config_table", "new_console", "new_table", "print_legend", "print_result", "sizes_text"]
 
 _WIDE = 400
 
@@ -45,16 +46,27 @@ def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = N
 
 def print_result(result: NuqResult, console: Console, metric: str = "metric") -> None:
     """Prints what a search found: layers, trials, before and after, files."""
-    for table in (_layers(result), _trials(result), _summary(result, metric)):
-        console.print(table)
-        console.print()
+    console.print(_layers(result))
+    console.print()
+    console.print(_trials(result))
+    print_legend((trial.step for trial in result.trials), console)
+    console.print()
+    console.print(_summary(result, metric))
+    console.print()
     for label, text in _facts(result):
         console.print(f"{label}: {escape(text)}", soft_wrap=True)
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print("\n[bold]files")
     for path in result.files.present().values():
-        console.print(f"  {escape(_shown(path))}", soft_wrap=True)
+        size = f"{path.stat().st_size:,} bytes" if path.is_file() else ""
+        console.print(f"  {escape(_shown(path))}  [dim]{size}[/]", soft_wrap=True)
+
+
+def print_legend(steps: Iterable[str], console: Console) -> None:
+    """Prints what the words in the names of trials mean."""
+    for word, meaning in legend(steps).items():
+        console.print(f"[dim]{word}: {meaning}[/]", soft_wrap=True)
 
 
 def config_table(config: QuantConfig, graph: Graph) -> Table:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 from nuqconv.comparison.layer_errors import LayerErrors, measure_layer_errors
 from nuqconv.comparison.quantized import pair_layers
 from nuqconv.errors import NuqconvError
 from nuqconv.evaluators.identity import file_digest
-from nuqconv.ir import Array
+from nuqconv.ir import Array, Graph
 from nuqconv.job.about import About, Budget, command_line, now, objective_words, versions
 from nuqconv.job.calibration import Calibration
 from nuqconv.job.evaluation import Original
@@ -25,7 +26,10 @@ __all__ = ["SAMPLES", "CalibrationInputs", "describe_run", "errors_of"]
 _LOG = logging.getLogger(__name__)
 
 SAMPLES = 64
-"""Samples on which the errors of layers are measured."""
+"""Most samples on which the errors of layers are measured."""
+
+_FEWEST = 4
+_NUMBERS = 60_000_000
 
 
 def describe_run(
@@ -101,15 +105,23 @@ def errors_of(job: Job, plan: Plan, inputs: CalibrationInputs, on_step: OnStep |
     Returns:
         The errors, or None where they cannot be measured, which is logged.
     """
+    limit = _samples(job.graph)
 
     def on_batch(done: int) -> None:
         if on_step is not None:
-            on_step("errors of layers", done, SAMPLES)
+            on_step("errors of layers", done, limit)
 
     try:
         pair = pair_layers(job.graph, job.quantizer.apply(plan))
-        return measure_layer_errors(pair, inputs.batches(), limit=SAMPLES, on_batch=on_batch)
+        return measure_layer_errors(pair, inputs.batches(), limit=limit, on_batch=on_batch)
     except NuqconvError as error:
         # The outputs are there already, and are good without it.
         _LOG.warning("the errors of layers are not in the report: %s", error)
         return None
+
+
+def _samples(graph: Graph) -> int:
+    """Returns on how many samples errors are measured: fewer in large networks, whose values of one sample tell as much."""
+    shapes = (graph.shapes[value] for node in graph.nodes for value in node.outputs)
+    numbers = sum(prod(shape[1:]) for shape in shapes if shape)
+    return max(_FEWEST, min(SAMPLES, _NUMBERS // max(1, numbers)))

@@ -15,7 +15,7 @@ from nuqconv.job.job import Job
 from nuqconv.job.result import OutputFiles
 from nuqconv.quantize.plan import Plan
 
-__all__ = ["chosen_files", "without_caffe", "without_ranges", "write_outputs"]
+__all__ = ["chosen_files", "layer_choice", "without_caffe", "without_ranges", "write_outputs"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,6 +37,14 @@ def chosen_files(model: ModelFiles, staging: Path) -> dict[str, Path]:
     paths = [folder / model.model.name, folder / model.weights.name]
     model.format.forms[0].write(model.read().graph, paths)
     return dict(zip(("model", "weights"), paths, strict=True))
+
+
+def layer_choice(model: ModelFiles) -> dict[str, str]:
+    """Returns what journals know a choice of layers by; nothing where the files say it themselves."""
+    chosen = model.options
+    return (
+        {"layers": f"level {chosen.level}, stages {', '.join(sorted(chosen.stages))}"} if chosen.chooses_layers else {}
+    )
 
 
 def without_ranges(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:

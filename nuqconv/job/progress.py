@@ -36,7 +36,7 @@ class JobProgress:
         if self._bar is None:
             return
         verdict = "[green]accepted" if trial.accepted else "[red]rejected"
-        best = "" if progress.best is None else f"[default]  best {progress.best.bytes / 1024:,.0f} KiB"
+        best = "" if progress.best is None else f"[default]  best {progress.best.bytes:,.0f} bytes"
         self._bar.update(
             self._task(self._bar, "search"),
             total=progress.expected,

@@ -163,7 +163,8 @@ def _read(model: ModelFiles, shapes: Mapping[str, Sequence[int]]) -> SourceModel
             raise
         return model.read(ReadOptions(shapes, cut_for_inference=True))
     own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
-    wanted: dict[str, Sequence[int]] = {**own, **{name: tuple(shape) for name, shape in shapes.items()}}
+    given = {name: tuple(shape) for name, shape in shapes.items()}
+    wanted = {**own, **given}
     if len(wanted) > len(own):
-        wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
+        wanted = dict(zip(own, given.values(), strict=True)) if len(given) == len(own) else own
     return found if wanted == own else model.read(ReadOptions(wanted, cut_for_inference=True))

@@ -446,4 +446,6 @@ def test_a_pipe_is_not_folded_and_has_no_colours(subset, tmp_path):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\x1b" not in ended.stdout
-    assert re.search(r"^ +2  8 of 8 moves: .* to .* .*(accepted|rejected)(, .*)?$", ended.stdout, re.MULTILINE)
+    assert re.search(
+        r"^ +2  8 of 8 steps, the last .* to 16 levels .*(accepted|rejected)(, .*)?$", ended.stdout, re.MULTILINE
+    )

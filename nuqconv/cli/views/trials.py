@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nuqconv.cli.report import new_table
+from nuqconv.cli.report import new_table, print_legend
 from nuqconv.errors import JournalError, NuqconvError
 from nuqconv.search.journal import Journal, JournalRecord
 
@@ -36,6 +36,7 @@ def print_journal(journal: Journal, file: Path, console: Console) -> None:
     if records:
         console.print()
         console.print(_table(records, journal.float_bytes))
+        print_legend((record.step for record in records), console)
 
 
 def _progress(journal: Journal, records: Sequence[JournalRecord]) -> list[tuple[str, str]]:

@@ -1,0 +1,315 @@
+"""A search from its model to its files: what `nuqconv.auto_nuq` and its sisters do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from nuqconv.errors import ConfigError
+from nuqconv.evaluators.identity import batches_digest
+from nuqconv.files.staging import check_targets, staging_folder
+from nuqconv.formats import CAFFE, ReadOptions, shared
+from nuqconv.formats.source import ModelFiles
+from nuqconv.ir import Array
+from nuqconv.job.about import Budget
+from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.certainty import metric_interval
+from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
+from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
+from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.job import Job, TimedEvaluator, read_job
+from nuqconv.job.network_facts import network_facts
+from nuqconv.job.notebook import note_network, note_result, note_run
+from nuqconv.job.outputs import chosen_files, layer_choice, without_caffe, without_ranges, write_outputs
+from nuqconv.job.picture import sheet_of
+from nuqconv.job.preparation import OnStep, Preparation, prepare
+from nuqconv.job.progress import JobProgress, job_progress
+from nuqconv.job.result import NuqResult, OutputFiles, layer_results, measure_sizes
+from nuqconv.quantize.compensate import WeightMethod
+from nuqconv.quantize.plan import Plan, Precision
+from nuqconv.search.evaluator import CheckedEvaluator
+from nuqconv.search.journal import Journal
+from nuqconv.search.metrics import Interval
+from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
+from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, SearchOutcome, check_budget, run_search
+from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy, strategy_name
+
+__all__ = ["DEFAULT_METHOD", "ON_CRASH", "SMALLEST", "OnCrash", "PrepareOptions", "SearchOptions", "search_model"]
+
+_LOG = logging.getLogger(__name__)
+
+DEFAULT_METHOD = WeightMethod()
+SMALLEST = SmallestBytes()
+_BUDGET = Budget(DEFAULT_MAX_EVALUATIONS, None, None)
+_HERE = WorkerOptions()
+
+OnCrash = Literal["stop", "refuse"]
+ON_CRASH: tuple[OnCrash, ...] = get_args(OnCrash)
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How the integers of a model are chosen, with a search or without.
+
+    Attributes:
+        calibration_data: Batches of inputs to calibrate on; None for those of the evaluator.
+        weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
+        importance: For some layers a weight >= 0 for each of their weights.
+        input_shapes: Shapes for inputs by name, instead of the file's.
+        progress: Whether to show a progress bar; None shows it on a terminal.
+    """
+
+    calibration_data: Sequence[Mapping[str, Array]] | None = None
+    weight_method: WeightMethod | None = DEFAULT_METHOD
+    importance: Mapping[str, Array] | None = None
+    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    progress: bool | None = None
+
+    def choices(self) -> dict[str, str]:
+        """Returns what the integers depend on besides model and data, as texts by name."""
+        found = {"weights": "nearest" if self.weight_method is None else self.weight_method.key()}
+        if self.input_shapes:
+            found["input shapes"] = "; ".join(
+                f"{name} {list(shape)}" for name, shape in sorted(self.input_shapes.items())
+            )
+        if self.importance is not None:
+            found["importance"] = batches_digest([self.importance])
+        return found
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a search is done.
+
+    Attributes:
+        prepare: How integers are chosen.
+        objective: What the search is for.
+        strategy: How it chooses plans.
+        budget: How long it may take.
+        workers: Where plans are evaluated.
+        on_crash: What becomes of a trial that ends or blocks its process at every try.
+        journal: Where its journal is kept; None keeps none.
+        on_mismatch: What to do with the journal of another search.
+    """
+
+    prepare: PrepareOptions = PrepareOptions()
+    objective: Objective = SMALLEST
+    strategy: StrategyChoice = "path"
+    budget: Budget = _BUDGET
+    workers: WorkerOptions = _HERE
+    on_crash: OnCrash = "stop"
+    journal: Path | None = None
+    on_mismatch: OnMismatch = "refuse"
+
+    def check(self) -> None:
+        """Checks what can be checked before the model is read.
+
+        Raises:
+            SearchError, ConfigError: An option is wrong, or options do not go together.
+        """
+        check_budget(self.budget.max_evaluations, self.budget.timeout, self.budget.patience)
+        check_strategy(self.strategy)
+        self.workers.check()
+        if self.on_crash not in ON_CRASH:
+            raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {self.on_crash!r}")
+
+
+def search_model(
+    model: ModelFiles, user_evaluator: object, config_file: Path, files: OutputFiles, options: SearchOptions
+) -> NuqResult:
+    """Searches a model's best plan, and writes its files.
+
+    Args:
+        model: The model; its files are what the evaluator is given first.
+        user_evaluator: The user's evaluator.
+        config_file: The quantization configuration.
+        files: Where the files go.
+        options: How the search is done; they are checked already.
+
+    Returns:
+        The result.
+
+    Raises:
+        NuqconvError: As in `nuqconv.auto_nuq`.
+    """
+    start = time.monotonic()
+    evaluator = TimedEvaluator(CheckedEvaluator(user_evaluator))
+    sources = {"model": model.model, "weights": model.weights, "configuration": config_file}
+    places = [*files.present().values(), *([options.journal] if options.journal else [])]
+    check_targets(places, inputs=sources.values())
+    source = model.read(ReadOptions(options.prepare.input_shapes))
+    job, read_notes = read_job(source, config_file), source.notes
+    del source
+    files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
+    batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, options.prepare.calibration_data)
+
+    def identity() -> dict[str, str]:
+        batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
+        data = options.prepare.calibration_data
+        choices = options.prepare.choices() | layer_choice(model)
+        return search_identity(sources, user_evaluator, batches, data, choices)
+
+    with (
+        open_journal(options.journal, identity, options.on_mismatch) as log,
+        staging_folder(files.nuq_layer_record, *files.present().values()) as staging,
+        job_progress(show=options.prepare.progress) as shown,
+    ):
+        with shared(model):
+            original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
+        model.forget()
+        name = strategy_name(options.strategy)
+        about = describe_run(job, original, sources, options.objective, name, options.budget)
+        picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
+        preparation = prepared(
+            job, log, lambda: _prepare(job, original, inputs, options.prepare, staging, shown.on_step)
+        )
+        network = note_network(log, network_facts(job, preparation.space))
+        found = _search(job, original, preparation, options, _Places(files, staging, log, shown))
+        notes = (*read_notes, *caffe_notes, *preparation.notes, *found.notes)
+        if preparation.source is Source.NONE:
+            files, stale = without_ranges(files)
+            notes += stale
+        write_outputs(job, found.outcome.plan, files, staging)
+        errors = errors_of(job, found.outcome.plan, inputs, shown.on_step)
+        seconds = (time.monotonic() - start, evaluator.seconds)
+        result = replace(
+            _result(job, preparation, found, files, notes, seconds, options),
+            about=about,
+            network=network,
+            errors=errors,
+            picture=picture,
+        )
+        note_result(log, result.document())
+    return result
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a search writes and tells how far it is."""
+
+    files: OutputFiles
+    staging: Path
+    journal: Journal | None
+    shown: JobProgress
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a search has found, how sure its metric is, and what the user should know."""
+
+    outcome: SearchOutcome
+    interval: Interval | None
+    notes: tuple[str, ...]
+
+
+def _search(job: Job, original: Original, preparation: Preparation, options: SearchOptions, places: _Places) -> _Found:
+    lost: list[str] = []
+    checked = original.evaluator.checked
+    budget = options.budget
+    chooser = make_strategy(options.strategy, preparation.space, options.objective, original.metric)
+    with evaluation(job, original, places.files, places.staging, options.workers) as evaluate:
+        outcome = run_search(
+            preparation.space,
+            evaluate=evaluate.evaluate,
+            submit=evaluate.submit,
+            parallel=evaluate.parallel,
+            satisfied=lambda metric: checked.satisfied(original.metric, metric),
+            original=original.metric,
+            journal=places.journal,
+            objective=options.objective,
+            strategy=chooser,
+            max_evaluations=budget.max_evaluations,
+            timeout=budget.timeout,
+            patience=budget.patience,
+            on_trial=places.shown.on_trial,
+            on_lost=lost.append if options.on_crash == "refuse" else None,
+        )
+        interval, doubts = metric_interval(original, outcome.plan, evaluate.write, places.journal)
+    return _Found(outcome, interval, (*doubts, *(f"counted as refused: {words}" for words in lost)))
+
+
+def _prepare(
+    job: Job,
+    original: Original,
+    inputs: CalibrationInputs,
+    options: PrepareOptions,
+    staging: Path,
+    on_step: OnStep,
+) -> Preparation:
+    calibration = inputs.keep(_calibrate(job, original, options.calibration_data, staging))
+    return prepare(job, calibration, method=options.weight_method, importance=options.importance, on_step=on_step)
+
+
+def _calibrate(job: Job, original: Original, data: Sequence[Mapping[str, Array]] | None, staging: Path) -> Calibration:
+    evaluator = original.show()
+    batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
+    folder = staging / "calibration"
+    folder.mkdir()
+    found = calibrate(
+        job.graph,
+        job.values,
+        batches=batches,
+        run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
+        if job.format.runs_in_caffe
+        else None,
+        folder=folder,
+    )
+    _LOG.info("calibration: %d blobs measured (%s)", len(found.histograms), found.source.value)
+    return found
+
+
+def _result(
+    job: Job,
+    preparation: Preparation,
+    found: _Found,
+    files: OutputFiles,
+    notes: Sequence[str],
+    seconds: tuple[float, float],
+    options: SearchOptions,
+) -> NuqResult:
+    outcome = found.outcome
+    layers = layer_results(job.quantizer, outcome.plan, preparation.candidates.lossless)
+    int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
+    told = list(notes)
+    if outcome.reverted:
+        told.append(
+            f"{_why_float(outcome, options.objective)} these layers, which stay float: {', '.join(outcome.reverted)}"
+        )
+    if not outcome.best.accepted:
+        told.append(
+            "the evaluator accepts no plan that was found at the size demanded; this is the one with the nearest metric"
+        )
+    if not any(layer.precision is Precision.NUQ for layer in layers):
+        told.append("no layer is compressed further than int8 at what was demanded")
+    return NuqResult(
+        plan=outcome.plan,
+        original_metric=outcome.original,
+        metric=outcome.metric,
+        difference=found.interval,
+        trials=outcome.trials,
+        best=outcome.best,
+        pareto=outcome.pareto,
+        layers=layers,
+        sizes=measure_sizes(job.graph, layers, layer_results(job.quantizer, int8, {})),
+        files=files,
+        calibration=preparation.source,
+        reverted=outcome.reverted,
+        folded=job.fold.folded,
+        stopped_by=outcome.stopped_by,
+        notes=tuple(told),
+        seconds=seconds,
+        journal=options.journal,
+    )
+
+
+def _why_float(outcome: SearchOutcome, objective: Objective) -> str:
+    if isinstance(objective, NearestMetric):
+        return "the size has room for"
+    if any(trial.accepted and not trial.float_layers for trial in outcome.trials):
+        return "others can be stronger without"
+    return "int8 was too coarse for"
