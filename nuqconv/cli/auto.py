@@ -245,11 +245,9 @@ def auto(
     with ExitStack() as stack:
         if data is not None:
             samples = read_data(data, names)
-            if source.format.open_sizes:
-                # What a model may not change any more, its batch among it, is that of a batch of the data.
-                shapes = {
-                    name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()
-                }
+            # What the model leaves open is that of a batch of the data.
+            sizes = {name: array.shape[1:] for name, array in samples.inputs.items()}
+            shapes = source.sizes_for(sizes, min(batch_size, len(next(iter(samples.inputs.values()))))) or None
             own = stack.enter_context(
                 BatchEvaluator(
                     samples.inputs,

@@ -16,7 +16,7 @@ from nuqconv.formats import CAFFE, ReadOptions, shared
 from nuqconv.formats.source import ModelFiles
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
-from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
@@ -146,7 +146,7 @@ def search_model(
     del source
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
-    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, options.prepare.calibration_data)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, options.prepare.calibration_data, job.own_batch)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
@@ -253,7 +253,7 @@ def _calibrate(job: Job, original: Original, data: Sequence[Mapping[str, Array]]
     found = calibrate(
         job.graph,
         job.values,
-        batches=batches,
+        batches=None if batches is None else in_own_batches(batches, job.own_batch),
         run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
         if job.format.runs_in_caffe
         else None,

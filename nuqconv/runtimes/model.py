@@ -130,6 +130,11 @@ class Runnable:
             raise ModelError(f"{self.label}: it has neither files to read nor a graph")
         return self.opened.read(self.options).graph
 
+    @property
+    def own_batch(self) -> int | None:
+        """The samples of one run, where the files fix them; see `ModelFiles.own_batch`."""
+        return None if self.opened is None else self.opened.own_batch()
+
     def with_shapes(self, shapes: Mapping[str, Shape]) -> Runnable:
         """Returns an ONNX model with other shapes of its inputs; where the names are no inputs here, they go by position.
 
