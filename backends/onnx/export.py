@@ -14,7 +14,7 @@ from nuqconv.backends.onnx import size
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.style import Style
 from nuqconv.backends.onnx.styles import FAKE_QUANT
-from nuqconv.errors import ModelError, OutputError
+from nuqconv.errors import ModelError, OutputError, UnsupportedError
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.ir import Graph
 from nuqconv.ir.names import fresh_name
@@ -49,6 +49,13 @@ def write_onnx(
         OutputError: The file cannot be written.
     """
     target = Path(path)
+    if not graph.outputs:
+        ends = [node.place for node in graph.nodes if not node.outputs]
+        raise UnsupportedError(
+            f"network '{graph.name}' has no outputs, which an ONNX model needs: all that it computes is read by a layer; choose blobs with "
+            "outputs= (--output)",
+            ends,
+        )
     graph = _with_fed_names(graph)
     model = lower_graph(graph, opset=opset, style=style, dynamic_batch=dynamic_batch)
     if metadata:
