@@ -13,6 +13,7 @@ from google.protobuf import text_format
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
+from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
 from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.frontends.caffe.layer_types import is_for_training, trait_of, traits_of
 from nuqconv.frontends.caffe.layers import (
@@ -124,6 +125,10 @@ class _Builder:
                 self.layers, list(self.definition.header.input), self.weights.layers, self.given, self._place
             )
             self.layers, self.dropped = list(done.layers), done.dropped
+            if done.notes and all(layer.message.type in ("Input", "Silence") for layer in self.layers):
+                raise ModelError(
+                    f"{path}: nothing is left of the net when what is for training only is cut off", done.notes
+                )
             self.notes += [note if note.startswith(path) else f"{path}: {note}" for note in done.notes]
             self.problems += done.problems
             self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
@@ -140,6 +145,7 @@ class _Builder:
         """Makes the graph; raises ModelError with all faults."""
         self._name_apart()
         self._header_inputs()
+        self._data_of_other_states()
         for layer in self.layers:
             self._add(layer)
         known = [self.storage.get(item.name, item.name) for item in self.inputs]
@@ -298,10 +304,31 @@ class _Builder:
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
         self._infer(self.nodes[-1], self._place(layer))
 
+    def _data_of_other_states(self) -> None:
+        """Takes the blobs of data layers that only another phase has as inputs, where the user gives their shapes."""
+        made = {*self.definition.header.input, *(top for layer in self.layers for top in layer.message.top)}
+        for layer in self._elsewhere():
+            for top in layer.message.top:
+                if top in self.given and top not in made and is_data_layer(layer.message.type):
+                    made.add(top)
+                    self._input(top, (), self._place(layer))
+                    self.notes.append(f"{self._place(layer)}: is of another phase; its blob '{top}' became an input")
+
+    def _elsewhere(self) -> list[LayerText]:
+        """Returns the layers that the net's state leaves out."""
+        here = {layer.line for layer in self.layers}
+        return [item for item in self.definition.layers if item.line not in here and _rules(item.message)]
+
     def _made_elsewhere(self, blob: str) -> str:
         """Says which layers that the net's state leaves out make a blob, and what selects them."""
-        here = {layer.line for layer in self.layers}
-        makers = [item for item in self.definition.layers if blob in item.message.top and item.line not in here]
+        makers = [item for item in self._elsewhere() if blob in item.message.top]
+        data = next((item for item in makers if is_data_layer(item.message.type)), None)
+        if data is not None:
+            example = data_shape(data, list(data.message.top).index(blob)).example.replace("x", ",")
+            return (
+                f"; the data layer '{data.message.name}' (line {data.line}; {_rules(data.message)}) makes it in another state of the net: "
+                f"give the shape of the blob, for instance {example} (--input-shape {blob}:{example})"
+            )
         told = [
             f"'{item.message.name}' (line {item.line}; {rules})" for item in makers if (rules := _rules(item.message))
         ]

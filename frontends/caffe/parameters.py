@@ -81,7 +81,12 @@ class Parameters:
         """
         entry = self._weights.layers.get(message.name)
         if entry is not None:
-            return tuple(entry.blobs)
+            # A blob that is not in the file may be in it for another layer.
+            specs = [*message.param, *[None] * len(entry.blobs)]
+            return tuple(
+                self._owned.get(spec.name, blob) if spec is not None and not blob.ByteSize() else blob
+                for spec, blob in zip(specs, entry.blobs, strict=False)
+            )
         shared = [self._owned.get(item.name) for item in message.param if item.name]
         # A blob of the layer's own is stored nowhere.
         whole = len(shared) == len(message.param)
@@ -101,7 +106,7 @@ def _stored_once(weights: Weights, layers: Iterable[Any]) -> dict[str, Any]:
     for message in layers:
         entry = weights.layers.get(message.name)
         for spec, blob in zip(message.param, () if entry is None else entry.blobs, strict=False):
-            if spec.name:
+            if spec.name and blob.ByteSize():
                 found[spec.name] = blob
     return found
 

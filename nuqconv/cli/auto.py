@@ -392,10 +392,10 @@ def _data_sets(
 
 
 def _shapes(source: ModelFiles, samples: DataSet | None, batch_size: int) -> dict[str, tuple[int, ...]] | None:
-    """Returns what a model that leaves sizes open may not change any more, its batch among it: those of a batch of the data."""
-    if samples is None or not source.format.open_sizes:
+    """Returns the shapes of inputs: the sizes that the model leaves open are those of a batch of the data."""
+    if samples is None:
         return None
-    return {name: (min(batch_size, len(samples)), *sizes) for name, sizes in samples.shapes().items()}
+    return source.sizes_for(samples.shapes(), min(batch_size, len(samples))) or None
 
 
 def _say(samples: DataSet | None, ranges: DataSet | None, used: int) -> None:

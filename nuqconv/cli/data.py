@@ -143,9 +143,8 @@ def check(
 
     files = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
     found = data_set(source, prep, labels, files)
-    options = ReadOptions()
-    if files.format.open_sizes:
-        options = ReadOptions({name: (min(samples, _BATCH), *shape) for name, shape in found.shapes().items()})
+    batch = files.own_batch() or _BATCH
+    options = ReadOptions(files.sizes_for(found.shapes(), min(samples, batch)))
     console = new_console()
     say_data(found, console)
     with console.status("trying other ways to prepare the data"):
@@ -155,6 +154,6 @@ def check(
             metric=None if metric is None else parse_metric(metric),
             outputs=outputs,
             samples=samples,
-            batch_size=_BATCH,
+            batch_size=batch,
         )
     print_check(checked, console)

@@ -17,7 +17,7 @@ from nuqconv.evaluators.demand import Demand
 from nuqconv.evaluators.fitting import check_model
 from nuqconv.evaluators.identity import contents_digest
 from nuqconv.evaluators.inputs import named_for
-from nuqconv.evaluators.measuring import measure
+from nuqconv.evaluators.measuring import measure, run_full
 from nuqconv.evaluators.reference import Reference
 from nuqconv.formats import ModelFiles, ReadOptions, open_model, shared
 from nuqconv.ir import Array
@@ -59,7 +59,7 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         satisfied: A predicate ``(original, new) -> bool`` instead of the two.
         outputs: Names of the blobs to evaluate; the net's own outputs by default. Naming them lets a net be evaluated in
             onnxruntime up to a layer that onnxruntime does not have.
-        batch_size: Samples for each run.
+        batch_size: Samples for each run; an ONNX model whose batch is not open is given the same samples in batches of its own.
         calibration: Data to calibrate on instead of ``inputs``.
         runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as
             ``runtime_named("onnxruntime", threads=2)`` returns.
@@ -193,7 +193,8 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         files = open_model(model_file, weights_file, self.read_options)
         # What is read for the names is run as well.
         with shared(files):
-            return self._tallied(model_file, weights_file, self._batches(self._data_for(files), batch_num), batch_num)
+            batches = self._batches(self._data_for(files), batch_num, files.own_batch())
+            return self._tallied(model_file, weights_file, batches, batch_num)
 
     def _tallied(
         self, model_file: str, weights_file: str, batches: Iterator[Batch], batch_num: int
@@ -252,12 +253,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             EvaluatorError: The runtime does not run models of this format.
             NuqconvError: It cannot run this one.
         """
-        files, options = open_model(model_file, weights_file, self.read_options), ReadOptions()
-        if files.format.open_sizes:
-            # They are those of the data.
-            size = min(self.batch_size, len(self.data))
-            data, _ = self._named or (self.data, None)
-            options = ReadOptions({name: (size, *sizes) for name, sizes in data.shapes().items()})
+        files = open_model(model_file, weights_file, self.read_options)
+        data, _ = self._named or (self.data, None)
+        options = ReadOptions(files.sizes_for(data.shapes(), min(self.batch_size, len(data))))
         with ExitStack() as stack:
             model = Runnable.of_chosen(files, options, stack)
             refusal = self.runtime.refusal(model)
@@ -265,7 +263,7 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
                 raise EvaluatorError(refusal)
             self._check_once(model)
             loaded = stack.enter_context(self._models.take(model, self.outputs))
-            yield from map(loaded.run, batches)
+            yield from run_full(loaded.run, batches, files.own_batch())
 
     def close(self) -> None:
         """Ends what the evaluator has running; it can be used again."""
@@ -279,8 +277,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     ) -> None:
         self.close()
 
-    def _batches(self, data: DataSet, batch_num: int) -> Iterator[Batch]:
-        return data.batches(self.batch_size, batch_num * self.batch_size)
+    def _batches(self, data: DataSet, batch_num: int, size: int | None = None) -> Iterator[Batch]:
+        """Returns so many batches; a model that has a batch of its own is given the same samples in batches of that."""
+        return data.batches(size or self.batch_size, batch_num * self.batch_size)
 
 
 def _data(inputs: Mapping[str, Any] | DataSet, labels: Any | None = None) -> DataSet:

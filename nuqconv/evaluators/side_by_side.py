@@ -16,6 +16,7 @@ from nuqconv.data import Batch, DataSet, Preparation, open_data
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.evaluators.demand import Demand
 from nuqconv.evaluators.fitting import check_model
+from nuqconv.evaluators.measuring import run_full
 from nuqconv.formats import Model, ReadOptions, open_model
 from nuqconv.formats.source import ModelFiles
 from nuqconv.runtimes.base import Loaded, Runtime
@@ -202,7 +203,7 @@ def evaluate_sides(
         raise ConfigError("give at least one model and one runtime")
     data = data.for_net(models[0].inputs())
     count = len(data) if samples is None else min(samples, len(data))
-    size = min(batch_size, count)
+    size = min(_common_batch(models) or batch_size, count)
     names: list[str] = []
     with ExitStack() as stack:
         sides, notes = _sides(models, data, metric, runtimes, size, outputs, stack)
@@ -222,6 +223,17 @@ def evaluate_sides(
         notes,
         metric if isinstance(metric, Metric) else None,
     )
+
+
+def _common_batch(models: Sequence[ModelFiles]) -> int | None:
+    """Returns the batch that models fix; None if all of them take any."""
+    fixed = {str(model): own for model in models if (own := model.own_batch()) is not None}
+    if len(set(fixed.values())) > 1:
+        raise ConfigError(
+            "the models take batches of different sizes; write them with an open batch (--dynamic-batch)",
+            [f"{name}: {size}" for name, size in fixed.items()],
+        )
+    return next(iter(fixed.values()), None)
 
 
 class _Side:
@@ -247,7 +259,7 @@ class _Side:
     def run(self, batch: Batch) -> Outputs:
         feeds = {self._inputs.get(name, name): array for name, array in batch.inputs.items()}
         start = time.perf_counter()
-        found = self.loaded.run(feeds)
+        (found,) = run_full(self.loaded.run, [feeds], self.model.own_batch)
         self.seconds += time.perf_counter() - start
         return found
 
@@ -268,10 +280,9 @@ def _sides(
     names = [str(model.model) if model.paths else str(model) for model in models]
     for model, name in zip(models, names, strict=True):
         inputs = _input_names(model, tuple(shapes))
-        options = ReadOptions()
-        if model.format.open_sizes:
-            # They are those of the data.
-            options = ReadOptions({inputs.get(name, name): (size, *shape) for name, shape in shapes.items()})
+        # Open sizes are those of the data.
+        sizes = {inputs.get(name, name): shape for name, shape in shapes.items()}
+        options = ReadOptions(model.sizes_for(sizes, size))
         runnable = Runnable.of_chosen(model, options, stack)
         refusals = [runtime.refusal(runnable) for runtime in runtimes]
         if all(refusals):

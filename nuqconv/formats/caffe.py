@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nuqconv.backends.caffe import CaffeWriter, Style, emit, save_caffe
 from nuqconv.backends.caffe.signature import unsigned
-from nuqconv.errors import ConfigError, UnsupportedError
+from nuqconv.errors import ConfigError, OutputError, UnsupportedError
 from nuqconv.files.sniff import beginning, top_fields
 from nuqconv.formats.base import FileKind, Format
 from nuqconv.formats.form import Form, WriteGraph, WriteOptions, is_quantized
@@ -52,7 +52,7 @@ def _is_weights(path: Path) -> bool:
 _NUMBERS = frozenset(NetParameter.DESCRIPTOR.fields_by_number)
 
 DEFINITION = FileKind("network definition (.prototxt)", (".prototxt", ".prototxt.txt", ".pbtxt"), _is_definition)
-WEIGHTS = FileKind("trained weights (.caffemodel)", (".caffemodel",), _is_weights)
+WEIGHTS = FileKind("trained weights (.caffemodel)", (".caffemodel", ".caffemodel.h5"), _is_weights)
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,10 @@ class CaffeForm(Form):
         """Writes a graph to files that appear together or not at all."""
         self.check(graph)
         model, weights = paths
+        if weights.name.lower().endswith(".h5"):
+            raise OutputError(
+                f"{weights}: weights are written as .caffemodel only; Caffe's HDF5 form is read, not written"
+            )
         save_caffe(graph, model, weights, self.style, signed=options is not None and options.signed)
 
 

@@ -18,7 +18,7 @@ from nuqconv.quantize.histogram import Histogram
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
-__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "measure_in_onnxruntime"]
+__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "in_own_batches", "measure_in_onnxruntime"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,6 +130,28 @@ class _Counted:
         if self.samples == 1:
             found.append("calibrated on one sample")
         return tuple(found)
+
+
+def in_own_batches(batches: Batches, size: int | None) -> Batches:
+    """Returns the samples of batches in the batches that a model takes; the last one of each is filled up with the first samples of it.
+
+    Args:
+        batches: Inputs by name; what is no such batch is handed on, for whoever checks it.
+        size: The model's own batch; None leaves the batches as they are.
+    """
+    return batches if size is None else _split(batches, size)
+
+
+def _split(batches: Batches, size: int) -> Iterator[Mapping[str, Array]]:
+    for batch in batches:
+        counts = {np.shape(array)[:1] for array in batch.values()} if isinstance(batch, Mapping) else set()
+        count = sum(counts.pop()) if len(counts) == 1 else 0
+        if not count:
+            yield batch
+            continue
+        for start in range(0, count, size):
+            taken = np.arange(start, start + size) % count
+            yield {name: np.asarray(array)[taken] for name, array in batch.items()}
 
 
 def _weights_only(reasons: Sequence[str]) -> Calibration:

@@ -13,7 +13,7 @@ from nuqconv.errors import NuqconvError
 from nuqconv.evaluators.identity import file_digest
 from nuqconv.ir import Array, Graph
 from nuqconv.job.about import About, Budget, command_line, now, objective_words, versions
-from nuqconv.job.calibration import Calibration
+from nuqconv.job.calibration import Calibration, in_own_batches
 from nuqconv.job.evaluation import Original
 from nuqconv.job.job import Job
 from nuqconv.job.preparation import OnStep
@@ -70,12 +70,20 @@ class CalibrationInputs:
         evaluator: May offer batches.
         batch_num: How many it is asked for.
         data: Goes before the evaluator's batches.
+        own_batch: The batch that the model's files fix.
     """
 
-    def __init__(self, evaluator: CheckedEvaluator, batch_num: int, data: Iterable[Mapping[str, Array]] | None) -> None:
+    def __init__(
+        self,
+        evaluator: CheckedEvaluator,
+        batch_num: int,
+        data: Iterable[Mapping[str, Array]] | None,
+        own_batch: int | None = None,
+    ) -> None:
         self._evaluator = evaluator
         self._batch_num = batch_num
         self._data = data
+        self._own_batch = own_batch
         self._kept: tuple[Mapping[str, Array], ...] = ()
 
     def keep(self, calibration: Calibration) -> Calibration:
@@ -83,14 +91,15 @@ class CalibrationInputs:
         left, kept = SAMPLES, []
         for batch in calibration.batches:
             if left > 0:
-                kept.append({name: array[:left] for name, array in batch.items()})
+                kept.append({name: array[: self._own_batch or left] for name, array in batch.items()})
                 left -= min(map(len, batch.values()))
         self._kept = tuple(kept)
         return calibration
 
     def batches(self) -> Iterable[Mapping[str, Array]]:
         """Returns them; nothing where there are none."""
-        return self._kept or self._data or self._evaluator.calibration_batches(self._batch_num) or ()
+        found = self._kept or self._data or self._evaluator.calibration_batches(self._batch_num) or ()
+        return in_own_batches(found, self._own_batch)
 
 
 def errors_of(job: Job, plan: Plan, inputs: CalibrationInputs, on_step: OnStep | None = None) -> LayerErrors | None:

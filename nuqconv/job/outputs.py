@@ -13,7 +13,7 @@ from pathlib import Path
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
 from nuqconv.errors import ConfigError
 from nuqconv.files.staging import move_into_place, staging_folder
-from nuqconv.formats import CAFFE, FORMATS, ModelFiles, WriteOptions
+from nuqconv.formats import CAFFE, FORMATS, ModelFiles
 from nuqconv.formats.source import StrPath
 from nuqconv.ir import Graph
 from nuqconv.job.job import Job
@@ -166,7 +166,7 @@ def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> No
     for entry in FORMATS:
         for form in entry.forms:
             if files.of(form):
-                form.write(quantized, [staged[name] for name in form.outputs], WriteOptions(dynamic_batch=None))
+                form.write(quantized, [staged[name] for name in form.outputs], job.writing)
     texts: dict[str, Callable[[], str]] = {
         "nuq_layer_record": lambda: nuq_layers_text(plan),
         "quant_info": lambda: information_text(quantized, job.fold.folded),

@@ -18,7 +18,7 @@ from nuqconv.formats import CAFFE, ONNX, ReadOptions, shared
 from nuqconv.formats.source import ModelFiles
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
-from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
@@ -169,13 +169,15 @@ def search_model(
     names, files = files, files if save else OutputFiles.none()
     places = [*files.present().values(), *([options.journal] if options.journal else [])]
     check_targets(places, inputs=sources.values())
-    job = read_job(model.read(ReadOptions(options.prepare.input_shapes)), config_file)
+    source = model.read(ReadOptions(options.prepare.input_shapes))
+    job, read_notes = read_job(source, config_file), source.notes
+    del source
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
     given = None
     if options.prepare.calibration_data is not None:
         given = GivenBatches(options.prepare.calibration_data, model, job.config.batch_num, user_evaluator)
-    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, given)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, given, job.own_batch)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
@@ -205,7 +207,7 @@ def search_model(
         )
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
-        notes = (*data_notes(user_evaluator), *caffe_notes, *preparation.notes, *found.notes)
+        notes = (*read_notes, *data_notes(user_evaluator), *caffe_notes, *preparation.notes, *found.notes)
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
@@ -298,7 +300,7 @@ def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging:
     found = calibrate(
         job.graph,
         job.values,
-        batches=batches,
+        batches=None if batches is None else in_own_batches(batches, job.own_batch),
         run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
         if job.format.runs_in_caffe
         else None,

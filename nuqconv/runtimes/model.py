@@ -130,6 +130,11 @@ class Runnable:
             raise ModelError(f"{self.label}: it has neither files to read nor a graph")
         return self.opened.read(self.options).graph
 
+    @property
+    def own_batch(self) -> int | None:
+        """The samples of one run, where the files fix them; see `ModelFiles.own_batch`."""
+        return None if self.opened is None else self.opened.own_batch()
+
     def with_shapes(self, shapes: Mapping[str, Shape]) -> Runnable:
         """Returns an ONNX model with other shapes of its inputs; where the names are no inputs here, they go by position.
 
@@ -163,7 +168,8 @@ def _read(model: ModelFiles, shapes: Mapping[str, Sequence[int]]) -> SourceModel
             raise
         return model.read(ReadOptions(shapes, cut_for_inference=True))
     own: dict[str, Sequence[int]] = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
-    wanted: dict[str, Sequence[int]] = {**own, **{name: tuple(shape) for name, shape in shapes.items()}}
+    given: dict[str, Sequence[int]] = {name: tuple(shape) for name, shape in shapes.items()}
+    wanted = {**own, **given}
     if len(wanted) > len(own):
-        wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
+        wanted = dict(zip(own, given.values(), strict=True)) if len(given) == len(own) else own
     return found if wanted == own else model.read(ReadOptions(wanted, cut_for_inference=True))
