@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, SearchError
 from nuqconv.evaluators.identity import batches_digest
 from nuqconv.files.staging import check_targets
@@ -20,6 +21,7 @@ from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
+from nuqconv.job.console import Interruption, script_log
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
@@ -177,11 +179,14 @@ def search_model(
         return search_identity(sources, user_evaluator, batches, data, options.prepare.choices())
 
     with (
-        open_journal(options.journal, identity, options.on_mismatch) as log,
+        open_journal(options.journal, identity, options.on_mismatch, _words(sources, user_evaluator)) as log,
+        script_log(),
+        Interruption(log) as heard,
         staging_for(files) as staging,
         job_progress(show=options.prepare.progress) as shown,
     ):
-        on_step = options.prepare.stepper(shown)
+        on_step = heard.steps(options.prepare.stepper(shown))
+        known = frozenset() if log is None else frozenset(record.digest for record in log.trials())
         with shared(model):
             original = Original(evaluator, sources, batch_num, log)
         model.forget()
@@ -192,7 +197,7 @@ def search_model(
         preparation = prepared(job, log, lambda: _prepare(job, original, inputs, options.prepare, staging, on_step))
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
-        notes = (*caffe_notes, *preparation.notes, *found.notes)
+        notes = (*caffe_notes, *preparation.notes, *found.notes, *_taken(found.outcome, known, options.journal))
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
@@ -208,6 +213,20 @@ def search_model(
         )
         note_result(log, result.document())
     return result
+
+
+def _words(sources: Mapping[str, Path], evaluator: object) -> dict[str, str]:
+    """Returns what the parts of a search's identity are called in messages."""
+    words = {"weights file" if name == "weights" else name: str(path) for name, path in sources.items()}
+    data = getattr(evaluator, "data", None)
+    if isinstance(data, DataSet):
+        words["data version"] = f"what is evaluated (the data {data.describe()}, the metric or the outputs)"
+    return {**words, "weights": "weight_method", "data version": words.get("data version", "data version")}
+
+
+def _taken(outcome: SearchOutcome, known: frozenset[str], journal: Path | None) -> tuple[str, ...]:
+    count = sum(trial.plan.digest() in known for trial in outcome.trials)
+    return (f"{count} of {len(outcome.trials)} evaluations are taken from {journal}",) if count else ()
 
 
 def _writes_onnx(files: OutputFiles) -> bool:
