@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +105,22 @@ def nuq_layers_text(plan: Plan) -> str:
 def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) -> str:
     """Returns the quantization information file: the deploy model's layers and the original layers that each stands for.
 
+    Its reader compares the outputs of original layers with those of the layers here that name them as their origin: of a quantized layer that is
+    the DeQuant, since the layer itself holds integer sums. See ``docs/formats.md``.
+
     Args:
         quantized: The quantized graph.
         folded: For each layer, the layers that were folded into it.
     """
     made_by: dict[str, str] = {}
     operators = []
-    original_of = {node.name: (node.name, *folded.get(node.name, ())) for node in quantized.nodes}
-    for number, layer in enumerate(emit(quantized, Style.DEPLOY)):
-        message = layer.message
-        # A Quant or DeQuant layer stands for no original layer.
-        originals = () if message.type in ("Quant", "DeQuant") else original_of.get(message.name, (message.name,))
+    messages = [layer.message for layer in emit(quantized, Style.DEPLOY)]
+    roles = _roles(messages)
+    for number, message in enumerate(messages):
+        role = roles.get(message.name, _PLAIN)
+        owner = message.name if role.owner is None else role.owner
+        originals = () if role.shared else (owner, *folded.get(owner, ()))
+        names = {"list": {"val_type": 1, **({"s": list(originals)} if originals else {})}}
         operators.append(
             {
                 "id": number,
@@ -122,23 +128,61 @@ def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) ->
                 "type": message.type,
                 "input": [made_by[bottom] for bottom in message.bottom],
                 "attr": [
-                    {"key": "_datadump_original_op_names", "value": {"list": {"s": list(originals)}}},
+                    {"key": "_datadump_original_op_names", "value": names},
                     {"key": "_datadump_is_multiop", "value": {"b": len(originals) > 1}},
                 ],
-                "output_desc": [_output(originals, index) for index in range(len(message.top))],
+                "output_desc": [_output(role, originals, index) for index in range(len(message.top))],
             }
         )
         made_by.update({top: f"{message.name}:{index}" for index, top in enumerate(message.top)})
     return json.dumps({"graph": [{"name": quantized.name, "op": operators}]}, indent=2) + "\n"
 
 
-def _output(originals: tuple[str, ...], index: int) -> dict[str, Any]:
-    if not originals:
-        return {"attr": []}
-    return {
-        "attr": [
-            {"key": "_datadump_origin_name", "value": {"s": originals[-1]}},
-            {"key": "_datadump_origin_output_index", "value": {"i": index}},
-            {"key": "_datadump_origin_format", "value": {"s": "NCHW"}},
-        ]
-    }
+@dataclass(frozen=True)
+class _Role:
+    """What a layer of the deploy model is to a quantized layer.
+
+    Attributes:
+        owner: The quantized layer; None for a layer that is not part of one.
+        dtype: Type of its output, where its reader wants it.
+        origin: Whether its output equals that of the last original.
+        shared: Whether it is part of several quantized layers, and so stands for none.
+    """
+
+    owner: str | None = None
+    dtype: str | None = None
+    origin: bool = True
+    shared: bool = False
+
+
+_PLAIN = _Role()
+
+
+def _roles(messages: Sequence[Any]) -> dict[str, _Role]:
+    roles: dict[str, _Role] = {}
+    maker: dict[str, Any] = {}
+    quants: dict[str, list[str]] = {}
+    for message in messages:
+        for bottom in message.bottom:
+            if bottom in maker and maker[bottom].type == "Quant":
+                quants.setdefault(maker[bottom].name, []).append(message.name)
+        if message.type == "DeQuant":
+            owner = maker[message.bottom[0]].name
+            roles[owner] = _Role(owner, "DT_INT32", origin=False)
+            roles[message.name] = _Role(owner, "DT_FLOAT16")
+        maker.update(dict.fromkeys(message.top, message))
+    for name, readers in quants.items():
+        roles[name] = _Role(readers[0], "DT_INT8", origin=False, shared=len(readers) > 1)
+    return roles
+
+
+def _output(role: _Role, originals: tuple[str, ...], index: int) -> dict[str, Any]:
+    found: dict[str, Any] = {} if role.dtype is None else {"dtype": role.dtype}
+    if not role.origin:
+        return {**found, "attr": []}
+    origin = [
+        {"key": "_datadump_origin_name", "value": {"s": originals[-1]}},
+        {"key": "_datadump_origin_output_index", "value": {"i": index}},
+        {"key": "_datadump_origin_format", "value": {"s": "NCHW"}},
+    ]
+    return {**found, "attr": origin}

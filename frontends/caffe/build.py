@@ -137,7 +137,7 @@ class _Builder:
         if training:
             raise UnsupportedError(
                 f"{path}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
-                "Layers that stand in the way:",
+                f"`nuqconv convert {path} WEIGHTS.caffemodel deploy.prototxt` makes it. Layers that stand in the way:",
                 training,
             )
 

@@ -65,7 +65,8 @@ def search_identity(
         calibration_data: Hash of the batches to calibrate on, if they are not those that the evaluator judges by.
         choices: How integers are chosen, as texts by name.
     """
-    found = {name: file_digest(path) for name, path in files.items()}
+    # Under the name "weights" stands how integers are chosen, in all journals since the first.
+    found = {"weights file" if name == "weights" else name: file_digest(path) for name, path in files.items()}
     found |= evaluator_identity(evaluator)
     found |= {name: str(number) for name, number in batches.items()}
     if calibration_data is not None:
@@ -75,7 +76,10 @@ def search_identity(
 
 @contextmanager
 def open_journal(
-    path: Path | None, identity: Callable[[], Mapping[str, str]], on_mismatch: OnMismatch
+    path: Path | None,
+    identity: Callable[[], Mapping[str, str]],
+    on_mismatch: OnMismatch,
+    words: Mapping[str, str] | None = None,
 ) -> Iterator[Journal | None]:
     """Opens the journal of a run, or none where ``path`` is None.
 
@@ -85,7 +89,7 @@ def open_journal(
     if path is None:
         yield None
         return
-    with Journal.open(path, identity(), on_mismatch=on_mismatch) as journal:
+    with Journal.open(path, identity(), on_mismatch=on_mismatch, words=words) as journal:
         known = len(journal.trials())
         if known:
             _LOG.info("%s: going on with a search of %d trials", path, known)

@@ -18,6 +18,7 @@ from nuqconv.formats.source import ModelFiles, SourceModel
 from nuqconv.ir import Array
 from nuqconv.job.calibration import Source, calibrate
 from nuqconv.job.candidates import LayerRequest
+from nuqconv.job.console import script_log
 from nuqconv.job.job import make_job
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import fitting_files
@@ -102,7 +103,11 @@ def quantize_model(
     job = make_job(source, config, tuple(requests), place)
     if not requests:
         raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
-    with tempfile.TemporaryDirectory(prefix="nuqconv-") as folder, job_progress(show=options.progress) as shown:
+    with (
+        script_log(),
+        tempfile.TemporaryDirectory(prefix="nuqconv-") as folder,
+        job_progress(show=options.progress) as shown,
+    ):
         calibration = calibrate(job.graph, job.values, batches=batches, run_model=None, folder=Path(folder))
         preparation = prepare(
             job,

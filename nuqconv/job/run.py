@@ -22,6 +22,7 @@ from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batch
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
+from nuqconv.job.console import Interruption, script_log
 from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.job import Job, TimedEvaluator, read_job
@@ -190,11 +191,14 @@ def search_model(
         return search_identity(sources, user_evaluator, batches, None if given is None else given.digest(), choices)
 
     with (
-        open_journal(options.journal, identity, options.on_mismatch) as log,
+        open_journal(options.journal, identity, options.on_mismatch, _words(sources, user_evaluator)) as log,
+        script_log(),
+        Interruption(log) as heard,
         staging_for(files) as staging,
         job_progress(show=options.prepare.progress) as shown,
     ):
-        on_step = options.prepare.stepper(shown)
+        on_step = heard.steps(options.prepare.stepper(shown))
+        known = frozenset() if log is None else frozenset(record.digest for record in log.trials())
         with shared(model):
             original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
         model.forget()
@@ -207,7 +211,14 @@ def search_model(
         )
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
-        notes = (*read_notes, *data_notes(user_evaluator), *caffe_notes, *preparation.notes, *found.notes)
+        notes = (
+            *read_notes,
+            *data_notes(user_evaluator),
+            *caffe_notes,
+            *preparation.notes,
+            *found.notes,
+            *_taken(found.outcome, known, options.journal),
+        )
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
@@ -223,6 +234,20 @@ def search_model(
         )
         note_result(log, result.document())
     return result
+
+
+def _words(sources: Mapping[str, Path], evaluator: object) -> dict[str, str]:
+    """Returns what the parts of a search's identity are called in messages."""
+    words = {"weights file" if name == "weights" else name: str(path) for name, path in sources.items()}
+    data = getattr(evaluator, "data", None)
+    if isinstance(data, DataSet):
+        words["data version"] = f"what is evaluated (the data {data.describe()}, the metric or the outputs)"
+    return {**words, "weights": "weight_method", "data version": words.get("data version", "data version")}
+
+
+def _taken(outcome: SearchOutcome, known: frozenset[str], journal: Path | None) -> tuple[str, ...]:
+    count = sum(trial.plan.digest() in known for trial in outcome.trials)
+    return (f"{count} of {len(outcome.trials)} evaluations are taken from {journal}",) if count else ()
 
 
 def _writes_onnx(files: OutputFiles) -> bool:

@@ -117,13 +117,16 @@ def test_numbers_that_are_none_are_refused(journal, number):
 
 
 def test_another_search_is_told_every_difference(path):
-    Journal.open(path, IDENTITY).close()
+    with Journal.open(path, IDENTITY) as journal:
+        journal.record(PLAN, Measured(0.5, 1.0), 1, "s", 1.0, True)
     before = path.read_bytes()
     wanted = {"model": "a" * 60 + "bbbb", "evaluator": "mine.Evaluator", "new": "x" * 100}
-    with pytest.raises(JournalError, match="is the journal of another search; choose another file, or restart") as info:
+    with pytest.raises(
+        JournalError, match=r"is the journal of another search; --restart .*keeps it under another name"
+    ) as info:
         Journal.open(path, wanted)
     assert list(info.value.problems) == [
-        "model: in the journal '...aaaaaaaa', now '...aaaabbbb'",
+        "model has changed",
         "data version: in the journal '1', now not there",
         f"new: in the journal not there, now '{'x' * 24}...'",
     ]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 from nuqconv.errors import JournalError
-from nuqconv.search.journal.store import connect, move_aside
+from nuqconv.search.journal.store import connect, journal_files, move_aside
 
-__all__ = ["admit", "checked_identity", "read_identity", "shortened"]
+__all__ = ["LATER", "admit", "checked_identity", "read_identity", "shortened"]
 
 _SHORT = 24
-# Journals of earlier versions do not tell these; what they do not tell is taken as it is now.
-_NOT_ALWAYS_TOLD = frozenset({"own calibration data"})
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def checked_identity(identity: Mapping[str, str]) -> dict[str, str]:
@@ -35,8 +35,20 @@ def read_identity(connection: sqlite3.Connection) -> dict[str, str]:
     }
 
 
-def admit(path: Path, wanted: Mapping[str, str], *, restart: bool) -> None:
+LATER = frozenset({"weights file", "own calibration data"})
+"""Names that journals begun by an earlier version do not have; such a journal gets them when its search goes on."""
+
+
+def admit(path: Path, wanted: Mapping[str, str], words: Mapping[str, str], *, restart: bool) -> None:
     """Compare the identity of the journal that is there with the wanted one; another one's is refused or moved aside.
+
+    One without any evaluation is removed instead: nothing is lost, and whoever corrects a command need not be asked.
+
+    Args:
+        path: The journal.
+        wanted: What the search is of.
+        words: What to call the parts of that, for messages.
+        restart: Whether another search's journal is moved aside.
 
     Raises:
         JournalError: It is the journal of another search and not to be restarted; every difference is listed.
@@ -44,22 +56,35 @@ def admit(path: Path, wanted: Mapping[str, str], *, restart: bool) -> None:
     connection = connect(path, writable=False)
     try:
         found = read_identity(connection)
+        evaluated = connection.execute("SELECT count(*) FROM trials").fetchone()[0]
     finally:
         connection.close()
     names = list(dict.fromkeys([*found, *wanted]))
     problems = [
-        f"{name}: {_pair(found.get(name), wanted.get(name))}"
+        _difference(words.get(name, name), found.get(name), wanted.get(name))
         for name in names
-        if found.get(name) != wanted.get(name) and (name in found or name not in _NOT_ALWAYS_TOLD)
+        if found.get(name) != wanted.get(name) and not (name in LATER and name not in found)
     ]
     if not problems:
         return
+    if not restart and not evaluated:
+        for part in journal_files(path):
+            if part.name != f"{path.name}.lock":
+                part.unlink(missing_ok=True)
+        return
     if not restart:
         raise JournalError(
-            f"{path}: is the journal of another search; choose another file, or restart, which keeps this one under another name",
+            f'{path}: is the journal of another search; --restart (on_mismatch="restart") keeps it under another name and begins a new one, '
+            "or choose another file",
             problems,
         )
     move_aside(path)
+
+
+def _difference(name: str, old: str | None, new: str | None) -> str:
+    if old and new and _HASH.fullmatch(old) and _HASH.fullmatch(new):
+        return f"{name} has changed"
+    return f"{name}: {_pair(old, new)}"
 
 
 def _pair(old: str | None, new: str | None) -> str:

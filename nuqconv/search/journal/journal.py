@@ -22,7 +22,7 @@ from typing import Literal
 from nuqconv.errors import JournalError
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.journal.assets import packed, unpacked
-from nuqconv.search.journal.identity import admit, checked_identity, read_identity, shortened
+from nuqconv.search.journal.identity import LATER, admit, checked_identity, read_identity, shortened
 from nuqconv.search.journal.lock import JournalLock, lock_holder
 from nuqconv.search.journal.record import COLUMNS, JournalRecord, parse_row
 from nuqconv.search.journal.store import connect, create, guarded, has_facts, remove_unfinished, transaction
@@ -54,6 +54,7 @@ class Journal:
         identity: Mapping[str, str],
         *,
         on_mismatch: Literal["refuse", "restart"] = "refuse",
+        words: Mapping[str, str] | None = None,
     ) -> Journal:
         """Begin a journal, or go on with the one that is there.
 
@@ -62,7 +63,8 @@ class Journal:
             identity: What the search is of, texts by name: hashes of model, configuration and data, and so on. Metrics in a journal
                 with the same identity are taken as if they had been measured now.
             on_mismatch: What to do with the journal of another search: ``"refuse"`` it, or ``"restart"``: it is kept as NAME.1 (or the
-                next free number) and a new one is begun.
+                next free number) and a new one is begun. One that has recorded no evaluation is replaced.
+            words: What to call the parts of the identity in messages, such as the name of a file.
 
         Raises:
             JournalError: It belongs to another search (every difference is listed), another search writes it now, it is no journal,
@@ -79,10 +81,12 @@ class Journal:
             with guarded(place, "opening"):
                 remove_unfinished(place)
                 if place.exists():
-                    admit(place, wanted, restart=on_mismatch == "restart")
+                    admit(place, wanted, words or {}, restart=on_mismatch == "restart")
                 if not place.exists():
                     create(place, _first_content(wanted))
-                return cls(place, connect(place, writable=True), lock)
+                journal = cls(place, connect(place, writable=True), lock)
+                journal._complete_identity(wanted)
+                return journal
         except BaseException:
             lock.release()
             raise
@@ -133,6 +137,13 @@ class Journal:
         """What the search is of, in the order in which it was given."""
         with self._reading():
             return read_identity(self._connection)
+
+    def _complete_identity(self, wanted: Mapping[str, str]) -> None:
+        known = self.identity
+        missing = [(name, value) for name, value in wanted.items() if name in LATER and name not in known]
+        if missing:
+            with self._writing():
+                self._connection.executemany("INSERT INTO identity VALUES (?, ?)", missing)
 
     @property
     def created(self) -> str:

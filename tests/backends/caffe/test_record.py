@@ -21,7 +21,7 @@ from nuqconv.passes import fold_affine
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
-from tests.support.nets import conv_net
+from tests.support.nets import conv_net, write_net
 
 A = ActivationQuant(float(np.float32(1.0745)), -14)
 BOOK = tuple(range(-120, 120, 15))
@@ -221,23 +221,67 @@ def test_the_information_file(tmp_path):
         ("prob", "Softmax", ["fc:0"]),
     ]
     by_name = {op["name"]: op for op in graph["op"]}
-    fused = {name: attributes(op)["_datadump_original_op_names"]["list"]["s"] for name, op in by_name.items()}
-    assert fused["conv1"] == ["conv1", "bn1", "scale1"]
-    assert fused == {
-        name: [] if op["type"] in {"Quant", "DeQuant"} else fused["conv1"] if name == "conv1" else [name]
-        for name, op in by_name.items()
+    originals = {name: attributes(op)["_datadump_original_op_names"]["list"] for name, op in by_name.items()}
+    assert {names["val_type"] for names in originals.values()} == {1}
+    whole = ["conv1", "bn1", "scale1"]
+    parts = {"conv1": whole, "conv2": ["conv2"], "pool": ["pool"]}
+    for layer, names in parts.items():
+        for part in (f"{layer}_0_quant_layer", layer, f"{layer}_dequant_layer"):
+            assert originals.pop(part)["s"] == names
+    assert {name: names["s"] for name, names in originals.items()} == {name: [name] for name in originals}
+
+
+def pairs(content):
+    """Reads the file as its reader does: original layer -> the layer here whose output is to equal the original's.
+
+    Written from docs/formats.md alone: an output with an origin is compared with the original of that name; what has originals but no origin is
+    part of the way there, and types of outputs tell how its dump is read.
+    """
+    found, stages = {}, {}
+    for op in content["graph"][0]["op"]:
+        names = attributes(op)["_datadump_original_op_names"]["list"].get("s", [])
+        for output in op["output_desc"]:
+            told = attributes(output)
+            if "_datadump_origin_name" in told:
+                origin = told["_datadump_origin_name"]["s"]
+                assert origin == names[-1]
+                assert told["_datadump_origin_output_index"] == {"i": op["output_desc"].index(output)}
+                assert told["_datadump_origin_format"] == {"s": "NCHW"}
+                found.setdefault(origin, []).append(op["name"])
+            stages.setdefault(tuple(names), []).append((op["type"], output.get("dtype")))
+    return found, stages
+
+
+def test_a_reader_of_the_information_file_pairs_every_quantized_layer_with_its_originals(tmp_path):
+    files = conv_net(tmp_path)
+    fold = fold_affine(load_graph(files.model, files.weights))
+    plan = Plan.of({"conv1": INT8, "conv2": NUQ, "pool": INT8})
+    found, stages = pairs(json.loads(information_text(Quantizer(fold.graph).apply(plan), fold.folded)))
+    assert found == {
+        "scale1": ["conv1_dequant_layer"],
+        "conv2": ["conv2_dequant_layer"],
+        "pool": ["pool_dequant_layer"],
+        **{name: [name] for name in ("data", "relu1", "sum", "relu2", "fc", "prob")},
     }
-    multiple = {name for name, op in by_name.items() if attributes(op)["_datadump_is_multiop"]["b"]}
-    assert multiple == {"conv1"}
-    outputs = {name: [attributes(item) for item in op["output_desc"]] for name, op in by_name.items()}
-    assert outputs["conv1"] == [
-        {
-            "_datadump_origin_name": {"s": "scale1"},
-            "_datadump_origin_output_index": {"i": 0},
-            "_datadump_origin_format": {"s": "NCHW"},
-        }
-    ]
-    assert outputs["conv1_0_quant_layer"] == [{}]
-    assert [found[0]["_datadump_origin_name"]["s"] for name, found in outputs.items() if found[0]] == [
-        *("data", "scale1", "relu1", "conv2", "sum", "relu2", "pool", "fc", "prob")
-    ]
+    for names, kind in (
+        (("conv1", "bn1", "scale1"), "Convolution"),
+        (("conv2",), "Convolution"),
+        (("pool",), "Pooling"),
+    ):
+        assert stages[names] == [("Quant", "DT_INT8"), (kind, "DT_INT32"), ("DeQuant", "DT_FLOAT16")]
+
+
+def test_a_quant_layer_that_several_layers_share_stands_for_none(tmp_path):
+    text = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
+layer { name: "a" type: "InnerProduct" bottom: "data" top: "a" inner_product_param { num_output: 3 bias_term: false } }
+layer { name: "b" type: "InnerProduct" bottom: "data" top: "b" inner_product_param { num_output: 3 bias_term: false } }
+"""
+    rng = np.random.default_rng(0)
+    files = write_net(tmp_path, text, {name: [rng.normal(size=(3, 4))] for name in ("a", "b")})
+    quantized = Quantizer(load_graph(files.model, files.weights)).apply(Plan.of({"a": INT8, "b": INT8}))
+    content = json.loads(information_text(quantized, {}))
+    found, stages = pairs(content)
+    assert found == {"data": ["data"], "a": ["a_dequant_layer"], "b": ["b_dequant_layer"]}
+    assert stages[()] == [("Quant", "DT_INT8")]
+    (quant,) = (op for op in content["graph"][0]["op"] if op["type"] == "Quant")
+    assert attributes(quant)["_datadump_original_op_names"] == {"list": {"val_type": 1}}
