@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nuqconv.cli.lazy import one_of
+from nuqconv.cli.messages import steps_told
 from nuqconv.cli.options import parse_size
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
@@ -37,7 +38,7 @@ def auto(
         str,
         typer.Option(
             metavar="DIR/PREFIX",
-            help="The files to write: DIR/PREFIX_deploy_model.prototxt and so on; in a folder that is there, PREFIX is the name of the model.",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
         ),
     ],
     weights: Annotated[
@@ -248,6 +249,7 @@ def auto(
     ranges = read_data(calibration, names).inputs if calibration else None
     shapes = None
     with ExitStack() as stack:
+        stack.enter_context(steps_told())
         if data is not None:
             samples = read_data(data, names)
             if source.format.open_sizes:

@@ -95,6 +95,7 @@ def compare(
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
     from nuqconv.files.staging import check_targets, write_atomically
+    from nuqconv.job.console import error_console
     from nuqconv.report.html.comparison import comparison_page
 
     targets = [path for path in (json, html) if path is not None]
@@ -108,7 +109,7 @@ def compare(
         samples: DataSet | dict[str, Array] | None = None if inputs is None else _inputs(inputs)
         if data is not None:
             samples = data_set(data, prep, None, pair[0])
-        with console.status("running both"):
+        with error_console().status("running both"):
             found = compare_quantized(
                 *pair,
                 data=samples,
@@ -135,7 +136,7 @@ def compare(
     if len(names) > 2:
         raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
     names += [AUTO] * (2 - len(names))
-    with console.status("running both"):
+    with error_console().status("running both"):
         report = compare_models(
             *models,
             inputs=None if inputs is None else _inputs(inputs),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.messages import steps_told
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -82,7 +83,7 @@ def evaluate(
     console = new_console()
     say_data(found, console)
     count = len(found) if samples is None else min(samples, len(found))
-    with job_progress() as shown:
+    with steps_told(), job_progress() as shown:
         report = evaluate_sides(
             models,
             found,
