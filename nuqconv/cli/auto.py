@@ -12,6 +12,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import one_of
+from nuqconv.cli.messages import steps_told
 from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, parse_size, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
@@ -39,7 +40,7 @@ def auto(
         str,
         typer.Option(
             metavar="DIR/PREFIX",
-            help="The files to write: DIR/PREFIX_deploy_model.prototxt and so on; in a folder that is there, PREFIX is the name of the model.",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
         ),
     ],
     weights: Annotated[
@@ -262,6 +263,7 @@ def auto(
     samples, ranges = _data_sets(source, data, prep, labels, calibration)
     shapes = _shapes(source, samples, batch_size)
     with ExitStack() as stack:
+        stack.enter_context(steps_told())
         if samples is not None:
             own = stack.enter_context(
                 BatchEvaluator(

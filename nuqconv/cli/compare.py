@@ -104,6 +104,7 @@ def compare(
     from nuqconv.comparison.quantization import compare_quantized
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats import open_models
+    from nuqconv.job.console import error_console
     from nuqconv.report.html.comparison import comparison_page
 
     targets = [path for path in (json, html) if path is not None]
@@ -117,7 +118,7 @@ def compare(
         samples: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
         if data is not None:
             samples = data_set(data, prep, None, pair[0])
-        with console.status("running both"):
+        with error_console().status("running both"):
             found = compare_quantized(
                 *pair,
                 data=samples,
@@ -150,7 +151,7 @@ def compare(
     if len(names) > 2:
         raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
     names += [AUTO] * (2 - len(names))
-    with console.status("running both"):
+    with error_console().status("running both"):
         report = compare_models(
             *models,
             inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),

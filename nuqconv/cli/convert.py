@@ -62,11 +62,12 @@ def convert(
     from nuqconv.cli.views.conversion import print_conversion
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats.convert import convert as convert_model
+    from nuqconv.job.console import error_console
 
     if json is not None:
         check_targets([json], inputs=[path for path in (model, weights, target, target_weights) if path is not None])
     console = new_console()
-    with console.status(f"converting {escape(str(model))}"):
+    with error_console().status(f"converting {escape(str(model))}"):
         result = convert_model(
             model,
             weights,

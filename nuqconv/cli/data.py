@@ -138,6 +138,7 @@ def check(
     from nuqconv.cli.views.data import data_set, print_check, say_data
     from nuqconv.formats.argument import open_model
     from nuqconv.frontends.options import ReadOptions
+    from nuqconv.job.console import error_console
     from nuqconv.job.data_check import check_data
     from nuqconv.search.metrics import parse_metric
 
@@ -147,7 +148,7 @@ def check(
     options = ReadOptions(files.sizes_for(found.shapes(), min(samples, batch)))
     console = new_console()
     say_data(found, console)
-    with console.status("trying other ways to prepare the data"):
+    with error_console().status("trying other ways to prepare the data"):
         checked = check_data(
             files.read(options).graph,
             found,

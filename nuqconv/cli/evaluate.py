@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.messages import steps_told
 from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, read_options
 from nuqconv.errors import ConfigError
 
@@ -88,7 +89,7 @@ def evaluate(
     console = new_console()
     say_data(found, console)
     count = len(found) if samples is None else min(samples, len(found))
-    with job_progress() as shown:
+    with steps_told(), job_progress() as shown:
         report = evaluate_sides(
             models,
             found,

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,7 @@ from nuqconv.search.strategies.words import legend
 __all__ = [
     "config_table",
     "layer_table",
+    "narrow",
     "new_console",
     "new_table",
     "path_shown",
@@ -31,17 +33,30 @@ __all__ = [
 ]
 
 _WIDE = 400
+_NARROW = 90
+
+
+class _Output(Console):
+    """Standard output: a line that is as long as it has to be is so in a pipe; a terminal would break it inside words."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        super().print(*objects, soft_wrap=bool(soft_wrap) and not self.is_terminal, **options)
 
 
 def new_console() -> Console:
     """Returns a console for standard output; in a pipe or a file, lines are as long as they have to be."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=_WIDE if piped else None, highlight=False)
+    return _Output(width=_WIDE if piped else None, highlight=False)
 
 
 def sizes_text(shape: tuple[int, ...] | None) -> str:
     """Returns a shape as text."""
     return "shape not known" if shape is None else "x".join(map(str, shape)) or "one number"
+
+
+def narrow(console: Console) -> bool:
+    """Whether tables have to give up columns."""
+    return console.width < _NARROW
 
 
 def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
@@ -57,7 +72,7 @@ def print_result(result: NuqResult, console: Console, metric: str = "metric") ->
     """Prints what a search found: layers, trials, before and after, files."""
     console.print(layer_table(result.layers))
     console.print()
-    console.print(_trials(result))
+    console.print(_trials(result, seconds=not narrow(console)))
     print_legend((trial.step for trial in result.trials), console)
     console.print()
     console.print(_summary(result, metric))
@@ -119,10 +134,9 @@ def _levels(layer: LayerResult) -> str:
     return f"{layer.levels} of {layer.num_steps}" + (" lossless" if layer.lossless else "")
 
 
-def _trials(result: NuqResult) -> Table:
-    table = new_table(
-        "trial", "tried", "metric", "bytes", "seconds", "verdict", right=("trial", "metric", "bytes", "seconds")
-    )
+def _trials(result: NuqResult, *, seconds: bool) -> Table:
+    headings = ("trial", "tried", "metric", "bytes", *(["seconds"] if seconds else []), "verdict")
+    table = new_table(*headings, right=("trial", "metric", "bytes", "seconds"))
     front = {trial.number for trial in result.pareto}
     for trial in result.trials:
         verdict = "[green]accepted[/]" if trial.accepted else "[red]rejected[/]"
@@ -135,7 +149,7 @@ def _trials(result: NuqResult) -> Table:
             escape(trial.step),
             f"{trial.metric:.5g}",
             f"{trial.bytes:,.0f}",
-            f"{trial.seconds:.2f}",
+            *([f"{trial.seconds:.2f}"] if seconds else []),
             verdict,
         )
     return table

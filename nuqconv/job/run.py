@@ -22,9 +22,9 @@ from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batch
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
-from nuqconv.job.console import Interruption, script_log
 from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.interruption import Interruption, script_log
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run, note_source
