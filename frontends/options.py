@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nuqconv.ir import Graph
 
@@ -36,6 +36,31 @@ class ReadOptions:
     def __post_init__(self) -> None:
         # Equal choices are equal, however they were given.
         object.__setattr__(self, "input_shapes", {name: tuple(shape) for name, shape in self.input_shapes.items()})
+
+    @property
+    def chooses_layers(self) -> bool:
+        """Whether other layers are read than by default, so that the files themselves do not say which."""
+        return self.phase != "TEST" or self.level != 0 or bool(self.stages)
+
+    def choices(self) -> dict[str, str]:
+        """Returns which layers are read, as texts by name; nothing where they are those of the files as they are."""
+        return {"layers": f"level {self.level}, stages {', '.join(sorted(self.stages))}"} if self.chooses_layers else {}
+
+    def beside(self, other: ReadOptions) -> ReadOptions:
+        """Returns what both choose; of shapes and of the net's state the other's choices go first.
+
+        Args:
+            other: Choices of whoever reads, as these are of whoever named the model.
+        """
+        return replace(
+            other,
+            input_shapes={**self.input_shapes, **other.input_shapes},
+            allow_unknown_fields=self.allow_unknown_fields or other.allow_unknown_fields,
+            cut_for_inference=self.cut_for_inference or other.cut_for_inference,
+            phase=self.phase if other.phase == "TEST" else other.phase,
+            level=other.level or self.level,
+            stages=self.stages | other.stages,
+        )
 
 
 AS_THEY_ARE = ReadOptions()

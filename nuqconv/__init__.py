@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
     from nuqconv.compat import init, quantize_model, save_model, set_cpu_mode, set_gpu_mode
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
+    from nuqconv.data import Hdf5, ImageList, Images, Lmdb
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
     from nuqconv.evaluators.side_by_side import Evaluation, evaluate
     from nuqconv.formats.convert import Conversion, convert
@@ -35,16 +37,22 @@ __all__ = [
     "CompareReport",
     "Conversion",
     "Evaluation",
+    "Hdf5",
+    "ImageList",
+    "Images",
+    "Lmdb",
     "NearestMetric",
     "NuqResult",
     "OnnxRuntimeEvaluator",
     "PrepareOptions",
+    "QuantizationReport",
     "Quantized",
     "SearchOptions",
     "SmallestBytes",
     "auto",
     "auto_nuq",
     "compare",
+    "compare_quantized",
     "convert",
     "create_quant_config",
     "errors",
@@ -66,7 +74,9 @@ _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
     "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
+    "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
+    "nuqconv.data": ("Hdf5", "ImageList", "Images", "Lmdb"),
     "nuqconv.evaluators": ("BatchEvaluator", "CaffeEvaluator", "OnnxRuntimeEvaluator"),
     "nuqconv.evaluators.side_by_side": ("Evaluation", "evaluate"),
     "nuqconv.formats.convert": ("Conversion", "convert"),

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nuqconv.config import make_config, write_config
+from nuqconv.config import DEFAULT_BATCH_NUM, make_config, write_config
 from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.files.staging import check_targets
 from nuqconv.formats import Model, ReadOptions, open_model
@@ -28,6 +28,8 @@ def load(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     allow_unknown_fields: bool = False,
     cut_for_inference: bool = True,
+    level: int = 0,
+    stages: Sequence[str] = (),
     notes: list[str] | None = None,
 ) -> Graph:
     """Reads a Caffe model of any generation, or an ONNX model of opset 7 or later.
@@ -40,6 +42,8 @@ def load(
             sizes other than the batch, they are needed.
         allow_unknown_fields: Whether a field that its message does not have (a misspelt parameter?) is only noted, and kept for writing back.
         cut_for_inference: Whether data layers become inputs and losses and measurements are cut off; else a net with such layers is refused.
+        level: The level that selects a Caffe net's layers by their include and exclude rules.
+        stages: The stages that select them, besides those that the file sets; what is written later holds the chosen layers only.
         notes: What the reader chose or changed is appended here, one line each; it is logged too.
 
     Returns:
@@ -49,7 +53,9 @@ def load(
         ConfigError: The files are not those of one model.
         FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
     """
-    options = ReadOptions(input_shapes or {}, allow_unknown_fields, cut_for_inference)
+    options = ReadOptions(
+        input_shapes or {}, allow_unknown_fields, cut_for_inference, level=level, stages=frozenset(stages)
+    )
     model = open_model(model_file, weights_file).read(options)
     for note in model.notes:
         _LOG.info("%s", note)
@@ -85,12 +91,13 @@ def create_quant_config(
     model_file: Model,
     weights_file: StrPath | None = None,
     skip_layers: Sequence[str] | None = None,
-    batch_num: int = 1,
+    batch_num: int = DEFAULT_BATCH_NUM,
     activation_offset: bool = True,
     config_defination: StrPath | None = None,
     *,
     device_rule: float | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Writes a quantization configuration for a model.
 
@@ -106,13 +113,14 @@ def create_quant_config(
         config_defination: A simplified configuration (protobuf text); what it sets goes before the arguments.
         device_rule: Memory rate for the device's own rule of which layers are worth compressing; None applies no rule.
         input_shapes: Shapes for inputs by name, instead of the file's.
+        read_options: How the model's files are read: unknown fields, level and stages.
 
     Raises:
         FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
         ConfigError: A name or value is wrong; all faults are listed.
         OutputError: The file cannot be written, or is one of the inputs.
     """
-    model = open_model(model_file, weights_file)
+    model = open_model(model_file, weights_file, read_options)
     sources = [*model.paths, *([Path(config_defination)] if config_defination else [])]
     check_targets([Path(config_file)], inputs=sources)
     source = model.read(ReadOptions(input_shapes or {}))

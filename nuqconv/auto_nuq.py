@@ -11,12 +11,14 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from nuqconv.callable_module import make_callable
-from nuqconv.formats import CAFFE, FORMATS, Model, open_model
+from nuqconv.data import DataSet
+from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, open_model
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
 from nuqconv.job.evaluation import WorkerOptions
-from nuqconv.job.output_files import OutputFiles, save_prefix
+from nuqconv.job.output_files import OutputFiles
+from nuqconv.job.outputs import output_prefix
 from nuqconv.job.result import NuqResult
 from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
 from nuqconv.parallel import check_main_guard
@@ -39,7 +41,7 @@ def auto_nuq(
     *,
     max_evaluations: int | None = DEFAULT_MAX_EVALUATIONS,
     timeout: float | None = None,
-    calibration_data: Iterable[Mapping[str, Array]] | None = None,
+    calibration_data: Iterable[Mapping[str, Array]] | DataSet | None = None,
     progress: bool | None = None,
     patience: int | None = None,
     journal: str | os.PathLike[str] | bool = True,
@@ -57,6 +59,7 @@ def auto_nuq(
     strategy: StrategyChoice = "path",
     onnx: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    read_options: ReadOptions | None = None,
 ) -> NuqResult:
     """Finds the strongest NUQ configuration that the evaluator accepts, and writes the models and record files.
 
@@ -75,10 +78,12 @@ def auto_nuq(
         nuq_evaluator: Derived from `AutoNuqEvaluatorBase`, or any object with its methods.
         config_file: Quantization configuration as `create_quant_config` writes it.
         scale_offset_record_file: Where to write the quantization factor record.
-        save_dir: DIR/PREFIX of the other files; they are called DIR/PREFIX_fake_quant_model.prototxt and so on.
+        save_dir: DIR/PREFIX of the other files; they are called DIR/PREFIX_fake_quant_model.prototxt and so on. In a folder that is there, or
+            behind a / at the end, PREFIX is the name of the model file without its ending.
         max_evaluations: Most quantized models that the evaluator is asked about; None for any number.
         timeout: Seconds after which no further evaluation is begun.
-        calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on.
+        calibration_data: Batches of inputs (blob name -> float32 array) to calibrate on, or a `nuqconv.data.DataSet`, of which the configuration's
+            ``batch_num`` batches are taken.
         progress: Whether to show a progress bar; None shows it on a terminal.
         patience: Evaluations without a better result after which the search ends; None for any number.
         journal: Where the journal is kept; True is DIR/PREFIX_trials.sqlite, False keeps none.
@@ -100,6 +105,8 @@ def auto_nuq(
             `nuqconv.search.strategies.Strategy`, or a class or function that makes one from (space, objective, original metric).
         onnx: Whether to write ONNX models too: fake_quant, QDQ, and one whose NUQ weights are packed; they are always written for an ONNX model.
         input_shapes: Shapes for inputs by name, instead of the file's; needed for ONNX inputs with open sizes other than the batch.
+        read_options: How the model's files are read: unknown fields, level and stages. With a level or stages the evaluator is given the original
+            as a file of the chosen layers only.
 
     Returns:
         The plan, its metric, every trial, sizes and the paths of the files.
@@ -115,10 +122,13 @@ def auto_nuq(
         OutputError: The outputs cannot be written. The earlier ones are as they were.
     """
     check_main_guard()
-    prefix = save_prefix(save_dir)
+    model = open_model(model_file, weights_file, read_options)
+    prefix = output_prefix(save_dir, model)
     options = SearchOptions(
         PrepareOptions(
-            None if calibration_data is None else list(calibration_data),
+            calibration_data
+            if calibration_data is None or isinstance(calibration_data, DataSet)
+            else list(calibration_data),
             weight_method,
             importance,
             input_shapes or {},
@@ -133,7 +143,6 @@ def auto_nuq(
         on_mismatch,
     )
     options.check()
-    model = open_model(model_file, weights_file)
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, Path(scale_offset_record_file), written)
     return search_model(model, nuq_evaluator, Path(config_file), files, options)

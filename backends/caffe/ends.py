@@ -9,7 +9,7 @@ from nuqconv.backends.caffe.emitting.parts.bound import bind_constants
 from nuqconv.frontends.caffe.checks import name_problem
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.names import fresh_name
-from nuqconv.ir.ops import Power, Silence
+from nuqconv.ir.ops import Flatten, Power, Reshape, Silence
 from nuqconv.ir.traits import QuantizedForm
 from nuqconv.passes.pads import absorb_pads
 
@@ -24,7 +24,7 @@ def is_from_caffe(node: Node) -> bool:
 def prepared(graph: Graph) -> Graph:
     """Returns a graph that computes the same and can be written node by node."""
     binding = {kind for kind, emitter in EMITTERS.items() if emitter.binds}
-    return _with_outputs_unread(bind_constants(absorb_pads(_without_places(graph)), binding))
+    return _with_outputs_unread(bind_constants(absorb_pads(_reshaped_apart(_without_places(graph))), binding))
 
 
 def _without_places(graph: Graph) -> Graph:
@@ -37,6 +37,35 @@ def _without_places(graph: Graph) -> Graph:
         return graph
     fed = {graph.storage_name(item.name) for item in graph.inputs}
     return replace(graph, storage={value: place for value, place in graph.storage.items() if place in fed})
+
+
+def _reshaped_apart(graph: Graph) -> Graph:
+    """Gives what a Reshape or Flatten makes in place a blob of its own: Caffe aborts on such a layer, its forks and OpenCV run it.
+
+    The last state of a blob keeps its name, unless an input is fed by it.
+    """
+    fed = {graph.storage_name(item.name) for item in graph.inputs}
+    taken = set(graph.names)
+    for number, node in enumerate(graph.nodes):
+        if not isinstance(node.op, (Reshape, Flatten)) or not node.inputs:
+            continue
+        blob = graph.storage_name(node.inputs[0])
+        if graph.storage_name(node.outputs[0]) != blob:
+            continue
+        parts = graph.nodes[:number], graph.nodes[number:]
+        states = [
+            value
+            for side in parts[blob in fed :][:1]
+            for item in side
+            for value in item.outputs
+            if graph.storage_name(value) == blob
+        ]
+        place = fresh_name(f"{blob}/{node.name}", taken)
+        if blob in states:
+            graph = graph.with_names({blob: place})
+            states.remove(blob)
+        graph = replace(graph, storage={**graph.storage, **dict.fromkeys(states, place)})
+    return graph
 
 
 def net_problems(graph: Graph) -> list[str]:

@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from nuqconv.backends.caffe.emit import Style, emit_node, input_layers, refuse, surroundings
 from nuqconv.backends.caffe.ends import net_problems, prepared
 from nuqconv.backends.caffe.layer import OutputLayer
+from nuqconv.backends.caffe.signature import sign
 from nuqconv.errors import OutputError, UnsupportedError
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.frontends.caffe.schema import NetParameter
@@ -21,12 +22,21 @@ __all__ = ["CaffeWriter", "save_caffe", "write_caffe"]
 _LIMIT = 2**31 - 1
 
 
-def save_caffe(graph: Graph, model_file: str | Path, weights_file: str | Path, style: Style = Style.FAKE_QUANT) -> None:
-    """Writes a graph as a Caffe model whose two files appear together or not at all; see `write_caffe`."""
+def save_caffe(
+    graph: Graph,
+    model_file: str | Path,
+    weights_file: str | Path,
+    style: Style = Style.FAKE_QUANT,
+    *,
+    signed: bool = False,
+) -> None:
+    """Writes a graph as a Caffe model whose two files appear together or not at all, signed or not; see `write_caffe`."""
     model, weights = Path(model_file), Path(weights_file)
     with staging_folder(model) as folder:
         staged = (folder / "model.prototxt", folder / "model.caffemodel")
         write_caffe(graph, *staged, style)
+        if signed:
+            sign(*staged)
         move_into_place({model: staged[0], weights: staged[1]})
 
 

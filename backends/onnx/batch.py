@@ -71,7 +71,7 @@ def batch_problems(graph: Graph) -> list[str]:
         probed = _selecting(graph, _FILTER_PROBES[0])
         first, second = (rebatch(probed, size).shapes for size in _PROBES)
     except ModelError as error:
-        return list(error.problems)
+        return _told(probed, error)
     problems = []
     for node in graph.nodes:
         for name in node.outputs:
@@ -80,6 +80,17 @@ def batch_problems(graph: Graph) -> list[str]:
             if one != two and not follows:
                 problems.append(f"{node.place}: the shape of '{name}' does not have the batch as axis 0")
     return problems
+
+
+def _told(graph: Graph, error: ModelError) -> list[str]:
+    """Returns why layers do not fit together at another batch, by a batch of a size that users have."""
+    own = next((item.shape[0] for item in graph.inputs), 1)
+    for size in (2 * own, 2 * own + 1):
+        try:
+            _ = rebatch(graph, size).shapes
+        except ModelError as smaller:
+            return [f"{problem} (with a batch of {size} instead of {own})" for problem in smaller.problems]
+    return [problem.replace(str(_PROBES[0]), BATCH).replace(str(_PROBES[1]), BATCH) for problem in error.problems]
 
 
 def open_sizes(graph: Graph, *, dynamic_batch: bool) -> Mapping[str, str]:

@@ -14,9 +14,10 @@ from nuqconv.backends.onnx import size
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.style import Style
 from nuqconv.backends.onnx.styles import FAKE_QUANT
-from nuqconv.errors import ModelError, OutputError
+from nuqconv.errors import ModelError, OutputError, UnsupportedError
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.ir import Graph
+from nuqconv.ir.names import fresh_name
 
 __all__ = ["serialize", "write_onnx"]
 
@@ -48,6 +49,14 @@ def write_onnx(
         OutputError: The file cannot be written.
     """
     target = Path(path)
+    if not graph.outputs:
+        ends = [node.place for node in graph.nodes if not node.outputs]
+        raise UnsupportedError(
+            f"network '{graph.name}' has no outputs, which an ONNX model needs: all that it computes is read by a layer; choose blobs with "
+            "outputs= (--output)",
+            ends,
+        )
+    graph = _with_fed_names(graph)
     model = lower_graph(graph, opset=opset, style=style, dynamic_batch=dynamic_batch)
     if metadata:
         onnx.helper.set_model_props(model.skeleton, dict(metadata))
@@ -65,6 +74,23 @@ def write_onnx(
         except OSError as error:
             raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
         move_into_place({target: staged})
+
+
+def _with_fed_names(graph: Graph) -> Graph:
+    """Returns a graph whose inputs have the names that users feed: those of their blobs.
+
+    Of a blob that in-place layers write the last state has its name, and that is the input's in a file, which has one value of each name.
+    """
+    taken = set(graph.names)
+    names: dict[str, str] = {}
+    for item in graph.inputs:
+        blob = graph.storage_name(item.name)
+        if blob == item.name:
+            continue
+        names[item.name] = blob
+        if blob in graph.producer:
+            names[blob] = fresh_name(f"{blob}@{graph.producer[blob].name}", taken)
+    return graph.with_names(names) if names else graph
 
 
 def serialize(model: ModelProto, subject: str) -> bytes:

@@ -18,7 +18,10 @@ from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Opaque
 
-__all__ = ["lower_graph", "to_onnx"]
+__all__ = ["PRODUCER", "lower_graph", "to_onnx"]
+
+PRODUCER = "nuqconv"
+"""What a model names as the program that wrote it."""
 
 
 def to_onnx(
@@ -69,7 +72,7 @@ def lower_graph(
         build.finish(),
         opset_imports=[*imports, *(helper.make_opsetid(domain, 1) for domain in domains)],
         ir_version=helper.find_min_ir_version_for(imports),
-        producer_name="nuqconv",
+        producer_name=PRODUCER,
         producer_version=_version(),
     )
     return LoweredModel(skeleton, build.tensors, build.sources)

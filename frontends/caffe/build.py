@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
+from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
 from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.frontends.caffe.layer_types import is_for_training, trait_of, traits_of
 from nuqconv.frontends.caffe.layers import (
@@ -59,6 +63,8 @@ def read_model(model_file: str | Path, weights_file: str | Path, options: ReadOp
     state = NetState(options.phase, options.level, options.stages.union(definition.header.state.stage))
     shapes = {name: tuple(int(size) for size in shape) for name, shape in options.input_shapes.items()}
     builder = _Builder(definition, weights, state, shapes, allow_unknown=options.allow_unknown_fields)
+    if options.chooses_layers:
+        builder.forget_rules()
     builder.prepare(cut=options.cut_for_inference)
     graph = builder.build()
     try:
@@ -94,6 +100,7 @@ class _Builder:
         self.allow_unknown = allow_unknown
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.renamed: dict[str, LayerText] = {}
         self.dropped: frozenset[str] = frozenset()
         self.layers = [layer for layer in definition.layers if self._included(layer, state)]
         self.current: dict[str, str] = {}
@@ -101,9 +108,13 @@ class _Builder:
         self.storage: dict[str, str] = {}
         self.inputs: list[Input] = []
         self.nodes: list[Node] = []
-        self.params = Parameters(weights)
+        self.params = Parameters(weights, (layer.message for layer in self.layers))
         self.shapes: dict[str, Shape] = {}
         self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
+
+    def forget_rules(self) -> None:
+        """Takes the rules off the layers that were chosen: what is written holds these only, and is read without a choice."""
+        self.layers = [_without_rules(layer) for layer in self.layers]
 
     def prepare(self, *, cut: bool) -> None:
         """Cuts a net for training, or refuses it."""
@@ -114,6 +125,10 @@ class _Builder:
                 self.layers, list(self.definition.header.input), self.weights.layers, self.given, self._place
             )
             self.layers, self.dropped = list(done.layers), done.dropped
+            if done.notes and all(layer.message.type in ("Input", "Silence") for layer in self.layers):
+                raise ModelError(
+                    f"{path}: nothing is left of the net when what is for training only is cut off", done.notes
+                )
             self.notes += [note if note.startswith(path) else f"{path}: {note}" for note in done.notes]
             self.problems += done.problems
             self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
@@ -128,8 +143,9 @@ class _Builder:
 
     def build(self) -> Graph:
         """Makes the graph; raises ModelError with all faults."""
-        self._duplicates()
+        self._name_apart()
         self._header_inputs()
+        self._data_of_other_states()
         for layer in self.layers:
             self._add(layer)
         known = [self.storage.get(item.name, item.name) for item in self.inputs]
@@ -166,15 +182,35 @@ class _Builder:
     def _place(self, layer: LayerText) -> str:
         return f"{self.definition.path}:{layer.line}: layer '{layer.message.name}' ({layer.message.type})"
 
-    def _duplicates(self) -> None:
-        lines: dict[str, list[int]] = {}
+    def _name_apart(self) -> None:
+        """Gives layers without a name, or with one that an earlier layer has, a name of their own: Caffe runs them, and a graph needs names.
+
+        The first layer of a name keeps it, as Caffe's copying of weights finds that one. Input layers hold nothing by their name.
+        """
+        taken = {layer.message.name for layer in self.layers}
+        numbers: dict[str, int] = {}
+        seen: set[str] = set()
+        layers = []
         for layer in self.layers:
-            lines.setdefault(layer.message.name, []).append(layer.line)
-        self.problems += [
-            f"{self.definition.path}: {len(found)} layers are called '{name}' (lines {', '.join(map(str, found))}); names must differ"
-            for name, found in lines.items()
-            if len(found) > 1
-        ]
+            name = layer.message.name
+            if layer.message.type == "Input" or (name and name not in seen):
+                seen.update([] if layer.message.type == "Input" else [name])
+                layers.append(layer)
+                continue
+            own = base = name or layer.message.type.lower() or "layer"
+            while own in taken:
+                numbers[base] = numbers.get(base, 1) + 1
+                own = f"{base}_{numbers[base]}"
+            taken.add(own)
+            message = type(layer.message)()
+            message.CopyFrom(layer.message)
+            message.name = own
+            self.renamed[own] = layer
+            self.notes.append(
+                f"{self._place(layer)}: {'another layer has its name' if name else 'it has no name'}; it is called '{own}' here"
+            )
+            layers.append(replace(layer, message=message, text=None, read=layer.fields))
+        self.layers = layers
 
     def _header_inputs(self) -> None:
         header, path = self.definition.header, self.definition.path
@@ -234,7 +270,9 @@ class _Builder:
             if blob in self.current:
                 inputs.append(self.current[blob])
             else:
-                self.problems.append(f"{self._place(layer)}: bottom '{blob}' is made by no earlier layer")
+                self.problems.append(
+                    f"{self._place(layer)}: bottom '{blob}' is made by no earlier layer{self._made_elsewhere(blob)}"
+                )
                 inputs.append(blob)
         for name in inputs:
             self.unread.pop(name, None)
@@ -265,6 +303,38 @@ class _Builder:
         )
         self.nodes.append(Node(message.name, reading.op, tuple(inputs), tuple(outputs), names, origin))
         self._infer(self.nodes[-1], self._place(layer))
+
+    def _data_of_other_states(self) -> None:
+        """Takes the blobs of data layers that only another phase has as inputs, where the user gives their shapes."""
+        made = {*self.definition.header.input, *(top for layer in self.layers for top in layer.message.top)}
+        for layer in self._elsewhere():
+            for top in layer.message.top:
+                if top in self.given and top not in made and is_data_layer(layer.message.type):
+                    made.add(top)
+                    self._input(top, (), self._place(layer))
+                    self.notes.append(f"{self._place(layer)}: is of another phase; its blob '{top}' became an input")
+
+    def _elsewhere(self) -> list[LayerText]:
+        """Returns the layers that the net's state leaves out."""
+        here = {layer.line for layer in self.layers}
+        return [item for item in self.definition.layers if item.line not in here and _rules(item.message)]
+
+    def _made_elsewhere(self, blob: str) -> str:
+        """Says which layers that the net's state leaves out make a blob, and what selects them."""
+        makers = [item for item in self._elsewhere() if blob in item.message.top]
+        data = next((item for item in makers if is_data_layer(item.message.type)), None)
+        if data is not None:
+            example = data_shape(data, list(data.message.top).index(blob)).example.replace("x", ",")
+            return (
+                f"; the data layer '{data.message.name}' (line {data.line}; {_rules(data.message)}) makes it in another state of the net: "
+                f"give the shape of the blob, for instance {example} (--input-shape {blob}:{example})"
+            )
+        told = [
+            f"'{item.message.name}' (line {item.line}; {rules})" for item in makers if (rules := _rules(item.message))
+        ]
+        if not told:
+            return ""
+        return f"; layers of another state of the net make it: {', '.join(told)}; choose it with stages and level (--stage, --level)"
 
     def _input_layer(self, layer: LayerText) -> None:
         self._unknown(layer.unknown, "it is lost when the model is written")
@@ -313,9 +383,8 @@ class _Builder:
             return _opaque(message, reason)
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
-            stored = self.weights.layers.get(message.name)
             if reading.by_blobs:
-                reading = reading.by_blobs(len(stored.blobs) if stored is not None else 0)
+                reading = reading.by_blobs(len(self.params.stored(message)))
         except CannotReadError as error:
             return _opaque(message, f"its parameters are not supported: {error}")
         except WrongLayerError as error:
@@ -361,8 +430,30 @@ class _Builder:
             return ()
         problems: list[str] = []
         names = self.params.take(layer.message, reading, problems)
+        before = self.renamed.get(layer.message.name)
+        if before is not None and (names or problems):
+            what = "shares its name with an earlier layer" if before.message.name else "has no name"
+            problems = [
+                f"{what}, and weights are stored by name: Caffe fills only the first; give it a name of its own in both files"
+            ]
         self.problems += [f"{self._place(layer)}: {problem}" for problem in problems]
         return names
+
+
+def _rules(message: Any) -> str:
+    """Returns the rules of a layer, as they stand in a .prototxt."""
+    rules = [(word, rule) for word in ("include", "exclude") for rule in getattr(message, word)]
+    return " ".join(f"{word} {{ {text_format.MessageToString(rule, as_one_line=True)} }}" for word, rule in rules)
+
+
+def _without_rules(layer: LayerText) -> LayerText:
+    if not (len(layer.message.include) or len(layer.message.exclude)):
+        return layer
+    message = type(layer.message)()
+    message.CopyFrom(layer.message)
+    message.ClearField("include")
+    message.ClearField("exclude")
+    return replace(layer, message=message, text=None, read=layer.fields)
 
 
 def _opaque(message: Any, reason: str) -> Reading:

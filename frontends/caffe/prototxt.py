@@ -6,7 +6,7 @@ Layers of the old generations (``layers``, V1 and V0) come out as current ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from nuqconv.errors import FormatError, ModelError
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.files.proto_text import ParseError, parse_text
+from nuqconv.files.sniff import stranger
 from nuqconv.frontends.caffe.checks import MOST_LAYERS
 from nuqconv.frontends.caffe.fields import Fields, Hints, UnknownField, parse_fields, unknown_fields
 from nuqconv.frontends.caffe.schema import NetParameter
@@ -30,6 +31,9 @@ _VISIBLE = re.compile(r"\S")
 _PAIRS = {"{": "}", "<": ">", "[": "]"}
 # Caffe's own messages are 4 deep. Those who parse further call themselves for each level.
 _DEEPEST = 64
+_NETS = ("net", "train_net", "test_net")
+_SOLVER = frozenset((*_NETS, "base_lr", "lr_policy", "max_iter", "solver_mode", "snapshot_prefix", "test_iter"))
+_WEIGHTS = re.compile(r"\bblobs\s*[:{<]")
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,11 @@ def read_prototxt(path: str | Path) -> Prototxt:
     """
     path = str(path)
     try:
-        text = read_bounded(path, MOST_TEXT).decode("utf-8")
+        data = read_bounded(path, MOST_TEXT)
+        other = stranger(data)
+        if other is not None:
+            raise FormatError(f"{path}: {other}")
+        text = data.decode("utf-8")
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -121,6 +129,12 @@ def _parsed(path: str, text: str) -> Prototxt:
     problems: list[str] = []
     notes: list[str] = []
     kinds = {entry.name for entry in entries}
+    if not kinds & {"layer", "layers"} and kinds & _SOLVER:
+        nets = [entry.text.partition(":")[2].strip() for entry in entries if entry.name in _NETS]
+        raise FormatError(
+            f"{path}: is a solver, which says how a net is trained; give the net itself"
+            + (f", which it names: {', '.join(nets)}" if nets else "")
+        )
     if {"layer", "layers"} <= kinds:
         line = next(entry.line for entry in entries if entry.name == "layers")
         problems.append(
@@ -150,8 +164,21 @@ def _parsed(path: str, text: str) -> Prototxt:
     return Prototxt(path, header, found, tuple(unknown), tuple(notes))
 
 
+def _messages(entry: _Entry) -> Sequence[Fields]:
+    try:
+        return parse_fields(entry.text).messages(entry.name)
+    except FormatError:
+        return ()
+
+
 def _layer(path: str, entry: _Entry, problems: list[str], hints: Hints) -> LayerText | None:
     """Parses a ``layer`` or ``layers`` entry; of the latter the message is a V1LayerParameter."""
+    if _WEIGHTS.search(entry.text) and any(item.messages("blobs") for item in _messages(entry)):
+        problems.append(
+            f"{path}:{entry.line}: holds weights (blobs) as text, which are read from the .caffemodel only; load the net in Caffe and save it "
+            "(net.save), and take the blobs out of this file"
+        )
+        return None
     net = NetParameter()
     unknown: tuple[UnknownField, ...] = ()
     try:

@@ -14,7 +14,9 @@ from google.protobuf.message import DecodeError
 
 from nuqconv.errors import FormatError, ModelError
 from nuqconv.files.bounded import LARGEST_BLOB, MOST_AXES, MOST_BINARY, read_bounded
+from nuqconv.files.sniff import is_hdf5, stranger
 from nuqconv.frontends.caffe.checks import MOST_LAYERS, name_problem
+from nuqconv.frontends.caffe.hdf5 import read_hdf5
 from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
 from nuqconv.frontends.caffe.upgrade import upgrade_v0, upgrade_v1
 from nuqconv.frontends.caffe.varint import decode_varints
@@ -60,7 +62,7 @@ def read_weights(path: str | Path) -> Weights:
     """Reads the weights of a network.
 
     Args:
-        path: The .caffemodel file.
+        path: The .caffemodel file, or Caffe's HDF5 form of it (.caffemodel.h5).
 
     Returns:
         The layers by name, V1 and V0 layers upgraded as Caffe does and half floats as float32. A name that occurs twice keeps the later
@@ -77,6 +79,11 @@ def read_weights(path: str | Path) -> Weights:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not data:
         raise FormatError(f"{path}: is empty; trained weights (.caffemodel) are expected here")
+    if is_hdf5(data):
+        return Weights(path, read_hdf5(path))
+    other = stranger(data)
+    if other is not None:
+        raise FormatError(f"{path}: {other}")
     net = NetParameter()
     try:
         net.ParseFromString(data)

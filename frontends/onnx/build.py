@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -83,6 +83,7 @@ def graph_of(model: ModelProto, file: str = "model", options: ReadOptions = AS_T
     reading.notes = notes
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
     reading.reserve([name for node in nodes for name in node.output])
+    reading.note_readers(item.name for item in model.graph.output)
     _convert_all(reading, nodes, versions)
     outputs = tuple(dict.fromkeys(_output(reading, item, model) for item in model.graph.output))
     used = {name for node in reading.nodes for name in node.params}
@@ -120,11 +121,19 @@ def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProt
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             kept.append(node)
-            wanted.update(node.input)
-            for attribute in node.attribute:
-                for graph in [attribute.g, *attribute.graphs]:
-                    wanted.update(name for inner in graph.node for name in inner.input)
+            wanted.update(_read_by([node]))
     return kept[::-1]
+
+
+def _read_by(nodes: Iterable[NodeProto]) -> set[str]:
+    """Returns what nodes read, and what the graphs in them read or give."""
+    found: set[str] = set()
+    for node in nodes:
+        found.update(node.input)
+        for attribute in node.attribute:
+            for graph in [attribute.g, *attribute.graphs]:
+                found.update(_read_by(graph.node), (item.name for item in graph.output))
+    return found
 
 
 def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[NodeView]:
@@ -140,6 +149,7 @@ def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[Node
 
 
 def _convert_all(reading: Reading, nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> None:
+    reading.note_readers(_read_by(nodes))
     for view in _views(nodes, versions):
         try:
             branch = taken_branch(view, reading.constants)

@@ -10,6 +10,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from nuqconv.errors import FormatError
 from nuqconv.files.bounded import MOST_BINARY, read_bounded
+from nuqconv.files.sniff import stranger
 from nuqconv.frontends.onnx.external import load_tensors
 
 __all__ = ["fed_inputs", "read_onnx"]
@@ -25,7 +26,13 @@ def read_onnx(path: str | os.PathLike[str]) -> ModelProto:
     source = Path(path)
     model = ModelProto()
     try:
-        model.ParseFromString(read_bounded(source, MOST_BINARY))
+        data = read_bounded(source, MOST_BINARY)
+        other = stranger(data)
+        if other is not None:
+            raise FormatError(f"{source}: {other}")
+        model.ParseFromString(data)
+        # A message has bytes of its own.
+        del data
     except OSError as error:
         raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
     except DecodeError as error:

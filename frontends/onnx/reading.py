@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,12 +104,21 @@ class Reading:
         self.notes: list[str] = []
         self.stored: dict[str, Stored] = {}
         self._values = {*constants, *shapes}
+        self._read: set[str] = set()
         self._node_names: set[str] = set()
         self._stored: dict[str, str] = {}
 
     def reserve(self, values: Sequence[str]) -> None:
         """Keeps names that the file uses from being made up."""
         self._values.update(values)
+
+    def note_readers(self, values: Iterable[str]) -> None:
+        """Adds names of values that nodes read, inner ones too, or that the model gives."""
+        self._read.update(values)
+
+    def is_read(self, value: str) -> bool:
+        """Returns whether anything reads a value; an output without a name is read by nothing."""
+        return bool(value) and value in self._read
 
     def constant(self, node: NodeView, index: int) -> Array | None:
         """Returns an input that is a constant; None if it is left out or computed."""

@@ -40,7 +40,10 @@ def main() -> None:
 
 
 def _say_error(text: str) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(text)}")
+    from nuqconv.job.console import error_console
+
+    console = error_console()
+    # A terminal would break lines inside words; whoever reads a pipe wants them whole.
+    console.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=not console.is_terminal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Annotated
 import typer
 
 from nuqconv import __version__
-from nuqconv.cli.lazy import Place, group_of, make_app
+from nuqconv.cli.lazy import VERBOSE_HELP, Place, group_of, make_app
+from nuqconv.cli.messages import start_messages
 from nuqconv.errors import ConfigError
 
 __all__ = ["COMMANDS", "app"]
@@ -70,21 +70,6 @@ app = make_app(
 )
 
 
-class _LateHandler(logging.Handler):
-    """Makes the handler that shows messages when there is the first one."""
-
-    shown: logging.Handler | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.shown is None:
-            from rich.console import Console
-            from rich.logging import RichHandler
-
-            self.shown = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
-            self.shown.setFormatter(self.formatter)
-        self.shown.emit(record)
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"nuqconv {__version__}")
@@ -108,9 +93,7 @@ def _load_plugins(names: Iterable[str]) -> None:
 
 @app.callback()
 def options(
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Say more: -v each step, -vv everything.")
-    ] = 0,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help=VERBOSE_HELP)] = 0,
     plugin: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,5 +107,4 @@ def options(
     """Options before the command."""
     del version
     _load_plugins(plugin or ())
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(message)s", handlers=[_LateHandler()])
+    start_messages(verbose)

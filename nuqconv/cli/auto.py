@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import parse_size
+from nuqconv.cli.messages import steps_told
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, parse_size, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from nuqconv.ir import Array
+    from nuqconv.data import DataSet
+    from nuqconv.formats.source import ModelFiles
+    from nuqconv.job.result import NuqResult
     from nuqconv.runtimes.base import Runtime
     from nuqconv.search.metrics import Metric
     from nuqconv.search.objective import Objective
@@ -32,16 +36,19 @@ _ISOLATION = "A crashing runtime"
 
 def auto(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
-    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR/PREFIX",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
+        ),
+    ],
     weights: Annotated[
         Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Data to evaluate on: .npz with one array for each input blob, 'label' and 'scale' if needed."
-        ),
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help=DATA_HELP)] = None,
+    prep: Prep = None,
+    labels: Labels = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -49,8 +56,11 @@ def auto(
         ),
     ] = None,
     max_drop: Annotated[
-        float | None,
-        typer.Option(min=0, help="Where more is better: how much may be lost; 0.01 is one percentage point of top1."),
+        str | None,
+        typer.Option(
+            metavar="NUMBER|PERCENT",
+            help="Where more is better: how much may be lost; 0.01 and 1% are one percentage point of top1.",
+        ),
     ] = None,
     max_error: Annotated[
         float | None, typer.Option(min=0, help="Where less is better, as for output_error: the largest value.")
@@ -75,9 +85,16 @@ def auto(
         typer.Option(help="Quantization factor record to write; by default beside the other files."),
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Data to calibrate on, .npz like --data; by default --data itself.")
+        Path | None,
+        typer.Option(help="Data to calibrate on, of the same kinds and prepared alike; by default --data itself."),
     ] = None,
-    batch_num: Annotated[int, typer.Option(min=1, help="Batches to calibrate on, when no --config says it.")] = 8,
+    batch_num: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Batches to calibrate on, by default {nuqconv.config:DEFAULT_BATCH_NUM}; a --config says it itself.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
     outputs: Annotated[
         list[str] | None,
@@ -184,10 +201,15 @@ def auto(
         Path | None,
         typer.Option(help="Write the result to this file: a page (.html), a text for a pull request (.md), or .json."),
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
     Example: nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
+
+    Or: nuqconv auto deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123" --max-drop 1% --save out/model
 
     Or: nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
 
@@ -197,23 +219,25 @@ def auto(
     """
     from nuqconv.api import create_quant_config
     from nuqconv.auto_nuq import auto_nuq
-    from nuqconv.cli.report import new_console, print_result
-    from nuqconv.data.datafile import read_data
+    from nuqconv.cli.views.data import data_files
+    from nuqconv.config import DEFAULT_BATCH_NUM
     from nuqconv.evaluators import BatchEvaluator
     from nuqconv.evaluators.loading import load_evaluator, parse_arguments
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
+    from nuqconv.job.outputs import output_prefix
     from nuqconv.report.forms import check_form, write_report
     from nuqconv.report.sources import report_of_result
     from nuqconv.search.metrics import parse_metric
     from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
     objective = _objective(max_layers, max_size)
-    own = None
+    own, drop = None, None
     if evaluator is not None:
         elsewhere = None if runtime == DEFAULT else runtime
         _refuse_beside_evaluator(
             data=data,
+            labels=labels,
             metric=metric,
             max_drop=max_drop,
             max_error=max_error,
@@ -226,51 +250,50 @@ def auto(
         raise ConfigError("give --data, or an --evaluator of your own with its --evaluator-arg")
     else:
         metric = metric or "top1"
-        max_drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=max_size is None)
+        drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=max_size is None)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
     place = _runtime(runtime, isolate, memory_limit, child_timeout)
     if report is not None:
         check_form(report)
-        check_targets(
-            [report], inputs=[path for path in (model, weights, data, config, calibration) if path is not None]
-        )
-    source = open_model(model, weights)
-    names = list(source.input_names())
-    ranges = read_data(calibration, names).inputs if calibration else None
-    shapes = None
+        read = [model, weights, config, calibration, *data_files(data, prep, labels)]
+        check_targets([report], inputs=[path for path in read if path is not None])
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    prefix = output_prefix(save, source)
+    samples, ranges = _data_sets(source, data, prep, labels, calibration)
+    shapes = _shapes(source, samples, batch_size)
     with ExitStack() as stack:
-        if data is not None:
-            samples = read_data(data, names)
-            if source.format.open_sizes:
-                # What a model may not change any more, its batch among it, is that of a batch of the data.
-                shapes = {
-                    name: (min(batch_size, len(array)), *array.shape[1:]) for name, array in samples.inputs.items()
-                }
+        stack.enter_context(steps_told())
+        if samples is not None:
             own = stack.enter_context(
                 BatchEvaluator(
-                    samples.inputs,
-                    labels=samples.labels,
+                    samples,
                     metric=metric or "top1",
-                    max_drop=max_drop,
+                    max_drop=drop,
                     max_error=max_error,
                     outputs=tuple(outputs) if outputs else None,
                     batch_size=batch_size,
                     calibration=ranges,
                     runtime=place,
+                    read_options=read_options(allow_unknown_fields, None, 0),
                 )
             )
         if config is None:
             config = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "config.json"
-            create_quant_config(config, source, None, batch_num=batch_num, input_shapes=shapes)
+            create_quant_config(config, source, None, batch_num=batch_num or DEFAULT_BATCH_NUM, input_shapes=shapes)
+        elif batch_num is not None:
+            raise ConfigError(
+                f"--batch-num {batch_num} is given beside {config}, which says batch_num itself; leave one of them out"
+            )
+        _say(samples, ranges, batch_size * _batch_num(config, source, shapes))
         result = auto_nuq(
             source,
             None,
             own,
             config,
-            record or save.with_name(f"{save.name}_scale_offset_record.txt"),
-            save,
-            calibration_data=None if data is not None or ranges is None else _batches(ranges, batch_size),
+            record or prefix.with_name(f"{prefix.name}_scale_offset_record.txt"),
+            prefix,
+            calibration_data=None if samples is not None else ranges,
             max_evaluations=DEFAULT_MAX_EVALUATIONS if max_evaluations is None else max_evaluations,
             timeout=timeout,
             patience=patience,
@@ -284,9 +307,22 @@ def auto(
             trial_timeout=trial_timeout,
             on_crash="refuse" if on_crash == "refuse" else "stop",
         )
-    print_result(result, new_console(), metric or "metric")
+    _show(result, save, prefix, metric or "metric")
     if report is not None:
         write_report(report_of_result(result), report)
+
+
+def _show(result: NuqResult, save: str, prefix: Path, metric: str) -> None:
+    from rich.markup import escape
+
+    from nuqconv.cli.report import new_console, print_result
+
+    console = new_console()
+    if prefix != Path(save):
+        console.print(
+            f"{escape(save)} is a folder; the files in it are called {escape(prefix.name)}_*\n", soft_wrap=True
+        )
+    print_result(result, console, metric)
 
 
 def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> Runtime:
@@ -322,7 +358,7 @@ def _objective(max_layers: int | None, max_size: str | None) -> Objective:
 
 
 def _limit(
-    metric: Metric, max_drop: float | None, max_error: float | None, *, needed: bool
+    metric: Metric, max_drop: str | None, max_error: float | None, *, needed: bool
 ) -> tuple[float | None, float | None]:
     """Returns max_drop and max_error; a drop of an error, or a limit on an accuracy, would accept any model or none."""
     if not needed and max_drop is None and max_error is None:
@@ -331,7 +367,7 @@ def _limit(
     wanted, given = ("--max-drop", max_drop) if metric.higher_is_better else ("--max-error", max_error)
     if given is None or (max_drop is not None and max_error is not None):
         raise ConfigError(f"--metric {metric.text} needs {wanted}, and no other limit")
-    return max_drop, max_error
+    return (None if max_drop is None else parse_drop(max_drop, share=metric.share)), max_error
 
 
 def _refuse_beside_evaluator(**options: object) -> None:
@@ -343,6 +379,43 @@ def _refuse_beside_evaluator(**options: object) -> None:
         )
 
 
-def _batches(arrays: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
-    count = len(next(iter(arrays.values())))
-    return [{name: array[start : start + size] for name, array in arrays.items()} for start in range(0, count, size)]
+def _data_sets(
+    source: ModelFiles, data: Path | None, prep: str | None, labels: Path | None, calibration: Path | None
+) -> tuple[DataSet | None, DataSet | None]:
+    """Returns what to evaluate on, and what to calibrate on where these are other data."""
+    from nuqconv.cli.views.data import data_set, like
+
+    if data is None:
+        return None, None if calibration is None else data_set(calibration, prep, None, source)
+    samples = data_set(data, prep, labels, source)
+    if calibration is None:
+        return samples, None
+    return samples, like(samples, data_set(calibration, prep, None)).for_net(source.inputs())
+
+
+def _shapes(source: ModelFiles, samples: DataSet | None, batch_size: int) -> dict[str, tuple[int, ...]] | None:
+    """Returns the shapes of inputs: the sizes that the model leaves open are those of a batch of the data."""
+    if samples is None:
+        return None
+    return source.sizes_for(samples.shapes(), min(batch_size, len(samples))) or None
+
+
+def _say(samples: DataSet | None, ranges: DataSet | None, used: int) -> None:
+    """Says what the net sees, and on how many samples it is calibrated."""
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.data import say_data
+
+    console = new_console()
+    if samples is not None:
+        say_data(samples, console, "" if ranges else f"; calibrated on {min(used, len(samples))} of them")
+    if ranges is not None:
+        say_data(ranges, console, f"; {min(used, len(ranges))} of them are used", word="calibration")
+
+
+def _batch_num(config: Path, source: ModelFiles, shapes: Mapping[str, Sequence[int]] | None) -> int:
+    """Returns the batches that a configuration calibrates on."""
+    from nuqconv.config import load_config
+    from nuqconv.formats import ReadOptions
+    from nuqconv.job.layer_facts import layer_facts
+
+    return load_config(config, layer_facts(source.read(ReadOptions(shapes or {})).graph)).batch_num

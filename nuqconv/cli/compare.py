@@ -10,7 +10,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nuqconv.comparison.compare import Model
     from nuqconv.data import DataSet
     from nuqconv.formats.source import ModelFiles
+    from nuqconv.frontends.options import ReadOptions
     from nuqconv.ir import Array
 
 __all__ = ["compare"]
@@ -38,7 +39,11 @@ def compare(
         ),
     ] = None,
     inputs: Annotated[
-        Path | None, typer.Option(help="Inputs, .npz with one array for each input blob; by default random numbers.")
+        Path | None,
+        typer.Option(
+            help="Inputs: .npz with one array for each input blob, also one that auto takes; or other samples as for --data, of which the first "
+            "{nuqconv.comparison.compare:SAMPLES} are taken. By default random numbers."
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help=DATA_HELP, rich_help_panel=_QUANTIZED)] = None,
     prep: Prep = None,
@@ -72,6 +77,9 @@ def compare(
     atol: Annotated[
         float, typer.Option(min=0, help="Absolute tolerance; a multiple of the largest number where that exceeds 1.")
     ] = 1e-5,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
@@ -95,20 +103,22 @@ def compare(
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
     from nuqconv.files.staging import check_targets, write_atomically
+    from nuqconv.formats import open_models
+    from nuqconv.job.console import error_console
     from nuqconv.report.html.comparison import comparison_page
 
     targets = [path for path in (json, html) if path is not None]
-    check_targets(targets, inputs=[*files, *([inputs] if inputs else []), *data_files(data, prep, None)])
-    shapes = parse_shapes(input_shape)
-    pair = None if exact or runtime or blob else _quantized(files, shapes)
+    check_targets(targets, inputs=[*files, *data_files(inputs, None, None), *data_files(data, prep, None)])
+    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
+    pair = None if exact or runtime or blob else _quantized(files, shapes, options)
     console = new_console()
     if pair is not None:
         if inputs is not None and data is not None:
             raise ConfigError("--inputs and --data exclude each other")
-        samples: DataSet | dict[str, Array] | None = None if inputs is None else _inputs(inputs)
+        samples: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
         if data is not None:
             samples = data_set(data, prep, None, pair[0])
-        with console.status("running both"):
+        with error_console().status("running both"):
             found = compare_quantized(
                 *pair,
                 data=samples,
@@ -124,21 +134,27 @@ def compare(
         if not found.agrees:
             raise typer.Exit(1)
         return
-    only = {"--data": data, "--prep": prep, "--limit": limit, "--max-error": max_error, "--html": html}
+    only = {
+        "--data": data,
+        "--prep": None if inputs else prep,
+        "--limit": limit,
+        "--max-error": max_error,
+        "--html": html,
+    }
     given = [name for name, value in only.items() if value is not None]
     if given:
         raise ConfigError(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
             "other models are compared on --inputs, and --json writes their report"
         )
-    models, names = _models(files), [*(runtime or ())]
+    models, names = _models(files, options), [*(runtime or ())]
     if len(names) > 2:
         raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
     names += [AUTO] * (2 - len(names))
-    with console.status("running both"):
+    with error_console().status("running both"):
         report = compare_models(
             *models,
-            inputs=None if inputs is None else _inputs(inputs),
+            inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
             runtimes=(names[0], names[1]),
             blobs=blob,
             input_shapes=shapes,
@@ -153,26 +169,35 @@ def compare(
         raise typer.Exit(1)
 
 
-def _quantized(files: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelFiles, ModelFiles] | None:
+def _quantized(
+    files: Sequence[Path], shapes: Mapping[str, tuple[int, ...]], options: ReadOptions
+) -> tuple[ModelFiles, ModelFiles] | None:
     """Returns a float model and the same one quantized, if these are such."""
     from nuqconv.comparison.quantization import original_and_quantized
     from nuqconv.formats import ReadOptions, open_models
 
-    models = open_models(files)
-    return original_and_quantized(models[0], models[1], ReadOptions(shapes)) if len(models) == 2 else None
+    models = open_models(files, options)
+    return (
+        original_and_quantized(models[0], models[1], ReadOptions(shapes, cut_for_inference=True))
+        if len(models) == 2
+        else None
+    )
 
 
-def _models(files: Sequence[Path]) -> list[Model]:
+def _models(files: Sequence[Path], options: ReadOptions) -> list[Model]:
     from nuqconv.formats import open_models
 
-    models = open_models(files)
+    models = open_models(files, options)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; two can be compared")
-    return [(model.model, model.weights) if model.format.runs_in_caffe else model.model for model in models]
+    return list(models)
 
 
-def _inputs(path: Path) -> dict[str, Array]:
-    """The arrays of a file; whole numbers become float32, as blobs are."""
-    from nuqconv.data.datafile import read_arrays
+def _inputs(path: Path, prep: str | None, model: ModelFiles) -> Mapping[str, Array] | DataSet:
+    """The samples; of a .npz all, and its arrays need not have one number of samples."""
+    from nuqconv.data import open_data
+    from nuqconv.data.datafile import read_inputs
 
-    return {name: array.astype("float32") for name, array in read_arrays(path).items()}
+    if path.suffix != ".npz" or prep is not None:
+        return open_data(path, prep)
+    return read_inputs(path, model.input_names())

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+
 __all__ = ["config"]
 
 
@@ -22,7 +24,10 @@ def config(
     skip: Annotated[
         list[str] | None, typer.Option(help="A layer to leave in float; may be given several times.")
     ] = None,
-    batch_num: Annotated[int, typer.Option(min=1, help="Batches to calibrate on.")] = 1,
+    batch_num: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batches to calibrate on; by default {nuqconv.config:DEFAULT_BATCH_NUM}."),
+    ] = None,
     offset: Annotated[bool, typer.Option(help="Allow activations an offset (asymmetric) or not.")] = True,
     ddr_rate: Annotated[
         float | None,
@@ -30,6 +35,9 @@ def config(
             help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate."
         ),
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Write a quantization configuration for a model, ready to be edited.
 
@@ -39,17 +47,17 @@ def config(
 
     from nuqconv.api import create_quant_config
     from nuqconv.cli.report import config_table, new_console
-    from nuqconv.config import load_config
+    from nuqconv.config import DEFAULT_BATCH_NUM, load_config
     from nuqconv.formats import open_model
     from nuqconv.job.layer_facts import layer_facts
 
-    source = open_model(model, weights)
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
     create_quant_config(
         output,
         source,
         None,
         skip_layers=skip,
-        batch_num=batch_num,
+        batch_num=DEFAULT_BATCH_NUM if batch_num is None else batch_num,
         activation_offset=offset,
         config_defination=definition,
         device_rule=ddr_rate,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes
 
 __all__ = ["convert"]
 
@@ -42,9 +42,11 @@ def convert(
         list[str] | None,
         typer.Option(help="A blob to end at instead of the net's outputs; may be given several times."),
     ] = None,
-    allow_unknown_fields: Annotated[
-        bool,
-        typer.Option("--allow-unknown-fields", help="Only note fields of the .prototxt that are not known."),
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace model files that nuqconv did not write, or that were edited since.")
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
 ) -> None:
@@ -60,11 +62,12 @@ def convert(
     from nuqconv.cli.views.conversion import print_conversion
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats.convert import convert as convert_model
+    from nuqconv.job.console import error_console
 
     if json is not None:
         check_targets([json], inputs=[path for path in (model, weights, target, target_weights) if path is not None])
     console = new_console()
-    with console.status(f"converting {escape(str(model))}"):
+    with error_console().status(f"converting {escape(str(model))}"):
         result = convert_model(
             model,
             weights,
@@ -77,6 +80,9 @@ def convert(
             integer=integer,
             outputs=output,
             allow_unknown_fields=allow_unknown_fields,
+            level=level,
+            stages=stage or (),
+            force=force,
         )
     print_conversion(result, console)
     if json is not None:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import make_app
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["data"]
@@ -53,6 +54,9 @@ def show(
     aipp: Annotated[
         Path | None, typer.Option(help="Write the preparation as an AIPP configuration for the device to this file.")
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Say what the net sees of a data set, and write the prepared samples, a contact sheet of them, or an AIPP file.
 
@@ -72,7 +76,12 @@ def show(
     _check_names(output, sheet)
     # A database or a folder is no file, and its files are never written to.
     check_targets(targets, inputs=data_files(source, prep, labels))
-    found = data_set(source, prep, labels, open_model(tuple(model)) if model else None)
+    found = data_set(
+        source,
+        prep,
+        labels,
+        open_model(tuple(model), options=read_options(allow_unknown_fields, stage, level)) if model else None,
+    )
     console = new_console()
     say_data(found, console)
     say_more(found, console)
@@ -117,6 +126,9 @@ def check(
         typer.Option(help="A blob to judge instead of the net's outputs; may be given several times."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Most samples to run.")] = 32,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Say how far the common mistakes in preparing data move the outputs, next to int8; with labels, which way scores best.
 
@@ -126,23 +138,23 @@ def check(
     from nuqconv.cli.views.data import data_set, print_check, say_data
     from nuqconv.formats.argument import open_model
     from nuqconv.frontends.options import ReadOptions
+    from nuqconv.job.console import error_console
     from nuqconv.job.data_check import check_data
     from nuqconv.search.metrics import parse_metric
 
-    files = open_model(model, weights)
+    files = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
     found = data_set(source, prep, labels, files)
-    options = ReadOptions()
-    if files.format.open_sizes:
-        options = ReadOptions({name: (min(samples, _BATCH), *shape) for name, shape in found.shapes().items()})
+    batch = files.own_batch() or _BATCH
+    options = ReadOptions(files.sizes_for(found.shapes(), min(samples, batch)))
     console = new_console()
     say_data(found, console)
-    with console.status("trying other ways to prepare the data"):
+    with error_console().status("trying other ways to prepare the data"):
         checked = check_data(
             files.read(options).graph,
             found,
             metric=None if metric is None else parse_metric(metric),
             outputs=outputs,
             samples=samples,
-            batch_size=_BATCH,
+            batch_size=batch,
         )
     print_check(checked, console)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.messages import steps_told
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -37,14 +39,18 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
     samples: Annotated[int | None, typer.Option(min=1, help="Most samples to run; by default all.")] = None,
     max_drop: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, help="Where more is better: how much less than the first a metric may be, else exit code 1."
+            metavar="NUMBER|PERCENT",
+            help="Where more is better: how much less than the first a metric may be, as 0.01 or 1%, else exit code 1.",
         ),
     ] = None,
     max_error: Annotated[
         float | None, typer.Option(min=0, help="Where less is better: the largest value, else exit code 1.")
     ] = None,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
     json: Annotated[Path | None, typer.Option(help="Write all of it as JSON to this file.")] = None,
 ) -> None:
     """Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.
@@ -69,7 +75,8 @@ def evaluate(
     measure = parse_metric(metric)
     demand = None
     if max_drop is not None or max_error is not None:
-        demand = Demand(max_drop, max_error)
+        drop = None if max_drop is None else parse_drop(max_drop, share=measure.share)
+        demand = Demand(drop, max_error)
         demand.check_fits(measure)
     if json is not None:
         check_targets([json], inputs=[*files, *data_files(data, prep, labels)])
@@ -77,12 +84,12 @@ def evaluate(
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
     runtimes = [runtime_named(name) for name in names]
-    models = open_models(files)
+    models = open_models(files, read_options(allow_unknown_fields, stage, level))
     found = data_set(data, prep, labels, models[0])
     console = new_console()
     say_data(found, console)
     count = len(found) if samples is None else min(samples, len(found))
-    with job_progress() as shown:
+    with steps_told(), job_progress() as shown:
         report = evaluate_sides(
             models,
             found,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+
 __all__ = ["inspect"]
 
 
@@ -17,6 +19,9 @@ def inspect(
     layers: Annotated[
         bool, typer.Option("--layers", "-l", help="Also list every layer with shapes, parameters and line.")
     ] = False,
+    allow_unknown_fields: AllowUnknownFields = False,
+    stage: Stage = None,
+    level: Level = 0,
 ) -> None:
     """Show what is in model, record, configuration and data files.
 
@@ -25,4 +30,4 @@ def inspect(
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.files import print_files
 
-    print_files(files, new_console(), layers=layers)
+    print_files(files, new_console(), layers=layers, options=read_options(allow_unknown_fields, stage, level))

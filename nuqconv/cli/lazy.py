@@ -6,12 +6,16 @@ import functools
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-__all__ = ["Place", "group_of", "make_app", "one_of"]
+from nuqconv.cli import messages
+
+__all__ = ["VERBOSE_HELP", "Place", "group_of", "make_app", "one_of"]
+
+VERBOSE_HELP = "Say more: -v each step, -vv everything."
 
 
 _CONSTANT = re.compile(r"\{([\w.]+:\w+)\}")
@@ -91,6 +95,8 @@ class _LateCommand(TyperCommand):
             found = single
         command: Any = typer.main.get_command(found)
         command.name = self.name
+        if not (self.place.settings or {}).get("ignore_unknown_options"):
+            _take_verbose(command)
         _convert_late(command)
         return command
 
@@ -120,6 +126,35 @@ class _MissingError(typer.BadParameter):
     def format_message(self) -> str:
         param: Any = self.param
         return f"Missing {param.param_type_name} {param.get_error_hint()}."
+
+
+def _take_verbose(command: Any) -> None:
+    """Lets -v stand behind a command as well as before it."""
+    parts = getattr(command, "commands", {})
+    for part in parts.values():
+        _take_verbose(part)
+    if not parts:
+        command.params.append(_verbose_option())
+
+
+def _say_more(count: int) -> None:
+    if count:
+        messages.louder(count)
+
+
+def _nothing(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, expose_value=False, callback=_say_more, help=VERBOSE_HELP)
+    ] = 0,
+) -> None:
+    del verbose
+
+
+def _verbose_option() -> Any:
+    holder = make_app()
+    holder.command()(_nothing)
+    (option,) = typer.main.get_command(holder).params
+    return option
 
 
 def _convert_late(command: Any) -> None:

@@ -4,13 +4,70 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from nuqconv.errors import ConfigError
 
-__all__ = ["parse_shapes", "parse_size"]
+if TYPE_CHECKING:
+    from nuqconv.frontends.options import ReadOptions
+
+__all__ = ["AllowUnknownFields", "Level", "Stage", "parse_drop", "parse_shapes", "parse_size", "read_options"]
+
+_READING = "How a .prototxt is read"
+
+AllowUnknownFields = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unknown-fields",
+        help="Only note fields and words of the .prototxt that are not known; a layer whose result they may change is not computed.",
+        rich_help_panel=_READING,
+    ),
+]
+Stage = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stage",
+        help="A stage that selects layers by their include and exclude rules; may be given several times.",
+        rich_help_panel=_READING,
+    ),
+]
+Level = Annotated[
+    int, typer.Option("--level", help="The level that selects layers by their rules.", rich_help_panel=_READING)
+]
+
+
+def read_options(allow_unknown_fields: bool, stage: Sequence[str] | None, level: int) -> ReadOptions:
+    """Returns how the files of models are read, from the three options that every command with a model takes."""
+    from nuqconv.frontends.options import ReadOptions
+
+    return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=frozenset(stage or ()))
+
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE | re.ASCII)
+
+
+def parse_drop(text: str, *, share: bool) -> float:
+    """Returns a loss that is allowed: ``0.01`` or ``1%``.
+
+    Args:
+        text: The option's text.
+        share: Whether the metric is a share, from 0 to 1, so that a large number is asked back.
+
+    Raises:
+        ConfigError, EvaluatorError: The text is no number from 0 on, or a large share without ``%``, which mostly is a number of percent.
+    """
+    from nuqconv.evaluators.demand import LARGE_DROP, Demand
+
+    found = Demand.of(max_drop=text).max_drop or 0.0
+    if share and found >= LARGE_DROP and "%" not in text:
+        meant = f"{found:g}% (or {found / 100:g})"
+        raise ConfigError(
+            f"--max-drop {text}: that is {100 * found:g} percentage points; is {meant} meant? Write {100 * found:g}% if it is not"
+        )
+    return found
 
 
 def parse_shapes(options: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,21 +18,45 @@ from nuqconv.job.calibration import Source
 from nuqconv.job.result import LayerResult, NuqResult
 from nuqconv.quantize.plan import Precision
 from nuqconv.search.metrics import Interval, metric_shown
+from nuqconv.search.strategies.words import legend
 
-__all__ = ["config_table", "layer_table", "new_console", "new_table", "path_shown", "print_result", "sizes_text"]
+__all__ = [
+    "config_table",
+    "layer_table",
+    "narrow",
+    "new_console",
+    "new_table",
+    "path_shown",
+    "print_legend",
+    "print_result",
+    "sizes_text",
+]
 
 _WIDE = 400
+_NARROW = 90
+
+
+class _Output(Console):
+    """Standard output: a line that is as long as it has to be is so in a pipe; a terminal would break it inside words."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        super().print(*objects, soft_wrap=bool(soft_wrap) and not self.is_terminal, **options)
 
 
 def new_console() -> Console:
     """Returns a console for standard output; in a pipe or a file, lines are as long as they have to be."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=_WIDE if piped else None, highlight=False)
+    return _Output(width=_WIDE if piped else None, highlight=False)
 
 
 def sizes_text(shape: tuple[int, ...] | None) -> str:
     """Returns a shape as text."""
     return "shape not known" if shape is None else "x".join(map(str, shape)) or "one number"
+
+
+def narrow(console: Console) -> bool:
+    """Whether tables have to give up columns."""
+    return console.width < _NARROW
 
 
 def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
@@ -45,16 +70,27 @@ def new_table(*headings: str, right: tuple[str, ...] = (), title: str | None = N
 
 def print_result(result: NuqResult, console: Console, metric: str = "metric") -> None:
     """Prints what a search found: layers, trials, before and after, files."""
-    for table in (layer_table(result.layers), _trials(result), _summary(result, metric)):
-        console.print(table)
-        console.print()
+    console.print(layer_table(result.layers))
+    console.print()
+    console.print(_trials(result, seconds=not narrow(console)))
+    print_legend((trial.step for trial in result.trials), console)
+    console.print()
+    console.print(_summary(result, metric))
+    console.print()
     for label, text in _facts(result):
         console.print(f"{label}: {escape(text)}", soft_wrap=True)
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print("\n[bold]files")
     for path in result.files.present().values():
-        console.print(f"  {escape(path_shown(path))}", soft_wrap=True)
+        size = f"{path.stat().st_size:,} bytes" if path.is_file() else ""
+        console.print(f"  {escape(path_shown(path))}  [dim]{size}[/]", soft_wrap=True)
+
+
+def print_legend(steps: Iterable[str], console: Console) -> None:
+    """Prints what the words in the names of trials mean."""
+    for word, meaning in legend(steps).items():
+        console.print(f"[dim]{word}: {meaning}[/]", soft_wrap=True)
 
 
 def config_table(config: QuantConfig, graph: Graph) -> Table:
@@ -98,10 +134,9 @@ def _levels(layer: LayerResult) -> str:
     return f"{layer.levels} of {layer.num_steps}" + (" lossless" if layer.lossless else "")
 
 
-def _trials(result: NuqResult) -> Table:
-    table = new_table(
-        "trial", "tried", "metric", "bytes", "seconds", "verdict", right=("trial", "metric", "bytes", "seconds")
-    )
+def _trials(result: NuqResult, *, seconds: bool) -> Table:
+    headings = ("trial", "tried", "metric", "bytes", *(["seconds"] if seconds else []), "verdict")
+    table = new_table(*headings, right=("trial", "metric", "bytes", "seconds"))
     front = {trial.number for trial in result.pareto}
     for trial in result.trials:
         verdict = "[green]accepted[/]" if trial.accepted else "[red]rejected[/]"
@@ -114,7 +149,7 @@ def _trials(result: NuqResult) -> Table:
             escape(trial.step),
             f"{trial.metric:.5g}",
             f"{trial.bytes:,.0f}",
-            f"{trial.seconds:.2f}",
+            *([f"{trial.seconds:.2f}"] if seconds else []),
             verdict,
         )
     return table
@@ -148,9 +183,13 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
         "callback": "the program has ended it",
     }
     calibrated = {Source.ONNXRUNTIME: "in onnxruntime", Source.CAFFE: "in Caffe", Source.NONE: "not at all"}
-    difference = [] if result.difference is None else [("metric, result to original", _difference(result.difference))]
+    difference = [] if result.difference is None else [("difference", _difference(result.difference))]
+    facts = None if result.about is None else result.about.evaluator
+    data = [] if facts is None or facts.data is None else [("data", facts.data)]
+    data += [] if facts is None or facts.preparation is None else [("prepared", facts.preparation)]
     return [
         *difference,
+        *data,
         ("layers with weights", f"{len(result.layers)} ({layers})"),
         ("quantized models evaluated", f"{result.evaluations} ({ended[result.stopped_by]})"),
         ("activations calibrated", calibrated[result.calibration]),
@@ -159,8 +198,8 @@ def _facts(result: NuqResult) -> list[tuple[str, str]]:
 
 
 def _difference(found: Interval) -> str:
-    ends = f"{found.low:+.4g} .. {found.high:+.4g}"
-    return f"{found.estimate:+.4g}; {ends} in {found.confidence:.0%} of the draws of {found.units} samples"
+    ends = f"{found.low:+.3g} .. {found.high:+.3g}"
+    return f"{found.estimate:+.3g} to the original; {ends} in {found.confidence:.0%} of draws"
 
 
 def _int8_metric(result: NuqResult, shown: Callable[[float], str]) -> str:

@@ -14,9 +14,11 @@ from nuqconv.comparison.causes import Evidence, likely_causes
 from nuqconv.comparison.measure import Tolerance, compare_blob, detections, worst
 from nuqconv.comparison.random_numbers import random_input
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
+from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
-from nuqconv.formats import ONNX, open_model
+from nuqconv.formats import CAFFE, ONNX, ModelFiles, ReadOptions, open_model
 from nuqconv.formats.table import format_of
+from nuqconv.frontends.options import AS_THEY_ARE
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import DetectionOutput, Quantize, Shape
 from nuqconv.runtimes.base import Runtime
@@ -29,15 +31,19 @@ from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 __all__ = ["AUTO", "CompareReport", "Model", "compare", "random_inputs"]
 
 StrPath = str | os.PathLike[str]
-Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto
-"""A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, or an ONNX model."""
+Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto | ModelFiles
+"""A Caffe model as (.prototxt, .caffemodel), the path of an .onnx file, a graph, an ONNX model, or what was opened before."""
+
+
+SAMPLES = 8
+"""Samples of a data set that are compared."""
 
 
 def compare(
     a: Model,
     b: Model | None = None,
     *,
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Mapping[str, Array] | DataSet | None = None,
     runtimes: tuple[str, str] = (AUTO, AUTO),
     blobs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -45,6 +51,7 @@ def compare(
     rtol: float = 1e-3,
     atol: float = 1e-5,
     process: CaffeProcess | None = None,
+    read_options: ReadOptions | None = None,
 ) -> CompareReport:
     """Runs two models, or one model in two runtimes, on the same inputs and compares every common blob.
 
@@ -56,7 +63,7 @@ def compare(
     Args:
         a: The first model.
         b: The second; without it the first one in the other runtime (real Caffe against onnxruntime).
-        inputs: An array for each input blob; by default random numbers.
+        inputs: An array for each input blob, or a `nuqconv.data.DataSet`, of which the first samples are taken; by default random numbers.
         runtimes: The runtime of each side.
         blobs: The blobs to compare; by default all common ones, and all outputs of ``a`` have to be among them.
         input_shapes: Shapes of random inputs, where others than the model's are wanted.
@@ -64,6 +71,7 @@ def compare(
         rtol: Relative tolerance.
         atol: Absolute tolerance; in a blob with numbers above 1 a multiple of its largest.
         process: A living process of real Caffe to use; by default one is started where it is needed.
+        read_options: How the models' files are read: unknown fields, level and stages.
 
     Returns:
         The report; ``report.agrees`` says whether all is equal.
@@ -78,16 +86,32 @@ def compare(
         raise ConfigError(f"rtol {rtol} and atol {atol} must not be negative")
     if inputs is not None and input_shapes:
         raise ConfigError("input_shapes are for random inputs; given inputs have their own")
-    given = None if inputs is None else {name: np.asarray(array) for name, array in inputs.items()}
+    given = _arrays(inputs, a, read_options)
     if given is None:
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
     else:
         shapes = {name: array.shape for name, array in given.items()}
     with ExitStack() as stack:
-        one, two = _Sides(stack, process, shapes).make(a, b, runtimes)
-        source = "given" if given is not None else f"random numbers of seed {seed}"
+        one, two = _Sides(stack, process, shapes, read_options).make(a, b, runtimes)
+        source = _words(inputs) if inputs is not None else f"random numbers of seed {seed}"
         feeds = random_inputs(one, shapes, seed) if given is None else given
         return _Comparison(one, two, feeds, Tolerance(rtol, atol)).report(source, blobs)
+
+
+def _arrays(
+    inputs: Mapping[str, Array] | DataSet | None, model: Model, options: ReadOptions | None
+) -> dict[str, Array] | None:
+    """Returns inputs as arrays; of a data set the first samples, under the names of the model's inputs."""
+    if inputs is None:
+        return None
+    if not isinstance(inputs, DataSet):
+        return {name: np.asarray(array) for name, array in inputs.items()}
+    named = inputs if isinstance(model, ModelProto) else inputs.for_net(open_model(model, None, options).inputs())
+    return dict(next(iter(named.batches(SAMPLES, SAMPLES))).inputs)
+
+
+def _words(inputs: Mapping[str, Array] | DataSet) -> str:
+    return f"the first samples of {inputs.describe()}" if isinstance(inputs, DataSet) else "given"
 
 
 def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
@@ -116,8 +140,15 @@ def random_inputs(side: Side, shapes: Mapping[str, Shape], seed: int) -> dict[st
 class _Sides:
     """Makes both sides; what they start ends with the stack."""
 
-    def __init__(self, stack: ExitStack, process: CaffeProcess | None, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        process: CaffeProcess | None,
+        shapes: Mapping[str, Shape],
+        options: ReadOptions | None,
+    ) -> None:
         self.stack = stack
+        self.options = options
         self.shapes = shapes
         # Runtimes that have something running for both sides.
         self.shared: dict[str, Runtime] = {} if process is None else {Caffe.name: Caffe(process)}
@@ -154,10 +185,14 @@ class _Sides:
         if isinstance(model, tuple | list):
             if len(model) != 2:
                 raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
-            return Runnable.cut_for_inference(model[0], model[1], self.shapes, self.stack)
-        if format_of(Path(model)) is not ONNX:
+            found = CAFFE.open((Path(model[0]), Path(model[1])), self.options or AS_THEY_ARE)
+            return Runnable.cut_for_inference(found, self.shapes, self.stack)
+        if not isinstance(model, ModelFiles) and format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-        return Runnable.of(open_model(model))
+        opened = open_model(model, options=self.options)
+        if opened.format.runs_in_caffe and opened.paths:
+            return Runnable.cut_for_inference(opened, self.shapes, self.stack)
+        return Runnable.of(opened)
 
     def side(self, model: Runnable, name: str) -> Side:
         runtime = self.shared.get(name) or RUNTIMES[name]

@@ -171,7 +171,9 @@ class _Run:
         for name, layer in self.layers.items():
             sums = self.sums[name]
             weights = None if layer.weights is None else sums["weights"].noise()
-            activations = None if layer.quantize is None else sums["activations"].noise()
+            activations = single[name] if layer.weights is None else None
+            if layer.quantize is not None and layer.weights is not None:
+                activations = sums["activations"].noise()
             kind = self.pair.original.node[name].op.kind
             accumulated = sums["accumulated"].noise()
             layers.append(
@@ -220,10 +222,11 @@ class _Alone:
         for name, layer in layers.items():
             value = pair.original.node[name].inputs[0]
             inputs[value] = Input(value, pair.original.shapes[value] or ())
-            self._add(name, "single", layer.nodes, pair.quantized)
+            self._add(name, "single", layer.source, layer.nodes, pair.quantized)
             if layer.weights is not None:
                 self._add_with_weights(name, layer.weights, layer.bias)
-            if layer.quantize is not None:
+            # A layer without weights has no other error than that of its input.
+            if layer.quantize is not None and layer.weights is not None:
                 self._add_with_input(name, layer.quantize)
         graph = Graph("layers alone", tuple(inputs.values()), tuple(self._nodes), self._params, tuple(self._outputs))
         self._inputs = tuple(inputs)
@@ -235,17 +238,33 @@ class _Alone:
         for value, (name, kind) in self._outputs.items():
             yield name, kind, found.pop(value)
 
-    def _add(self, name: str, kind: str, nodes: Sequence[Node], graph: Graph, before: Sequence[Op] = ()) -> None:
-        """Adds operators without parameters, then nodes of a graph, one behind the other, all under names of their own."""
+    def _add(
+        self, name: str, kind: str, source: str, nodes: Sequence[Node], graph: Graph, before: Sequence[Op] = ()
+    ) -> None:
+        """Adds operators without parameters, one behind the other, then nodes of a graph that read the last, all under names of their own.
+
+        Args:
+            name: The layer.
+            kind: Which of its errors the last node shows.
+            source: The value that the nodes read in their graph.
+            nodes: The nodes.
+            graph: Their graph.
+            before: The operators.
+        """
         value = self._pair.original.node[name].inputs[0]
-        chain = [(op, ()) for op in before] + [(node.op, node.params) for node in nodes]
-        for number, (op, params) in enumerate(chain):
-            made = f"{name}/{kind}/{number}"
-            own = tuple(f"{made}/{place}" for place in range(len(params)))
-            self._params.update({ours: graph.params[theirs] for ours, theirs in zip(own, params, strict=True)})
-            self._nodes.append(Node(made, op, (value,), (made,), own))
+        for number, op in enumerate(before):
+            made = f"{name}/{kind}/before/{number}"
+            self._nodes.append(Node(made, op, (value,), (made,)))
             value = made
-        self._outputs[value] = (name, kind)
+        names = {source: value}
+        for number, node in enumerate(nodes):
+            made = f"{name}/{kind}/{number}"
+            params = {f"{made}/{place}": graph.params[theirs] for place, theirs in enumerate(node.params)}
+            self._params.update(params)
+            inputs = tuple(names[theirs] for theirs in node.inputs)
+            self._nodes.append(Node(made, node.op, inputs, (made,), tuple(params)))
+            names[node.outputs[0]] = made
+        self._outputs[names[nodes[-1].outputs[0]]] = (name, kind)
 
     def _add_with_weights(self, name: str, weights: Array, bias: Array | None) -> None:
         node = self._pair.original.node[name]
@@ -254,13 +273,14 @@ class _Alone:
             # It may make up for what the weights lost, and the float layer need not have one.
             op, params["bias"] = replace(op, bias_term=True), bias  # type: ignore[call-arg]
         alone = replace(node, op=op, params=tuple(params))
-        self._add(name, "weights", [alone], replace(self._pair.original, params=params))
+        self._add(name, "weights", node.inputs[0], [alone], replace(self._pair.original, params=params))
 
     def _add_with_input(self, name: str, quantize: Quantize) -> None:
         low, high = -128.0 - quantize.offset, 127.0 - quantize.offset
         step = float(np.float32(1) / np.float32(quantize.multiplier))
         coarse = (Power(scale=quantize.multiplier), Unary("round"), Clip(low, high), Power(scale=step))
-        self._add(name, "activations", [self._pair.original.node[name]], self._pair.original, coarse)
+        node = self._pair.original.node[name]
+        self._add(name, "activations", node.inputs[0], [node], self._pair.original, coarse)
 
 
 def _parts(batches: Iterable[Mapping[str, Array]], size: int, limit: int | None) -> Iterator[dict[str, Array]]:

@@ -12,6 +12,8 @@ from nuqconv.ir import Array
 
 __all__ = ["Noise", "NoiseSum"]
 
+_PART = 1 << 16
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -63,13 +65,15 @@ class NoiseSum:
         """
         if found.size != wanted.size:
             raise ModelError(f"a value of shape {found.shape} cannot be held against one of shape {wanted.shape}")
-        a, b = np.asarray(found, np.float64).ravel(), np.asarray(wanted, np.float64).ravel()
-        difference = a - b
-        self._signal += float(b @ b)
-        self._noise += float(difference @ difference)
-        self._found += float(a @ a)
-        self._dot += float(a @ b)
-        if difference.size:
+        one, two = np.ascontiguousarray(found).reshape(-1), np.ascontiguousarray(wanted).reshape(-1)
+        # In parts, since the sums are those of doubles, and the values may be large.
+        for start in range(0, one.size, _PART):
+            a, b = (array[start : start + _PART].astype(np.float64) for array in (one, two))
+            difference = a - b
+            self._signal += float(b @ b)
+            self._noise += float(difference @ difference)
+            self._found += float(a @ a)
+            self._dot += float(a @ b)
             self._largest = max(self._largest, float(np.abs(difference).max()))
 
     def noise(self) -> Noise:

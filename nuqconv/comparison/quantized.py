@@ -13,12 +13,13 @@ import numpy as np
 
 from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Deconvolution, Dequantize, Flatten, Pooling, Quantize, Scale, Weighted
+from nuqconv.ir.ops import Deconvolution, Dequantize, Flatten, Pooling, Quantize, Scale, Unary, Weighted
 from nuqconv.passes import collapse_quantize, fold_affine
 
 __all__ = ["Pair", "QuantizedLayer", "has_quantized_layers", "pair_layers"]
 
 _LEVELS = 256
+_LONGEST = 20
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,16 @@ class QuantizedLayer:
     """One quantized layer.
 
     Attributes:
-        nodes: The nodes that stand for the layer in the quantized network: what quantizes its input, the layer on integers and what multiplies by
-            the step sizes; or only the layer, on the quantized weights as floats.
+        source: The value that stands for the layer's input in the quantized network.
+        nodes: The nodes that stand for the layer there: what quantizes its input, the layer on integers and what multiplies by the step sizes;
+            or only the layer, on the quantized weights as floats.
         quantize: What its input goes through, or None where it stays float.
         weights: The quantized weights as floats, or None for a layer without weights.
         bias: Its bias as floats, or None.
         levels: How many different integers its weights have, or None for a layer without weights.
     """
 
+    source: str
     nodes: tuple[Node, ...]
     quantize: Quantize | None
     weights: Array | None
@@ -94,7 +97,11 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
             layers[node.name] = found.pop(name)
         elif own is not None and _other_weights(folded, node, quantized, own):
             weights, bias = quantized.params[own.params[0]], _bias(quantized, own)
-            layers[node.name] = QuantizedLayer((own,), None, weights, bias, None)
+            layers[node.name] = QuantizedLayer(own.inputs[0], (own,), None, weights, bias, None)
+        elif isinstance(node.op, Pooling):
+            between = _between(quantized, node.inputs[0], node.outputs[0])
+            if any(item.op == Unary("round") for item in between):
+                layers[node.name] = QuantizedLayer(node.inputs[0], between, None, None, None, None)
     if not layers:
         raise ModelError(
             "no layer of the float network is quantized in the other one, so there is no quantization to look at",
@@ -106,11 +113,9 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
 def _quantized(graph: Graph) -> dict[str, QuantizedLayer]:
     layers = {}
     for node in graph.nodes:
-        if not isinstance(node.op, Weighted | Pooling):
-            continue
-        before = _before(graph, node)
-        readers = graph.consumers[node.outputs[0]]
-        if before and len(readers) == 1 and _is_dequantize(node, readers[0]):
+        before = _before(graph, node) if node.inputs else ()
+        readers = graph.consumers[node.outputs[0]] if before else ()
+        if len(readers) == 1 and _is_dequantize(node, readers[0]):
             layers[node.name] = _layer(graph, before, node, readers[0])
     return layers
 
@@ -125,6 +130,25 @@ def _before(graph: Graph, node: Node) -> tuple[Node, ...]:
     return (maker, *found) if maker is not None and isinstance(maker.op, Quantize) else ()
 
 
+def _between(graph: Graph, start: str, end: str) -> tuple[Node, ...]:
+    """Returns the nodes that make a value of another one and of constants alone, in order; nothing if it depends on more than these.
+
+    So a pooling in ONNX's QDQ form is known, whose step sizes are not those of integer arithmetic.
+    """
+    if start not in graph.consumers or end not in graph.producer:
+        return ()
+    found: set[str] = set()
+    waiting = [end]
+    while waiting:
+        maker = graph.producer.get(waiting.pop())
+        if maker is None or len(found) > _LONGEST:
+            return ()
+        if maker.name not in found:
+            found.add(maker.name)
+            waiting += [value for value in maker.inputs if value != start]
+    return tuple(node for node in graph.nodes if node.name in found)
+
+
 def _is_dequantize(node: Node, behind: Node) -> bool:
     return isinstance(behind.op, Dequantize) or (
         isinstance(behind.op, Scale) and behind.name == f"{node.name}_dequant_layer" and len(behind.params) == 1
@@ -136,7 +160,7 @@ def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: Node) -> 
     if not isinstance(quantize, Quantize):
         raise TypeError(quantize)
     if not isinstance(node.op, Weighted):
-        return QuantizedLayer(nodes, quantize, None, None, None)
+        return QuantizedLayer(before[0].inputs[0], nodes, quantize, None, None, None)
     if isinstance(node.op, Deconvolution) and node.op.group > 1:
         raise ModelError(f"{node.place}: a quantized Deconvolution in groups is none of our forms")
     integers = graph.params[node.params[0]]
@@ -147,7 +171,8 @@ def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: Node) -> 
     scales = (steps * np.float64(np.float32(quantize.multiplier))).reshape(lay)
     bias = _bias(graph, node)
     whole = None if bias is None else (bias * steps).astype(np.float32)
-    return QuantizedLayer(nodes, quantize, (integers * scales).astype(np.float32), whole, len(np.unique(integers)))
+    real = (integers * scales).astype(np.float32)
+    return QuantizedLayer(before[0].inputs[0], nodes, quantize, real, whole, len(np.unique(integers)))
 
 
 def _bias(graph: Graph, node: Node) -> Array | None:

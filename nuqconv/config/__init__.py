@@ -6,6 +6,7 @@ from nuqconv.config.layers import LayerFacts, suggestion
 from nuqconv.config.load import load_config, parse_config, resolve_config
 from nuqconv.config.mapping import read_mapping
 from nuqconv.config.model import (
+    DEFAULT_BATCH_NUM,
     ActivationParams,
     ArqParams,
     HfmgParams,
@@ -18,6 +19,7 @@ from nuqconv.config.model import (
 )
 
 __all__ = [
+    "DEFAULT_BATCH_NUM",
     "DEFAULT_DDR_RATE",
     "ActivationParams",
     "ArqParams",

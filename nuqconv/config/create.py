@@ -15,6 +15,7 @@ from nuqconv.config.device import DeviceRule
 from nuqconv.config.layers import LAYER_TYPES, LayerFacts, index_layers, suggestion
 from nuqconv.config.mapping import read_mapping
 from nuqconv.config.model import (
+    DEFAULT_BATCH_NUM,
     FIXED_KEYS,
     JOINT_QUANT,
     ArqParams,
@@ -44,7 +45,7 @@ def make_config(
     layers: Sequence[LayerFacts],
     *,
     skip_layers: Sequence[str] | None = None,
-    batch_num: int = 1,
+    batch_num: int = DEFAULT_BATCH_NUM,
     activation_offset: bool = True,
     definition: str | os.PathLike[str] | None = None,
     device_rule: DeviceRule | float | None = None,

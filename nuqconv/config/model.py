@@ -22,6 +22,7 @@ from nuqconv.files.json_model import JsonModel
 from nuqconv.files.staging import write_atomically
 
 __all__ = [
+    "DEFAULT_BATCH_NUM",
     "FIXED_KEYS",
     "JOINT_QUANT",
     "ActivationParams",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 
+DEFAULT_BATCH_NUM = 8
+"""Batches to calibrate on, wherever nobody says it."""
 JOINT_QUANT = "joint_quant: found true; nuqconv gives each layer its own scale; set it to false"
 
 # By default there are 61; each one is tried on every histogram.
@@ -223,7 +226,7 @@ class QuantConfig(JsonModel):
     """
 
     version: Annotated[Literal[1], BeforeValidator(_exact_integer), Field(description="1")] = 1
-    batch_num: Annotated[int, Field(gt=0, le=2**31 - 1, description="an integer above 0")] = 1
+    batch_num: Annotated[int, Field(gt=0, le=2**31 - 1, description="an integer above 0")] = DEFAULT_BATCH_NUM
     activation_offset: Annotated[bool, Field(description="true or false")] = True
     do_fusion: Annotated[bool, Field(description="true or false")] = True
     skip_fusion_layers: Annotated[tuple[str, ...], Field(strict=False, description="a list of layer names")] = ()

@@ -206,7 +206,7 @@ class NpzFile(_ArraySet):
         self.all_headers = read_headers(path)
         self.small = read_arrays(path, [name for name in (*LABELS, SCALE) if name in self.all_headers])
         self.names = tuple(name for name in self.all_headers if name not in (*LABELS, SCALE))
-        self._check(self.names)
+        self._whole = False
         self.scale = np.float32(self.small.get(SCALE, 1))
         self.labels = next((self.small[name] for name in LABELS if name in self.small), None)
         if labels is not None:
@@ -216,7 +216,10 @@ class NpzFile(_ArraySet):
 
     @property
     def headers(self) -> Mapping[str, ArrayHeader]:
-        """Shape and type of each input's array."""
+        """Shape and type of each input's array; without a net, all arrays but labels and scale are inputs."""
+        if not self._whole:
+            self._check(self.names)
+            self._whole = True
         return {name: self.all_headers[name] for name in self.names}
 
     def rows(self, count: int, limit: int) -> Iterator[dict[str, Array]]:
@@ -232,7 +235,7 @@ class NpzFile(_ArraySet):
         """Returns the set for a net; arrays that nobody uses are refused."""
         self._check(tuple(inputs))
         found = copy.copy(self)
-        found.names, found._digest = tuple(name for name in inputs), None  # noqa: SLF001
+        found.names, found._digest, found._whole = tuple(inputs), None, True  # noqa: SLF001
         return DataSet.for_net(found, inputs)
 
     def _check(self, names: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ _ANNOTATED: Any = message_class("AnnotatedDatum")
 
 def is_lmdb(path: Path) -> bool:
     """Says whether a path is a database."""
-    return (path / "data.mdb").is_file() or path.suffix == ".mdb"
+    return (path / "data.mdb").is_file() or path.suffix.lower() == ".mdb"
 
 
 class Lmdb(SampleSet):

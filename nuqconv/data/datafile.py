@@ -31,6 +31,7 @@ __all__ = [
     "read_arrays",
     "read_data",
     "read_headers",
+    "read_inputs",
     "read_rows",
 ]
 
@@ -276,6 +277,35 @@ def read_data(path: str | Path, names: Sequence[str]) -> DataFile:
     if problems:
         raise FormatError(f"{path}: holds what is no number", problems)
     return DataFile(inputs, labels)
+
+
+def read_inputs(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, Array]:
+    """Reads arrays to run a net on once: those of a data set (`read_data`), or arrays without one number of samples.
+
+    Args:
+        path: A .npz.
+        names: The net's input blobs.
+
+    Returns:
+        All arrays of the file as float32, multiplied by its ``scale``; without ``scale`` and the labels, where these are no inputs.
+
+    Raises:
+        FormatError: The file cannot be read, or an array holds no numbers.
+    """
+    arrays = read_arrays(path)
+    scale = arrays.get(SCALE, np.array(1, np.float32)) if SCALE not in names else np.array(1, np.float32)
+    inputs = {name: array for name, array in arrays.items() if name in names or name not in (*LABELS, SCALE)}
+    problems = [
+        *_scale_problems(scale),
+        *(
+            f"array '{name}' holds {array.dtype}, expected numbers"
+            for name, array in inputs.items()
+            if array.dtype.kind not in NUMBERS
+        ),
+    ]
+    if problems:
+        raise FormatError(f"{path}: does not fit the net", problems)
+    return {name: _scaled(array, np.float32(scale)) for name, array in inputs.items()}
 
 
 def data_problems(names: Sequence[str], headers: Mapping[str, ArrayHeader], small: Mapping[str, Array]) -> list[str]:

@@ -66,7 +66,7 @@ def read_labels(path: str | Path, names: Sequence[str]) -> list[Any]:
     Raises:
         FormatError: It cannot be read, or labels are missing or too many; all of them are named.
     """
-    if Path(path).suffix == ".npy":
+    if Path(path).suffix.lower() == ".npy":
         return _from_npy(path, len(names))
     lines = read_lines(path)
     named = _named(lines, names)
@@ -178,7 +178,7 @@ def read_classes(path: str | Path) -> dict[str, int]:
     Raises:
         FormatError: It cannot be read, or says a name twice.
     """
-    if Path(path).suffix == ".prototxt":
+    if Path(path).suffix.lower() == ".prototxt":
         text = "\n".join(line for _, line in read_lines(path))
         items = parse_fields(text).messages("item")
         pairs = [(name, item.integer("label", -1)) for item in items for name in item.scalars("name")]

@@ -100,6 +100,11 @@ def _geometries(prep: Preparation) -> Iterator[tuple[str, Preparation]]:
         squashed = Resize(height, width, size.method)
         if size.fit != "short" or prep.crop is not None:
             yield f"squashed to {height}x{width}", replace(prep, resize=squashed, crop=None)
+    if size.fit != "pad" and prep.crop is None:
+        yield (
+            f"whole in {height}x{width} with a border",
+            replace(prep, resize=replace(size, height=height, width=width, fit="pad")),
+        )
     if size.fit != "short":
         longer = max(height, width)
         cut = replace(prep, resize=Resize(longer, longer, size.method, "short"), crop=Crop(height, width))

@@ -107,9 +107,8 @@ class SampleSet(DataSet):
                 yield self._batch(waiting)
                 waiting = []
         if problems:
-            raise FormatError(
-                f"{self.source}: {len(problems)} of {limit or len(self)} samples cannot be read", problems
-            )
+            asked = len(self) if limit is None else min(limit, len(self))
+            raise FormatError(f"{self.source}: {len(problems)} of {asked} samples cannot be read", problems)
         if waiting:
             yield self._batch(waiting)
 

@@ -70,19 +70,19 @@ SOURCES: tuple[Source, ...] = (
     Source(
         "train_val.prototxt",
         "a net whose data layer (Data, ImageData, HDF5Data, AnnotatedData) says source and preparation",
-        lambda path: path.suffix == ".prototxt",
+        lambda path: path.suffix.lower() == ".prototxt",
         _data_layer,
     ),
     Source(
         ".npz",
         "an array (N, ...) for each input blob, 'label' and 'scale' if needed",
-        lambda path: path.suffix == ".npz",
+        lambda path: path.suffix.lower() == ".npz",
         lambda path, prep, labels: NpzFile(path, prep, labels=labels),
     ),
     Source(
         ".npy",
         "one array (N, ...)",
-        lambda path: path.suffix == ".npy",
+        lambda path: path.suffix.lower() == ".npy",
         lambda path, prep, labels: NpyFile(path, prep, labels=labels),
     ),
     Source(

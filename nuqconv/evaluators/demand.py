@@ -10,7 +10,10 @@ from typing import Any
 from nuqconv.errors import EvaluatorError
 from nuqconv.search.metrics import Metric
 
-__all__ = ["Demand"]
+__all__ = ["LARGE_DROP", "Demand"]
+
+LARGE_DROP = 0.2
+"""A loss of a share from here on is mostly a number of percent that was meant."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,20 @@ class Demand:
     def __post_init__(self) -> None:
         if sum(rule is not None for rule in (self.max_drop, self.max_error, self.satisfied)) != 1:
             raise EvaluatorError("give exactly one of max_drop, max_error and satisfied")
+
+    @classmethod
+    def of(
+        cls,
+        max_drop: float | str | None = None,
+        max_error: float | str | None = None,
+        satisfied: Callable[[float, float], bool] | None = None,
+    ) -> Demand:
+        """Returns the demand of numbers or texts; ``1%`` is 0.01.
+
+        Raises:
+            EvaluatorError: A text is no number, or there is not exactly one rule.
+        """
+        return cls(_number("max_drop", max_drop), _number("max_error", max_error), satisfied)
 
     def check_fits(self, metric: Metric) -> None:
         """Checks the rule against the metric's direction: a drop of an error would accept every model, a limit on an accuracy only bad ones.
@@ -68,3 +85,16 @@ class Demand:
         if self.max_error is not None:
             return {"demand": f"at most {rule:g}", "limit": rule, "better": better}
         return {"demand": f"at most {rule:g} below the original", "limit": original - rule, "better": better}
+
+
+def _number(name: str, value: float | str | None) -> float | None:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    try:
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        found = math.nan
+    if not found >= 0:
+        raise EvaluatorError(f"{name} is '{value}', expected a number from 0 on, as 0.01 or 1%")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from nuqconv.data.arrays import Arrays
 from nuqconv.data.base import Batch, DataSet
-from nuqconv.errors import EvaluatorError
+from nuqconv.errors import EvaluatorError, NuqconvError
 from nuqconv.evaluators.demand import Demand
 from nuqconv.evaluators.fitting import check_model
 from nuqconv.evaluators.identity import contents_digest
-from nuqconv.evaluators.measuring import measure
+from nuqconv.evaluators.inputs import named_for
+from nuqconv.evaluators.measuring import measure, run_full
 from nuqconv.evaluators.reference import Reference
-from nuqconv.formats import ReadOptions, open_model
+from nuqconv.formats import ModelFiles, ReadOptions, open_model, shared
 from nuqconv.ir import Array
 from nuqconv.runtimes.base import Runtime
 from nuqconv.runtimes.model import Runnable
@@ -52,15 +54,16 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         metric: A text of the table of metrics, such as ``"top1"``, ``"output_error"`` or ``"psnr:border=4,y"`` (`parse_metric`); or a function
             that takes the outputs of all samples (blob name -> (N, ...)) and the labels and returns a number. A function needs memory for the
             outputs of all samples; a metric of the table does not.
-        max_drop: For a metric where more is better: the loss that is allowed, in the metric's own unit.
+        max_drop: For a metric where more is better: the loss that is allowed, in the metric's own unit; ``"1%"`` is 0.01.
         max_error: For a metric where less is better: the largest value that is allowed.
         satisfied: A predicate ``(original, new) -> bool`` instead of the two.
         outputs: Names of the blobs to evaluate; the net's own outputs by default. Naming them lets a net be evaluated in
             onnxruntime up to a layer that onnxruntime does not have.
-        batch_size: Samples for each run.
+        batch_size: Samples for each run; an ONNX model whose batch is not open is given the same samples in batches of its own.
         calibration: Data to calibrate on instead of ``inputs``.
         runtime: Where models run: a name in `nuqconv.runtimes.RUNTIMES`, or a runtime with options, as
             ``runtime_named("onnxruntime", threads=2)`` returns.
+        read_options: How models are read: unknown fields, level and stages.
 
     Attributes:
         runtime: The runtime.
@@ -78,18 +81,20 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         *,
         labels: Any | None = None,
         metric: str | MetricFunction = "top1",
-        max_drop: float | None = None,
-        max_error: float | None = None,
+        max_drop: float | str | None = None,
+        max_error: float | str | None = None,
         satisfied: Callable[[float, float], bool] | None = None,
         outputs: tuple[str, ...] | None = None,
         batch_size: int = 32,
         calibration: Mapping[str, Array] | DataSet | None = None,
         runtime: str | Runtime = DEFAULT,
+        read_options: ReadOptions | None = None,
     ) -> None:
         super().__init__()
+        self.read_options = read_options
         self.runtime = runtime_named(runtime) if isinstance(runtime, str) else runtime
         self.data = _data(inputs, labels)
-        self.demand = Demand(max_drop, max_error, satisfied)
+        self.demand = Demand.of(max_drop, max_error, satisfied)
         self.metric = metric
         if isinstance(metric, str):
             _check_metric(parse_metric(metric), self.demand, self.data)
@@ -102,6 +107,7 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         self._references: dict[int, Reference] = {}
         self._originals: dict[int, Terms] = {}
         self._fits = False
+        self._named: tuple[DataSet, DataSet] | None = None
         self._start()
 
     # An attribute in the base, which users set; here the data are known, and nothing is to be set.
@@ -179,12 +185,20 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
 
     def calibration_batches(self, batch_num: int) -> Iterator[Mapping[str, Array]]:
         """Yields the first ``batch_num`` batches of the calibration data."""
-        return (batch.inputs for batch in self._batches(self.calibration, batch_num))
+        _, data = self._named or (self.data, self.calibration)
+        return (batch.inputs for batch in self._batches(data, batch_num))
 
     def _measured(self, model_file: str, weights_file: str, batch_num: int) -> Tally | FunctionTally:
         """Returns what the metric has seen of a model; the first model is the original."""
-        batches = self._batches(self.data, batch_num)
+        files = open_model(model_file, weights_file, self.read_options)
+        # What is read for the names is run as well.
+        with shared(files):
+            batches = self._batches(self._data_for(files), batch_num, files.own_batch())
+            return self._tallied(model_file, weights_file, batches, batch_num)
 
+    def _tallied(
+        self, model_file: str, weights_file: str, batches: Iterator[Batch], batch_num: int
+    ) -> Tally | FunctionTally:
         def run(inputs: Iterator[Mapping[str, Array]]) -> Iterator[Outputs]:
             return self.run(model_file, weights_file, inputs)
 
@@ -201,6 +215,18 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
                     self._references[batch_num] = reference
                 return tally
         return measure(Tally(metric), run, batches, reference=self._references.get(batch_num))
+
+    def _data_for(self, files: ModelFiles) -> DataSet:
+        """Returns the data with the names of the first net's inputs, which all models of a search have."""
+        if self._named is None:
+            try:
+                inputs = files.inputs()
+            except NuqconvError:
+                # Its runtime may run what cannot be read here.
+                return self.data
+            data = named_for(self.data, inputs)
+            self._named = (data, data if self.calibration is self.data else named_for(self.calibration, inputs))
+        return self._named[0]
 
     def _check_once(self, model: Runnable) -> None:
         """Checks the metric against the first net before a sample is run; what a function takes is not known."""
@@ -227,18 +253,17 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
             EvaluatorError: The runtime does not run models of this format.
             NuqconvError: It cannot run this one.
         """
-        files, options = open_model(model_file, weights_file), ReadOptions()
-        if files.format.open_sizes:
-            # They are those of the data.
-            size = min(self.batch_size, len(self.data))
-            options = ReadOptions({name: (size, *sizes) for name, sizes in self.data.shapes().items()})
-        model = Runnable.of(files, options)
-        refusal = self.runtime.refusal(model)
-        if refusal:
-            raise EvaluatorError(refusal)
-        self._check_once(model)
-        with self._models.take(model, self.outputs) as loaded:
-            yield from map(loaded.run, batches)
+        files = open_model(model_file, weights_file, self.read_options)
+        data, _ = self._named or (self.data, None)
+        options = ReadOptions(files.sizes_for(data.shapes(), min(self.batch_size, len(data))))
+        with ExitStack() as stack:
+            model = Runnable.of_chosen(files, options, stack)
+            refusal = self.runtime.refusal(model)
+            if refusal:
+                raise EvaluatorError(refusal)
+            self._check_once(model)
+            loaded = stack.enter_context(self._models.take(model, self.outputs))
+            yield from run_full(loaded.run, batches, files.own_batch())
 
     def close(self) -> None:
         """Ends what the evaluator has running; it can be used again."""
@@ -252,8 +277,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
     ) -> None:
         self.close()
 
-    def _batches(self, data: DataSet, batch_num: int) -> Iterator[Batch]:
-        return data.batches(self.batch_size, batch_num * self.batch_size)
+    def _batches(self, data: DataSet, batch_num: int, size: int | None = None) -> Iterator[Batch]:
+        """Returns so many batches; a model that has a batch of its own is given the same samples in batches of that."""
+        return data.batches(size or self.batch_size, batch_num * self.batch_size)
 
 
 def _data(inputs: Mapping[str, Any] | DataSet, labels: Any | None = None) -> DataSet:

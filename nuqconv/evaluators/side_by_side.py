@@ -16,6 +16,7 @@ from nuqconv.data import Batch, DataSet, Preparation, open_data
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.evaluators.demand import Demand
 from nuqconv.evaluators.fitting import check_model
+from nuqconv.evaluators.measuring import run_full
 from nuqconv.formats import Model, ReadOptions, open_model
 from nuqconv.formats.source import ModelFiles
 from nuqconv.runtimes.base import Loaded, Runtime
@@ -126,6 +127,7 @@ def evaluate(
     outputs: Sequence[str] | None = None,
     batch_size: int = 32,
     samples: int | None = None,
+    read_options: ReadOptions | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Measures the metric of one or several models in one or several runtimes, side by side on the same samples.
@@ -144,6 +146,7 @@ def evaluate(
         outputs: Names of the blobs to judge; the nets' own outputs by default.
         batch_size: Samples for each run.
         samples: Most samples to run; None for all.
+        read_options: How the models' files are read: unknown fields, level and stages.
         on_batch: Called after each batch with the number of samples that are done.
 
     Raises:
@@ -153,7 +156,7 @@ def evaluate(
     """
     chosen = [runtime_named(runtime) if isinstance(runtime, str) else runtime for runtime in runtimes]
     return evaluate_sides(
-        [open_model(model) for model in (models if isinstance(models, list) else [models])],
+        [open_model(model, options=read_options) for model in (models if isinstance(models, list) else [models])],
         open_data(data, prep, labels),
         parse_metric(metric) if isinstance(metric, str) else metric,
         chosen,
@@ -200,10 +203,10 @@ def evaluate_sides(
         raise ConfigError("give at least one model and one runtime")
     data = data.for_net(models[0].inputs())
     count = len(data) if samples is None else min(samples, len(data))
-    size = min(batch_size, count)
-    sides, notes = _sides(models, data, metric, runtimes, size, outputs)
+    size = min(_common_batch(models) or batch_size, count)
     names: list[str] = []
     with ExitStack() as stack:
+        sides, notes = _sides(models, data, metric, runtimes, size, outputs, stack)
         for side in sides:
             side.loaded = stack.enter_context(side.runtime.load(side.model, outputs))
         for batch in data.batches(size, count):
@@ -220,6 +223,17 @@ def evaluate_sides(
         notes,
         metric if isinstance(metric, Metric) else None,
     )
+
+
+def _common_batch(models: Sequence[ModelFiles]) -> int | None:
+    """Returns the batch that models fix; None if all of them take any."""
+    fixed = {str(model): own for model in models if (own := model.own_batch()) is not None}
+    if len(set(fixed.values())) > 1:
+        raise ConfigError(
+            "the models take batches of different sizes; write them with an open batch (--dynamic-batch)",
+            [f"{name}: {size}" for name, size in fixed.items()],
+        )
+    return next(iter(fixed.values()), None)
 
 
 class _Side:
@@ -245,7 +259,7 @@ class _Side:
     def run(self, batch: Batch) -> Outputs:
         feeds = {self._inputs.get(name, name): array for name, array in batch.inputs.items()}
         start = time.perf_counter()
-        found = self.loaded.run(feeds)
+        (found,) = run_full(self.loaded.run, [feeds], self.model.own_batch)
         self.seconds += time.perf_counter() - start
         return found
 
@@ -257,6 +271,7 @@ def _sides(
     runtimes: Sequence[Runtime],
     size: int,
     outputs: Sequence[str] | None,
+    stack: ExitStack,
 ) -> tuple[list[_Side], tuple[str, ...]]:
     """Returns what is run, models in the order given and each in the runtimes in theirs, and what is not."""
     shapes = data.shapes()
@@ -265,11 +280,10 @@ def _sides(
     names = [str(model.model) if model.paths else str(model) for model in models]
     for model, name in zip(models, names, strict=True):
         inputs = _input_names(model, tuple(shapes))
-        options = ReadOptions()
-        if model.format.open_sizes:
-            # They are those of the data.
-            options = ReadOptions({inputs.get(name, name): (size, *shape) for name, shape in shapes.items()})
-        runnable = Runnable.of(model, options) if model.paths else Runnable.of_graph(model.read(options).graph)
+        # Open sizes are those of the data.
+        sizes = {inputs.get(name, name): shape for name, shape in shapes.items()}
+        options = ReadOptions(model.sizes_for(sizes, size))
+        runnable = Runnable.of_chosen(model, options, stack)
         refusals = [runtime.refusal(runnable) for runtime in runtimes]
         if all(refusals):
             raise ConfigError(f"{name}: none of these runtimes runs it", refusals)

@@ -7,15 +7,17 @@ import json
 import os
 import socket
 import stat
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-if sys.platform != "win32":
+fcntl: Any
+try:
     import fcntl
+except ImportError:
+    fcntl = None
 
 __all__ = ["LockFile", "LockHeldError", "NoFileError", "held_by", "run_facts"]
 
@@ -67,7 +69,7 @@ class LockFile:
 
     def __init__(self, path: Path, facts: Mapping[str, Any], check: Callable[[bytes], object] | None = None) -> None:
         self.path = path
-        self.locked = sys.platform != "win32"
+        self.locked = fcntl is not None
         self._descriptor: int | None = None
         while self._descriptor is None:
             self._descriptor = self._try()
@@ -98,7 +100,7 @@ class LockFile:
         return None
 
     def _take(self, descriptor: int) -> bool:
-        if sys.platform == "win32":
+        if fcntl is None:
             return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +141,7 @@ def held_by(path: Path) -> bytes | None:
     Raises:
         NoFileError: The name is that of something else.
     """
-    if sys.platform == "win32" or not path.exists():
+    if fcntl is None or not path.exists():
         return None
     try:
         descriptor = _open(path, os.O_RDONLY)

@@ -8,13 +8,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["beginning", "top_fields"]
+__all__ = ["beginning", "is_hdf5", "stranger", "top_fields"]
 
 _BEGINNING = 1 << 16
 # Nobody's message has more at its top; a file of another kind can look like one for long.
 _MOST_FIELDS = 1 << 16
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
+
+
+_POINTER = b"version https://git-lfs"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_PAGES = (b"<!doctype html", b"<html", b"<?xml")
+
+
+def stranger(data: bytes) -> str | None:
+    """Returns what a file is that came in the place of another, and what to do; None where nothing tells.
+
+    Args:
+        data: The file's content, or its first bytes.
+    """
+    start = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(_POINTER):
+        return "is a Git LFS pointer, not the file itself; `git lfs pull` fetches it"
+    if start.startswith(_PAGES):
+        return "is a web page (HTML or XML), not the file that its name promises; download the file itself"
+    return None
+
+
+def is_hdf5(data: bytes) -> bool:
+    """Whether a file is an HDF5 file, by its first bytes."""
+    return data.startswith(_HDF5)
 
 
 def beginning(path: Path) -> bytes:

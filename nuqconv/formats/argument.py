@@ -14,7 +14,7 @@ from nuqconv.formats.caffe import CAFFE
 from nuqconv.formats.onnx import ONNX
 from nuqconv.formats.source import ModelFiles, StrPath
 from nuqconv.formats.table import WANTED, format_of, kind_of
-from nuqconv.frontends.options import ReadGraph, ReadOptions
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["Model", "group_files", "in_files", "open_model", "open_models", "shared"]
@@ -23,12 +23,13 @@ Model = StrPath | tuple[StrPath, ...] | Graph | ModelFiles
 """An .onnx file, a pair of .prototxt and .caffemodel, a graph, or what was opened before."""
 
 
-def open_model(model: Model, weights_file: StrPath | None = None) -> ModelFiles:
+def open_model(model: Model, weights_file: StrPath | None = None, options: ReadOptions | None = None) -> ModelFiles:
     """Returns a model, not read yet. The content of its files tells their format, and their names where it does not.
 
     Args:
         model: The .onnx file, the .prototxt, the pair, or a graph; what is open already is given back.
         weights_file: The .caffemodel of a .prototxt; None, or the same file, for an ONNX model.
+        options: How its files are read, whoever reads them; None for what it was opened with.
 
     Raises:
         ConfigError: The files are not those of one model.
@@ -37,16 +38,22 @@ def open_model(model: Model, weights_file: StrPath | None = None) -> ModelFiles:
     if isinstance(model, ModelFiles | Graph):
         if more:
             raise ConfigError(f"{more[0]}: does not go with a model in memory, which has its weights")
-        return model if isinstance(model, ModelFiles) else _InMemory(model)
+        return _with_options(model, options) if isinstance(model, ModelFiles) else _InMemory(model)
     paths = (*map(Path, model), *more) if isinstance(model, tuple | list) else (Path(model), *more)
     if not paths:
         raise ConfigError(f"a model is {WANTED}; found nothing")
     with _LOCK:
         found = next((model for model in _SHARED if model.is_at(*paths)), None)
     if found is not None:
-        return found
+        return _with_options(found, options)
     entry = format_of(paths[0])
-    return entry.open(entry.files(paths))
+    return entry.open(entry.files(paths), options or AS_THEY_ARE)
+
+
+def _with_options(model: ModelFiles, options: ReadOptions | None) -> ModelFiles:
+    if options is None or options == model.options or not model.paths:
+        return model
+    return model.format.open(model.paths, options)
 
 
 @contextmanager
@@ -78,8 +85,12 @@ _LOCK = threading.Lock()
 _SHARED: list[ModelFiles] = []
 
 
-def open_models(files: Sequence[Path]) -> list[ModelFiles]:
+def open_models(files: Sequence[Path], options: ReadOptions = AS_THEY_ARE) -> list[ModelFiles]:
     """Returns the models of a command line, whose files stand one behind the other.
+
+    Args:
+        files: The files.
+        options: How the files of each are read.
 
     Raises:
         ConfigError: There are files that are no model.
@@ -89,7 +100,7 @@ def open_models(files: Sequence[Path]) -> list[ModelFiles]:
         found = kind_of(group[0])
         if found is None or len(group) != len(found[0].kinds):
             raise ConfigError(f"{group[0]}: expected {WANTED}")
-        models.append(found[0].open(group))
+        models.append(found[0].open(group, options))
     return models
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from nuqconv.errors import ConfigError
 from nuqconv.formats.form import Form, WriteOptions
 from nuqconv.formats.source import ModelFiles
+from nuqconv.frontends.options import AS_THEY_ARE, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["FileKind", "Format"]
@@ -68,8 +69,8 @@ class Format(ABC):
         return self.name.upper()
 
     @abstractmethod
-    def open(self, paths: tuple[Path, ...]) -> ModelFiles:
-        """Returns the files of a model, not read yet."""
+    def open(self, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> ModelFiles:
+        """Returns the files of a model, not read yet; the options hold whoever reads them."""
 
     @abstractmethod
     def form(self, graph: Graph, *, integer: bool = False) -> Form:
@@ -83,6 +84,14 @@ class Format(ABC):
     @abstractmethod
     def problems(self, graph: Graph) -> tuple[str, ...]:
         """Returns a line for each layer that has no form in this format."""
+
+    @abstractmethod
+    def foreign(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Returns those of a model's files that are there and of which nothing says that nuqconv wrote them.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
 
     @abstractmethod
     def chosen(self, options: WriteOptions, target: Path, *, integer: bool = False) -> WriteOptions:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuqconv.backends.caffe import CaffeWriter, Style, emit, save_caffe
-from nuqconv.errors import ConfigError, UnsupportedError
+from nuqconv.backends.caffe.signature import unsigned
+from nuqconv.errors import ConfigError, OutputError, UnsupportedError
 from nuqconv.files.sniff import beginning, top_fields
 from nuqconv.formats.base import FileKind, Format
 from nuqconv.formats.form import Form, WriteGraph, WriteOptions, is_quantized
 from nuqconv.formats.source import ModelFiles
 from nuqconv.frontends.caffe.build import read_model
 from nuqconv.frontends.caffe.schema import NetParameter
-from nuqconv.frontends.options import ReadGraph, ReadOptions
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["CAFFE", "DEFINITION", "DEPLOY", "FAKE_QUANT", "FLOAT", "WEIGHTS"]
@@ -51,7 +52,7 @@ def _is_weights(path: Path) -> bool:
 _NUMBERS = frozenset(NetParameter.DESCRIPTOR.fields_by_number)
 
 DEFINITION = FileKind("network definition (.prototxt)", (".prototxt", ".prototxt.txt", ".pbtxt"), _is_definition)
-WEIGHTS = FileKind("trained weights (.caffemodel)", (".caffemodel",), _is_weights)
+WEIGHTS = FileKind("trained weights (.caffemodel)", (".caffemodel", ".caffemodel.h5"), _is_weights)
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,13 @@ class CaffeForm(Form):
 
     def save(self, graph: Graph, paths: Sequence[Path], options: WriteOptions | None = None) -> None:
         """Writes a graph to files that appear together or not at all."""
-        del options
         self.check(graph)
         model, weights = paths
-        save_caffe(graph, model, weights, self.style)
+        if weights.name.lower().endswith(".h5"):
+            raise OutputError(
+                f"{weights}: weights are written as .caffemodel only; Caffe's HDF5 form is read, not written"
+            )
+        save_caffe(graph, model, weights, self.style, signed=options is not None and options.signed)
 
 
 FLOAT = CaffeForm("float", quantized=False)
@@ -120,9 +124,9 @@ class _Caffe(Format):
     runs_in_caffe = True
     incomplete = "a .prototxt needs its .caffemodel; only an .onnx model stands alone"
 
-    def open(self, paths: tuple[Path, ...]) -> ModelFiles:
+    def open(self, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> ModelFiles:
         """Returns the files of a model, not read yet."""
-        return _CaffeFiles(self, paths)
+        return _CaffeFiles(self, paths, options)
 
     def form(self, graph: Graph, *, integer: bool = False) -> Form:
         """Returns the deploy form for quantized graphs: its weights stay integers, and it can be read again."""
@@ -136,6 +140,11 @@ class _Caffe(Format):
         except UnsupportedError as error:
             return tuple(error.problems)
         return ()
+
+    def foreign(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Returns the files that the signature in the .prototxt does not speak of, or not as they are now."""
+        model, weights = paths
+        return unsigned(model, weights)
 
     def chosen(self, options: WriteOptions, target: Path, *, integer: bool = False) -> WriteOptions:
         """Refuses what only ONNX has."""

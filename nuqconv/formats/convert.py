@@ -84,6 +84,9 @@ def convert(
     integer: bool = False,
     outputs: Sequence[str] | None = None,
     allow_unknown_fields: bool = False,
+    level: int = 0,
+    stages: Sequence[str] = (),
+    force: bool = False,
 ) -> Conversion:
     """Converts a Caffe or an ONNX model, recognized by its content; the ending of the target chooses its format.
 
@@ -104,6 +107,9 @@ def convert(
         integer: Whether the quantized layers of a deploy model compute on integers in ONNX, not on integers held in floats.
         outputs: Blobs to have as outputs; layers that they do not need are left out.
         allow_unknown_fields: Whether fields that the schema lacks are only noted; they stay in the text of a layer that is written back.
+        level: The level that selects a Caffe net's layers.
+        stages: The stages that select them; the file that is written holds the chosen layers only.
+        force: Whether model files that nuqconv did not write, or that were edited since, may be replaced.
 
     Returns:
         What was read and written.
@@ -112,15 +118,25 @@ def convert(
         FormatError, ModelError: The model cannot be read or is wrong, or the shapes do not fit it; all faults are listed.
         UnsupportedError: Layers have no form in ONNX (all are listed), or an option does not go with the model.
         ConfigError: Options do not go together.
-        OutputError: The files cannot be written, or are among those read.
+        OutputError: The files cannot be written, are among those read, or would replace files that nuqconv did not write.
     """
     begun = time.perf_counter()
     source, given = _source_and_rest(model_file, [weights_file, target, target_weights])
     entry, targets = _target(_subject(source), given)
-    options = WriteOptions(opset, dynamic_batch, _metadata(source))
+    options = WriteOptions(opset, dynamic_batch, _metadata(source), signed=True)
     options = entry.chosen(options, targets[0], integer=integer)
     check_targets(targets, inputs=source.paths)
-    read = source.read(ReadOptions(input_shapes or {}, allow_unknown_fields, cut_for_inference=True))
+    if not force:
+        _keep_foreign(entry, targets)
+    read = source.read(
+        ReadOptions(
+            input_shapes or {},
+            allow_unknown_fields,
+            cut_for_inference=True,
+            level=level,
+            stages=frozenset(stages),
+        )
+    )
     graph = read.graph
     if outputs:
         graph = graph.up_to(outputs)
@@ -160,6 +176,20 @@ def _target(subject: str, given: Sequence[Path]) -> tuple[Format, tuple[Path, ..
             "or a .prototxt, with a .caffemodel if that is to have another name"
         )
     return found
+
+
+def _keep_foreign(entry: Format, targets: Sequence[Path]) -> None:
+    """Refuses to replace what somebody else made."""
+    try:
+        foreign = entry.foreign(targets)
+    except OSError as error:
+        raise OutputError(f"{error.filename}: is there and cannot be read: {error.strerror}") from error
+    if foreign:
+        raise OutputError(
+            "model files would be replaced that nuqconv did not write, or that were edited since; "
+            "give another target, or --force (force=True) to replace them",
+            [str(path) for path in foreign],
+        )
 
 
 def _metadata(source: ModelFiles) -> Mapping[str, str]:

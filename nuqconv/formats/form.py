@@ -30,11 +30,13 @@ class WriteOptions:
         opset: ONNX opset; by default the newest that the installed onnxruntime runs.
         dynamic_batch: Whether axis 0 of an ONNX model's inputs stays open; None leaves it open where all layers allow it.
         metadata: Properties to note in the model, where the format has a place for them.
+        signed: Whether a comment says what wrote the model, where the format has no other place for it.
     """
 
     opset: int | None = None
     dynamic_batch: bool | None = False
     metadata: Mapping[str, str] = field(default_factory=dict)
+    signed: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
+from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from nuqconv.backends.onnx import batch_problems, newest_opset, styles, write_onnx
-from nuqconv.backends.onnx.lower import lower_graph
+from nuqconv.backends.onnx.lower import PRODUCER, lower_graph
 from nuqconv.errors import UnsupportedError
 from nuqconv.files.sniff import top_fields
 from nuqconv.formats.base import FileKind, Format
@@ -17,7 +19,7 @@ from nuqconv.formats.form import Form, WriteGraph, WriteOptions, is_quantized
 from nuqconv.formats.source import ModelFiles
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.frontends.onnx.build import graph_of
-from nuqconv.frontends.options import ReadGraph, ReadOptions
+from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph, ReadOptions
 from nuqconv.ir import Graph
 
 __all__ = ["FAKE_QUANT", "FLOAT", "INTEGER", "MODEL", "NUQ", "ONNX", "QDQ"]
@@ -88,7 +90,9 @@ class _OnnxFile(ModelFiles):
             if self._message is None:
                 self._message = read_onnx(self.model)
             return {
-                item.name: tuple(int(size.dim_value) or None for size in item.type.tensor_type.shape.dim)
+                item.name: tuple(
+                    size.dim_value if size.dim_value > 0 else None for size in item.type.tensor_type.shape.dim
+                )
                 for item in fed_inputs(self._message)
             }
 
@@ -114,9 +118,9 @@ class _Onnx(Format):
     open_sizes = True
     runs_in_caffe = False
 
-    def open(self, paths: tuple[Path, ...]) -> ModelFiles:
+    def open(self, paths: tuple[Path, ...], options: ReadOptions = AS_THEY_ARE) -> ModelFiles:
         """Returns the file of a model, not read yet."""
-        return _OnnxFile(self, paths)
+        return _OnnxFile(self, paths, options)
 
     def form(self, graph: Graph, *, integer: bool = False) -> Form:
         """Returns the form whose numbers are those of the graph."""
@@ -131,6 +135,17 @@ class _Onnx(Format):
         except UnsupportedError as error:
             return tuple(error.problems)
         return ()
+
+    def foreign(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Returns the file, unless it names nuqconv as its producer."""
+        (path,) = paths
+        if not path.exists():
+            return ()
+        try:
+            producer = onnx.load(path, load_external_data=False).producer_name
+        except DecodeError:
+            return (path,)
+        return () if producer == PRODUCER else (path,)
 
     def chosen(self, options: WriteOptions, target: Path, *, integer: bool = False) -> WriteOptions:
         """Takes the newest opset where none was chosen."""

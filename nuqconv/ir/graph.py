@@ -175,6 +175,25 @@ class Graph:
         source = self.params if params is None else params
         return replace(self, nodes=nodes, params={name: array for name, array in source.items() if name in used})
 
+    def with_names(self, names: Mapping[str, str]) -> Graph:
+        """Returns the same graph with other names of values; where they are stored is then no longer said of those.
+
+        Args:
+            names: New names by old ones; no two values may come to have one name.
+        """
+        nodes = [
+            replace(
+                node,
+                inputs=tuple(names.get(name, name) for name in node.inputs),
+                outputs=tuple(names.get(name, name) for name in node.outputs),
+            )
+            for node in self.nodes
+        ]
+        inputs = tuple(replace(item, name=names.get(item.name, item.name)) for item in self.inputs)
+        outputs = tuple(names.get(name, name) for name in self.outputs)
+        kept = {value: place for value, place in self.storage.items() if value not in names}
+        return replace(self, inputs=inputs, nodes=tuple(nodes), outputs=outputs, storage=kept)
+
     def up_to(self, values: Sequence[str]) -> Graph:
         """Returns the part of the graph that makes ``values``, with those as outputs.
 

@@ -18,7 +18,15 @@ from nuqconv.quantize.histogram import Histogram
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
-__all__ = ["KEPT_BYTES", "Calibration", "Source", "calibrate", "checked_histograms", "measure_in_onnxruntime"]
+__all__ = [
+    "KEPT_BYTES",
+    "Calibration",
+    "Source",
+    "calibrate",
+    "checked_histograms",
+    "in_own_batches",
+    "measure_in_onnxruntime",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,6 +68,7 @@ def calibrate(
     batches: Batches | None,
     run_model: Callable[[str, str], object] | None,
     folder: Path,
+    wanted: int | None = None,
 ) -> Calibration:
     """Measures activations from the best source there is.
 
@@ -69,6 +78,7 @@ def calibrate(
         batches: Batches of inputs to run in onnxruntime, or None if there are none.
         run_model: Runs the user's evaluator on a model file and a weights file of Caffe; None if it runs none.
         folder: An existing, empty folder for the calibration model.
+        wanted: How many batches were asked for; that there are fewer is noted.
 
     Returns:
         The histograms, or none with a note that says why.
@@ -80,8 +90,11 @@ def calibrate(
     reasons = []
     if batches is not None and not blocked:
         kept: list[Mapping[str, Array]] = []
-        measured = measure_in_onnxruntime(graph, values, _keeping(batches, kept))
-        return Calibration(Source.ONNXRUNTIME, checked_histograms(graph, measured, values), batches=tuple(kept))
+        seen = _Counted(batches)
+        measured = measure_in_onnxruntime(graph, values, _keeping(seen, kept))
+        return Calibration(
+            Source.ONNXRUNTIME, checked_histograms(graph, measured, values), seen.notes(wanted), tuple(kept)
+        )
     if batches is not None:
         more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
@@ -102,6 +115,53 @@ def calibrate(
             return Calibration(Source.CAFFE, checked_histograms(graph, found, values), batches=model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     return _weights_only(reasons)
+
+
+class _Counted:
+    """Batches, and how many and how large they were."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.batches = self.samples = 0
+
+    def __iter__(self) -> Iterator[Mapping[str, Array]]:
+        for batch in self._batches:
+            yield batch
+            self.batches += 1
+            self.samples += len(next(iter(batch.values())))
+
+    def notes(self, wanted: int | None) -> tuple[str, ...]:
+        """Returns what the user should know of their number."""
+        found = []
+        if wanted is not None and self.batches < wanted:
+            found.append(
+                f"calibrated on {self.batches} batches, fewer than the {wanted} asked for ({self.samples} samples)"
+            )
+        if self.samples == 1:
+            found.append("calibrated on one sample")
+        return tuple(found)
+
+
+def in_own_batches(batches: Batches, size: int | None) -> Batches:
+    """Returns the samples of batches in the batches that a model takes; the last one of each is filled up with the first samples of it.
+
+    Args:
+        batches: Inputs by name; what is no such batch is handed on, for whoever checks it.
+        size: The model's own batch; None leaves the batches as they are.
+    """
+    return batches if size is None else _split(batches, size)
+
+
+def _split(batches: Batches, size: int) -> Iterator[Mapping[str, Array]]:
+    for batch in batches:
+        counts = {np.shape(array)[:1] for array in batch.values()} if isinstance(batch, Mapping) else set()
+        count = sum(counts.pop()) if len(counts) == 1 else 0
+        if not count:
+            yield batch
+            continue
+        for start in range(0, count, size):
+            taken = np.arange(start, start + size) % count
+            yield {name: np.asarray(array)[taken] for name, array in batch.items()}
 
 
 def _weights_only(reasons: Sequence[str]) -> Calibration:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from nuqconv.errors import FormatError, JournalError, QuantizationError
-from nuqconv.evaluators.identity import batches_digest, evaluator_identity, file_digest
-from nuqconv.ir import Array
+from nuqconv.evaluators.identity import evaluator_identity, file_digest
 from nuqconv.job.job import Job
 from nuqconv.job.preparation import Preparation
 from nuqconv.quantize.integers import QuantizedWeights
@@ -54,7 +53,7 @@ def search_identity(
     files: Mapping[str, Path],
     evaluator: object,
     batches: Mapping[str, int],
-    calibration_data: Sequence[Mapping[str, Array]] | None,
+    calibration_data: str | None,
     choices: Mapping[str, str],
 ) -> dict[str, str]:
     """Returns what the metrics of a search depend on.
@@ -63,7 +62,7 @@ def search_identity(
         files: The model's and the configuration's files by name.
         evaluator: The user's evaluator.
         batches: Numbers of batches by name.
-        calibration_data: Batches to calibrate on, if they are not the evaluator's.
+        calibration_data: Hash of the batches to calibrate on, if they are not those that the evaluator judges by.
         choices: How integers are chosen, as texts by name.
     """
     # Under the name "weights" stands how integers are chosen, in all journals since the first.
@@ -71,7 +70,7 @@ def search_identity(
     found |= evaluator_identity(evaluator)
     found |= {name: str(number) for name, number in batches.items()}
     if calibration_data is not None:
-        found["calibration data"] = batches_digest(calibration_data)
+        found["calibration data"] = calibration_data
     return {**found, **choices, "format": _FORMAT}
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 
 from nuqconv.comparison.layer_errors import LayerErrors, measure_layer_errors
 from nuqconv.comparison.quantized import pair_layers
 from nuqconv.errors import NuqconvError
 from nuqconv.evaluators.identity import file_digest
-from nuqconv.ir import Array
+from nuqconv.ir import Array, Graph
 from nuqconv.job.about import About, Budget, command_line, now, objective_words, versions
-from nuqconv.job.calibration import Calibration
+from nuqconv.job.calibration import Calibration, in_own_batches
 from nuqconv.job.evaluation import Original
 from nuqconv.job.job import Job
 from nuqconv.job.preparation import OnStep
@@ -25,7 +26,10 @@ __all__ = ["SAMPLES", "CalibrationInputs", "describe_run", "errors_of"]
 _LOG = logging.getLogger(__name__)
 
 SAMPLES = 64
-"""Samples on which the errors of layers are measured."""
+"""Most samples on which the errors of layers are measured."""
+
+_FEWEST = 4
+_NUMBERS = 60_000_000
 
 
 def describe_run(
@@ -66,12 +70,20 @@ class CalibrationInputs:
         evaluator: May offer batches.
         batch_num: How many it is asked for.
         data: Goes before the evaluator's batches.
+        own_batch: The batch that the model's files fix.
     """
 
-    def __init__(self, evaluator: CheckedEvaluator, batch_num: int, data: Sequence[Mapping[str, Array]] | None) -> None:
+    def __init__(
+        self,
+        evaluator: CheckedEvaluator,
+        batch_num: int,
+        data: Iterable[Mapping[str, Array]] | None,
+        own_batch: int | None = None,
+    ) -> None:
         self._evaluator = evaluator
         self._batch_num = batch_num
         self._data = data
+        self._own_batch = own_batch
         self._kept: tuple[Mapping[str, Array], ...] = ()
 
     def keep(self, calibration: Calibration) -> Calibration:
@@ -79,14 +91,15 @@ class CalibrationInputs:
         left, kept = SAMPLES, []
         for batch in calibration.batches:
             if left > 0:
-                kept.append({name: array[:left] for name, array in batch.items()})
+                kept.append({name: array[: self._own_batch or left] for name, array in batch.items()})
                 left -= min(map(len, batch.values()))
         self._kept = tuple(kept)
         return calibration
 
     def batches(self) -> Iterable[Mapping[str, Array]]:
         """Returns them; nothing where there are none."""
-        return self._kept or self._data or self._evaluator.calibration_batches(self._batch_num) or ()
+        found = self._kept or self._data or self._evaluator.calibration_batches(self._batch_num) or ()
+        return in_own_batches(found, self._own_batch)
 
 
 def errors_of(job: Job, plan: Plan, inputs: CalibrationInputs, on_step: OnStep | None = None) -> LayerErrors | None:
@@ -101,15 +114,23 @@ def errors_of(job: Job, plan: Plan, inputs: CalibrationInputs, on_step: OnStep |
     Returns:
         The errors, or None where they cannot be measured, which is logged.
     """
+    limit = _samples(job.graph)
 
     def on_batch(done: int) -> None:
         if on_step is not None:
-            on_step("errors of layers", done, SAMPLES)
+            on_step("errors of layers", done, limit)
 
     try:
         pair = pair_layers(job.graph, job.quantizer.apply(plan))
-        return measure_layer_errors(pair, inputs.batches(), limit=SAMPLES, on_batch=on_batch)
+        return measure_layer_errors(pair, inputs.batches(), limit=limit, on_batch=on_batch)
     except NuqconvError as error:
         # The outputs are there already, and are good without it.
         _LOG.warning("the errors of layers are not in the report: %s", error)
         return None
+
+
+def _samples(graph: Graph) -> int:
+    """Returns on how many samples errors are measured: fewer in large networks, whose values of one sample tell as much."""
+    shapes = (graph.shapes[value] for node in graph.nodes for value in node.outputs)
+    numbers = sum(prod(shape[1:]) for shape in shapes if shape)
+    return max(_FEWEST, min(SAMPLES, _NUMBERS // max(1, numbers)))

@@ -1,14 +1,19 @@
-"""How far the common mistakes in preparing data would move a net's outputs, next to what int8 does; and which way of preparing scores best."""
+"""How far the common mistakes in preparing data would move a net's outputs, next to what int8 does; and which way of preparing is best.
+
+What is best the labels tell, where there are some; else the statistics that the net keeps of its training.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
+from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.config import make_config
-from nuqconv.data import DataSet
+from nuqconv.data import Batch, DataSet
 from nuqconv.data.mistakes import variants
 from nuqconv.errors import ConfigError, EvaluatorError, NuqconvError
 from nuqconv.ir import Array, Graph
@@ -17,16 +22,27 @@ from nuqconv.job.calibration import measure_in_onnxruntime
 from nuqconv.job.candidates import activation_quants, find_candidates
 from nuqconv.job.layer_facts import layer_facts, layer_requests
 from nuqconv.job.sensitivity import watched_values
+from nuqconv.job.training_statistics import Moments, TrainingStatistics
 from nuqconv.passes import fold_affine
 from nuqconv.passes.stock import collapse_quantize
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan
-from nuqconv.runtimes.onnxruntime.cache import load
+from nuqconv.runtimes.onnxruntime.cache import LoadedModel, load
 from nuqconv.search.metrics import Interval, Metric, Tally, Terms, difference_interval, parse_metric
 
-__all__ = ["CheckedVariant", "DataCheck", "check_data", "metric_for"]
+__all__ = ["CheckedVariant", "DataCheck", "Evidence", "check_data", "metric_for"]
 
 _LEAST = 1e-12
+_MUCH = 2 / 3
+"""Only samples that are nearer to the training than this share of the declared ones' distance are taken for the right ones."""
+
+
+class Evidence(Enum):
+    """What tells that a way of preparing is right; the value says it in words."""
+
+    LABELS = "the labels"
+    TRAINING = "what the net's first BatchNorm keeps of its training"
+    NONE = "nothing"
 
 
 @dataclass(frozen=True)
@@ -37,15 +53,27 @@ class CheckedVariant:
         name: What is done otherwise; empty for what is declared.
         moved: How far the outputs are from those of the declared preparation: relative L2 error, of several outputs the largest.
         score: The metric; None without labels.
-        likelihood: For classes the mean log-probability of the label, which tells more than whether it is first; else None.
-        gain: The score's difference to the declared preparation's, with its interval; None without labels.
+        likelihood: For classes the mean log-probability of the label: nets are trained for it, and it tells more than whether the label is first;
+            else None.
+        distance: How unlike its training the net finds the samples (`TrainingStatistics`); None where it keeps nothing of it.
+        gain: The difference to the declared preparation, in the likelihood where there is one, else in the score, with its interval; None without
+            labels.
+        nearer: By how much nearer to the training than the declared samples these are, with its interval.
     """
 
     name: str
     moved: float
     score: float | None = None
     likelihood: float | None = None
+    distance: float | None = None
     gain: Interval | None = None
+    nearer: Interval | None = None
+
+    def merit(self, evidence: Evidence) -> tuple[float, ...]:
+        """By what variants are put in order, more is better; what moves the outputs most where nothing else tells."""
+        if evidence is Evidence.LABELS:
+            return self.likelihood or 0.0, self.score or 0.0, -self.moved
+        return (-(self.distance or 0.0),) if evidence is Evidence.TRAINING else (self.moved,)
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,8 @@ class DataCheck:
 
     Attributes:
         declared: The declared preparation.
-        variants: The others: with labels the best first, else what moves the outputs furthest.
+        variants: The others, the best first by the evidence.
+        evidence: What they are put in order by.
         int8: How far int8 moves the outputs; None where it could not be measured.
         metric: What the scores are, or None.
         samples: Samples that were run.
@@ -63,6 +92,7 @@ class DataCheck:
 
     declared: CheckedVariant
     variants: tuple[CheckedVariant, ...]
+    evidence: Evidence
     int8: float | None
     metric: str | None
     samples: int
@@ -70,11 +100,15 @@ class DataCheck:
 
     @property
     def suspect(self) -> CheckedVariant | None:
-        """The variant that scores clearly better than what is declared, if one does: more likely it is right."""
+        """The variant that is clearly better than what is declared, if one is: more likely it is right."""
         first = next(iter(self.variants), None)
-        if first is None or first.gain is None:
+        if first is None:
             return None
-        return first if first.gain.low > 0 else None
+        if self.evidence is Evidence.LABELS:
+            return first if first.gain is not None and first.gain.low > 0 else None
+        if first.nearer is None or first.distance is None or self.declared.distance is None:
+            return None
+        return first if first.nearer.low > 0 and first.distance < _MUCH * self.declared.distance else None
 
 
 def metric_for(data: DataSet) -> Metric | None:
@@ -123,8 +157,10 @@ def check_data(
         raise ConfigError(
             f"metric '{metric.text}' compares with the float net, which tells nothing of how its data are prepared"
         )
-    run = _Runs(folded, judged, metric, samples, batch_size)
+    run = _Runs(folded, judged, metric, TrainingStatistics.first(graph), samples, batch_size)
+    run.watch(graph)
     reference = run.of(data)
+    evidence = _evidence(reference, metric, run.training, notes)
     try:
         int8: float | None = run.moved(reference.values, run.int8(data))
     except NuqconvError as error:
@@ -133,27 +169,34 @@ def check_data(
     found = []
     for variant in variants(data):
         try:
-            other = run.of(variant.data)
+            found.append(run.checked(variant.name, run.of(variant.data), reference))
         except NuqconvError as error:
             notes.append(f"'{variant.name}' could not be tried: {error}")
-            continue
-        found.append(_checked(variant.name, run.moved(reference.values, other.values), other, reference, metric))
-    if metric is None:
-        found.sort(key=lambda item: -item.moved)
-    else:
-        found.sort(key=lambda item: (-(item.score or 0.0), -(item.likelihood or 0.0), item.moved))
-    declared = _checked("", 0.0, reference, None, metric)
+    found.sort(key=lambda item: item.merit(evidence), reverse=True)
+    declared = run.checked("", reference, None)
     text = None if metric is None else metric.text
-    return DataCheck(declared, tuple(found), int8, text, reference.count, tuple(notes))
+    return DataCheck(declared, tuple(found), evidence, int8, text, reference.count, tuple(notes))
+
+
+def _evidence(
+    reference: _Run, metric: Metric | None, training: TrainingStatistics | None, notes: list[str]
+) -> Evidence:
+    if metric is not None:
+        if reference.classes is None or len(reference.classes) > 1:
+            return Evidence.LABELS
+        notes.append("all samples have one label, which tells little of how they should be prepared")
+    return Evidence.NONE if training is None else Evidence.TRAINING
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a net answered: the values that are compared, and what the metric takes of the outputs."""
+    """What a net answered: the values that are compared, what the metric takes of the outputs, and what the first BatchNorm saw."""
 
     values: Mapping[str, Array]
     terms: Terms | None
     logs: Array | None
+    classes: frozenset[int] | None
+    seen: Moments | None
     count: int
 
 
@@ -161,38 +204,76 @@ class _Runs:
     """A net that is run again and again on the same samples in other forms."""
 
     def __init__(
-        self, graph: Graph, judged: Sequence[str], metric: Metric | None, samples: int, batch_size: int
+        self,
+        graph: Graph,
+        judged: Sequence[str],
+        metric: Metric | None,
+        training: TrainingStatistics | None,
+        samples: int,
+        batch_size: int,
     ) -> None:
         open_length = any(isinstance(node.op, DetectionOutput | Filter | Opaque) for node in graph.nodes)
         # Of a list of boxes nothing can be compared number by number; what they are made of can.
         self.compared = watched_values(graph, judged) if open_length else tuple(judged)
-        self.graph, self.judged, self.metric = graph, tuple(judged), metric
+        self.graph, self.judged, self.metric, self.training = graph, tuple(judged), metric, training
         self.samples, self.batch_size = samples, batch_size
         wanted = tuple(dict.fromkeys((*self.compared, *(judged if metric is not None else ()))))
         self.model = load(graph, wanted)
+        self.front: LoadedModel | None = None
+        # A net whose layers fix the batch runs whole batches only.
+        self.whole = bool(batch_problems(graph))
+
+    def watch(self, graph: Graph) -> None:
+        """Makes ready to see what the first BatchNorm of the net that is not folded sees."""
+        if self.training is not None and self.training.value not in {item.name for item in graph.inputs}:
+            self.front = load(graph.up_to([self.training.value]), [self.training.value])
 
     def of(self, data: DataSet) -> _Run:
         """Runs samples."""
         values: dict[str, list[Array]] = {name: [] for name in self.compared}
         tally = None if self.metric is None else Tally(self.metric)
         logs: list[Array] = []
+        seen: list[Moments] = []
+        classes: set[int] | None = None
         count = 0
-        for batch in data.batches(self.batch_size, self.samples):
-            found = self.model.run(self.graph.feeds(batch.inputs))
+        for batch in self._batches(data):
+            feeds = self.graph.feeds(batch.inputs)
+            found = self.model.run(feeds)
             for name, kept in values.items():
                 kept.append(found[name])
+            if self.training is not None:
+                before = feeds if self.front is None else self.front.run(feeds)
+                seen.append(Moments.of(before[self.training.value]))
             if tally is not None:
                 judged = {name: found[name] for name in self.judged}
                 tally.update(judged, batch.labels, count=len(batch))
                 if isinstance(batch.labels, np.ndarray) and self.metric is not None and self.metric.numbered:
+                    classes = (classes or set()) | set(batch.labels.tolist())
                     logs.append(_log_likelihood(next(iter(judged.values())), batch.labels))
             count += len(batch)
         return _Run(
             {name: np.concatenate(kept) for name, kept in values.items()},
             None if tally is None else tally.terms,
             np.concatenate(logs) if logs else None,
+            None if classes is None else frozenset(classes),
+            Moments.joined(seen) if seen else None,
             count,
         )
+
+    def checked(self, name: str, run: _Run, reference: _Run | None) -> CheckedVariant:
+        """Returns what a run says of a way of preparing, next to the declared one."""
+        distance = nearer = gain = score = None
+        if self.training is not None and run.seen is not None:
+            distance = self.training.distance(run.seen)
+            if reference is not None and reference.seen is not None:
+                nearer = self.training.gain(reference.seen, run.seen)
+        if self.metric is not None and run.terms is not None:
+            score = self.metric.value(run.terms)
+            if reference is not None and reference.terms is not None:
+                gain = _gain(self.metric, reference, run)
+        moved = 0.0 if reference is None else self.moved(reference.values, run.values)
+        likelihood = None if run.logs is None else float(run.logs.mean())
+        return CheckedVariant(name, moved, score, likelihood, distance, gain, nearer)
 
     def int8(self, data: DataSet) -> dict[str, Array]:
         """Runs the samples through the net with every layer in int8 that can be."""
@@ -201,7 +282,7 @@ class _Runs:
         values = tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in requests))
 
         def batches() -> Iterator[Mapping[str, Array]]:
-            return (batch.inputs for batch in data.batches(self.batch_size, self.samples))
+            return (batch.inputs for batch in self._batches(data))
 
         histograms = measure_in_onnxruntime(self.graph, values, batches())
         activations = activation_quants(quantizer, requests, histograms, with_offset=True)
@@ -210,6 +291,11 @@ class _Runs:
         model = load(collapse_quantize(quantizer.apply(plan)), self.compared)
         runs = [model.run(self.graph.feeds(batch)) for batch in batches()]
         return {name: np.concatenate([run[name] for run in runs]) for name in self.compared}
+
+    def _batches(self, data: DataSet) -> Iterator[Batch]:
+        size = min(self.batch_size, self.samples, len(data))
+        batches = data.batches(size, self.samples)
+        return (batch for batch in batches if not self.whole or len(batch) == size)
 
     def moved(self, reference: Mapping[str, Array], other: Mapping[str, Array]) -> float:
         """Returns the largest relative L2 error of the values."""
@@ -237,20 +323,16 @@ def _log_likelihood(scores: Array, labels: Array) -> Array:
     return found
 
 
-def _checked(name: str, moved: float, run: _Run, reference: _Run | None, metric: Metric | None) -> CheckedVariant:
-    if metric is None or run.terms is None:
-        return CheckedVariant(name, moved)
-    gain = None
-    if reference is not None and reference.terms is not None:
-        gain = difference_interval(metric, reference.terms, run.terms)
-        if gain.estimate >= 0 and run.logs is not None and reference.logs is not None and not gain.settled:
-            gain = _sharper(gain, run.logs - reference.logs)
-    likelihood = None if run.logs is None else float(run.logs.mean())
-    return CheckedVariant(name, moved, metric.value(run.terms), likelihood, gain)
+def _gain(metric: Metric, reference: _Run, run: _Run) -> Interval | None:
+    if run.logs is not None and reference.logs is not None:
+        return _mean_interval(run.logs - reference.logs)
+    if run.terms is None or reference.terms is None:
+        return None
+    return difference_interval(metric, reference.terms, run.terms)
 
 
-def _sharper(gain: Interval, differences: Array) -> Interval:
-    """Returns the interval of a gain in log-probability where that of the score is not settled: it sees more on few samples."""
-    spread = 1.96 * float(differences.std(ddof=1)) / np.sqrt(len(differences)) if len(differences) > 1 else float("inf")
-    mean = float(differences.mean())
-    return Interval(mean, mean - spread, mean + spread, gain.confidence, gain.units)
+def _mean_interval(differences: Array) -> Interval:
+    """Returns the interval of a mean of 95 %, by its normal approximation."""
+    mean, count = float(differences.mean()), len(differences)
+    spread = 1.96 * float(differences.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
+    return Interval(mean, mean - spread, mean + spread, 0.95, count)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nuqconv.errors import ConfigError
-from nuqconv.formats import WriteOptions
 from nuqconv.job.job import Job, TimedEvaluator
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.parallel import PlanPool
@@ -170,7 +169,7 @@ def _writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, 
     """Returns what writes a plan's fake_quant model in the format of the original; of an ONNX model both paths are the same."""
     form = job.format.trial
     names = [path.name for path in files.of(form)]
-    write_graph = form.writer(WriteOptions(dynamic_batch=None))
+    write_graph = form.writer(job.writing)
 
     def write(plan: Plan, folder: Path) -> tuple[Path, Path]:
         paths = [folder / name for name in names]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nuqconv.config import QuantConfig, load_config
 from nuqconv.errors import ConfigError, UnsupportedError
-from nuqconv.formats import CAFFE, Format, SourceModel
+from nuqconv.formats import CAFFE, Format, SourceModel, WriteOptions
 from nuqconv.ir import Graph
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.layer_facts import layer_facts, layer_requests
@@ -35,6 +35,7 @@ class Job:
         quantizer: Quantizes that graph.
         requests: What the configuration allows for each layer.
         format: The model's format; that of the models that its evaluator is given.
+        own_batch: The batch that the model's files fix, and so do all that are written; None where it may be open.
     """
 
     config: QuantConfig
@@ -42,11 +43,17 @@ class Job:
     quantizer: Quantizer
     requests: tuple[LayerRequest, ...]
     format: Format = CAFFE
+    own_batch: int | None = None
 
     @property
     def graph(self) -> Graph:
         """The float graph after folding."""
         return self.fold.graph
+
+    @property
+    def writing(self) -> WriteOptions:
+        """How models are written: with an open batch where the layers allow it and the model's own is open."""
+        return WriteOptions(dynamic_batch=None if self.own_batch is None else False)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -111,7 +118,7 @@ def make_job(source: SourceModel, config: QuantConfig, requests: tuple[LayerRequ
     fold = FoldResult(source.graph, {})
     if config.do_fusion:
         fold = fold_affine(source.graph, skip=config.skip_fusion_layers)
-    return Job(config, fold, Quantizer(fold.graph), requests, source.format)
+    return Job(config, fold, Quantizer(fold.graph), requests, source.format, source.own_batch)
 
 
 class TimedEvaluator:

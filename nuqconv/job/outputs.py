@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,16 +11,64 @@ from dataclasses import replace
 from pathlib import Path
 
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
+from nuqconv.errors import ConfigError
 from nuqconv.files.staging import move_into_place, staging_folder
-from nuqconv.formats import CAFFE, FORMATS, WriteOptions
+from nuqconv.formats import CAFFE, FORMATS, ModelFiles
+from nuqconv.formats.source import StrPath
 from nuqconv.ir import Graph
 from nuqconv.job.job import Job
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.quantize.plan import Plan, Precision
 
-__all__ = ["fitting_files", "staging_for", "without_caffe", "without_ranges", "write_outputs"]
+__all__ = [
+    "chosen_files",
+    "fitting_files",
+    "output_prefix",
+    "staging_for",
+    "without_caffe",
+    "without_ranges",
+    "write_outputs",
+]
 
 _LOG = logging.getLogger(__name__)
+
+
+def chosen_files(model: ModelFiles, staging: Path) -> dict[str, Path]:
+    """Writes the original for an evaluator that would read other layers from its files, which do not say what stage and level select.
+
+    Args:
+        model: The model.
+        staging: A folder.
+
+    Returns:
+        The files as ``model`` and ``weights``; nothing where the model's own files will do.
+    """
+    if not model.options.chooses_layers or not model.format.runs_in_caffe:
+        return {}
+    folder = staging / "original"
+    folder.mkdir()
+    paths = [folder / model.model.name, folder / model.weights.name]
+    model.format.forms[0].write(model.read().graph, paths)
+    return dict(zip(("model", "weights"), paths, strict=True))
+
+
+def output_prefix(save_dir: StrPath, model: ModelFiles) -> Path:
+    """Returns DIR/PREFIX of the files of a search; where only a folder is given, PREFIX is the name of the model.
+
+    Raises:
+        ConfigError: Nothing is given.
+    """
+    text = os.fspath(save_dir)
+    if not text:
+        raise ConfigError(
+            "save_dir '' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
+        )
+    path = Path(text)
+    if not text.endswith(("/", os.sep)) and not path.is_dir():
+        return path
+    ending = model.format.kinds[0].suffix(model.model) or model.model.suffix
+    name = model.model.name
+    return path / (name[: len(name) - len(ending)] or name)
 
 
 def without_ranges(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:
@@ -117,7 +166,7 @@ def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> No
     for entry in FORMATS:
         for form in entry.forms:
             if files.of(form):
-                form.write(quantized, [staged[name] for name in form.outputs], WriteOptions(dynamic_batch=None))
+                form.write(quantized, [staged[name] for name in form.outputs], job.writing)
     texts: dict[str, Callable[[], str]] = {
         "nuq_layer_record": lambda: nuq_layers_text(plan),
         "quant_info": lambda: information_text(quantized, job.fold.folded),

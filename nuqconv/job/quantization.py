@@ -18,7 +18,7 @@ from nuqconv.formats.source import ModelFiles, SourceModel
 from nuqconv.ir import Array
 from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.candidates import LayerRequest
-from nuqconv.job.console import script_log
+from nuqconv.job.interruption import script_log
 from nuqconv.job.job import Job, make_job
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import fitting_files

@@ -12,22 +12,24 @@ from typing import Literal, get_args
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, SearchError
 from nuqconv.evaluators.identity import batches_digest
+from nuqconv.evaluators.notes import data_notes
 from nuqconv.files.staging import check_targets
 from nuqconv.formats import CAFFE, ONNX, ReadOptions, shared
 from nuqconv.formats.source import ModelFiles
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
-from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
-from nuqconv.job.console import Interruption, script_log
+from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.interruption import Interruption, script_log
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run, note_source
 from nuqconv.job.output_files import OutputFiles
-from nuqconv.job.outputs import staging_for, without_caffe, without_ranges, write_outputs
+from nuqconv.job.outputs import chosen_files, staging_for, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
 from nuqconv.job.planned import PlannedModel
 from nuqconv.job.preparation import OnStep, Preparation, prepare
@@ -60,7 +62,7 @@ class PrepareOptions:
     """How the integers of a model are chosen, with a search or without.
 
     Attributes:
-        calibration_data: Batches of inputs to calibrate on; None for those of the evaluator.
+        calibration_data: Batches of inputs to calibrate on, or a data set; None for those of the evaluator.
         weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
         importance: For some layers a weight >= 0 for each of their weights.
         input_shapes: Shapes for inputs by name, instead of the file's.
@@ -69,7 +71,7 @@ class PrepareOptions:
             it returns True.
     """
 
-    calibration_data: Sequence[Mapping[str, Array]] | None = None
+    calibration_data: Sequence[Mapping[str, Array]] | DataSet | None = None
     weight_method: WeightMethod | None = DEFAULT_METHOD
     importance: Mapping[str, Array] | None = None
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -168,15 +170,25 @@ def search_model(
     names, files = files, files if save else OutputFiles.none()
     places = [*files.present().values(), *([options.journal] if options.journal else [])]
     check_targets(places, inputs=sources.values())
-    job = read_job(model.read(ReadOptions(options.prepare.input_shapes)), config_file)
+    source = model.read(ReadOptions(options.prepare.input_shapes))
+    job, read_notes = read_job(source, config_file), source.notes
+    del source
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
-    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, options.prepare.calibration_data)
+    given = None
+    if options.prepare.calibration_data is not None:
+        given = GivenBatches(options.prepare.calibration_data, model, job.config.batch_num, user_evaluator)
+    inputs = CalibrationInputs(evaluator.checked, job.config.batch_num, given, job.own_batch)
 
     def identity() -> dict[str, str]:
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
-        data = options.prepare.calibration_data
-        return search_identity(sources, user_evaluator, batches, data, options.prepare.choices())
+        own = calibration_digest(user_evaluator) if given is None else None
+        choices = {
+            **options.prepare.choices(),
+            **model.options.choices(),
+            **({"own calibration data": own} if own else {}),
+        }
+        return search_identity(sources, user_evaluator, batches, None if given is None else given.digest(), choices)
 
     with (
         open_journal(options.journal, identity, options.on_mismatch, _words(sources, user_evaluator)) as log,
@@ -188,16 +200,25 @@ def search_model(
         on_step = heard.steps(options.prepare.stepper(shown))
         known = frozenset() if log is None else frozenset(record.digest for record in log.trials())
         with shared(model):
-            original = Original(evaluator, sources, batch_num, log)
+            original = Original(evaluator, sources | chosen_files(model, staging), batch_num, log)
         model.forget()
         note_source(log, model.paths, config_file.read_bytes(), options.prepare.input_shapes, onnx=_writes_onnx(files))
         name = strategy_name(options.strategy)
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
-        preparation = prepared(job, log, lambda: _prepare(job, original, inputs, options.prepare, staging, on_step))
+        preparation = prepared(
+            job, log, lambda: _prepare(job, original, inputs, given, options.prepare, staging, on_step)
+        )
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
-        notes = (*caffe_notes, *preparation.notes, *found.notes, *_taken(found.outcome, known, options.journal))
+        notes = (
+            *read_notes,
+            *data_notes(user_evaluator),
+            *caffe_notes,
+            *preparation.notes,
+            *found.notes,
+            *_taken(found.outcome, known, options.journal),
+        )
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
@@ -287,15 +308,16 @@ def _prepare(
     job: Job,
     original: Original,
     inputs: CalibrationInputs,
+    given: GivenBatches | None,
     options: PrepareOptions,
     staging: Path,
     on_step: OnStep,
 ) -> Preparation:
-    calibration = inputs.keep(_calibrate(job, original, options.calibration_data, staging))
+    calibration = inputs.keep(_calibrate(job, original, given, staging))
     return prepare(job, calibration, method=options.weight_method, importance=options.importance, on_step=on_step)
 
 
-def _calibrate(job: Job, original: Original, data: Sequence[Mapping[str, Array]] | None, staging: Path) -> Calibration:
+def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging: Path) -> Calibration:
     evaluator = original.show()
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
     folder = staging / "calibration"
@@ -303,11 +325,12 @@ def _calibrate(job: Job, original: Original, data: Sequence[Mapping[str, Array]]
     found = calibrate(
         job.graph,
         job.values,
-        batches=batches,
+        batches=None if batches is None else in_own_batches(batches, job.own_batch),
         run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
         if job.format.runs_in_caffe
         else None,
         folder=folder,
+        wanted=job.config.batch_num if data is None else data.wanted,
     )
     _LOG.info("calibration: %d blobs measured (%s)", len(found.histograms), found.source.value)
     return found

@@ -19,6 +19,7 @@ from nuqconv.parallel.on_dask import DaskWorkers, is_dask
 from nuqconv.parallel.task import Answer, FilesHere, Kind
 from nuqconv.parallel.workers import Attempt, GivenExecutor, Job, Workers
 from nuqconv.quantize.plan import Plan
+from nuqconv.runtimes.child.system import limit_problem
 from nuqconv.search.evaluator import CheckedEvaluator
 from nuqconv.search.trial import Measured
 
@@ -287,5 +288,8 @@ def _check(
         problems.append(f"trial_timeout: expected a positive number of seconds or None, found {trial_timeout!r}")
     if type(retries) is not int or retries < 0:
         problems.append(f"retries: expected an integer that is not negative, found {retries!r}")
+    unlimited = None if memory_limit is None else limit_problem()
+    if unlimited is not None:
+        problems.append(unlimited)
     if problems:
         raise ConfigError("the workers cannot be set up", problems)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from nuqconv.report.document import Document, LayerRow, NoiseRow, TrialRow
 from nuqconv.report.words import ENDINGS, calibration_words, demand_words, form_words, verdict
+from nuqconv.search.strategies.words import legend
 
 __all__ = ["markdown_page"]
 
@@ -130,7 +131,9 @@ def _trials(document: Document) -> str:
         )
         for trial in document.trials
     ]
-    return _table(("trial", "<tried", _text(document.metric_name), "bytes", "seconds", "<verdict"), rows)
+    table = _table(("trial", "<tried", _text(document.metric_name), "bytes", "seconds", "<verdict"), rows)
+    words = legend(trial.step for trial in document.trials)
+    return "\n\n".join([table, *(f"*{word}*: {meaning}" for word, meaning in words.items())])
 
 
 def _verdict(trial: TrialRow, document: Document) -> str:

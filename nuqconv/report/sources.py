@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -110,6 +111,7 @@ def _unfinished(journal: Journal, network: NetworkFacts | None) -> Document:
         folded={} if network is None else network.folded,
         notes=notes,
         journal=str(journal.path),
+        plan=None if best is None else json.loads(best.plan.to_json()),
     )
     return found if prepared is None or network is None else _with_layers(found, network, prepared, best)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,13 +14,12 @@ from onnx import ModelProto
 
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ModelError
-from nuqconv.formats import ModelFiles, ReadOptions
-from nuqconv.frontends.caffe.build import read_model
+from nuqconv.formats import ModelFiles, ReadOptions, SourceModel
 from nuqconv.frontends.caffe.layer_types import is_for_training
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.onnx import fed_inputs
 from nuqconv.frontends.onnx.build import graph_of
-from nuqconv.frontends.options import AS_THEY_ARE, ReadGraph
+from nuqconv.frontends.options import AS_THEY_ARE
 from nuqconv.ir import Graph
 from nuqconv.ir.ops import Shape
 
@@ -67,6 +65,19 @@ class Runnable:
         return cls(model.format.name, str(model.model), model.paths, options or AS_THEY_ARE, opened=model)
 
     @classmethod
+    def of_chosen(cls, model: ModelFiles, options: ReadOptions, stack: ExitStack) -> Runnable:
+        """Returns a model as `of` does; one whose layers are selected by a stage or level has files of these layers only.
+
+        Args:
+            model: The model.
+            options: How its graph is read.
+            stack: Removes what is written for the run.
+        """
+        if model.options.chooses_layers and model.format.runs_in_caffe:
+            return cls.cut_for_inference(model, options.input_shapes, stack)
+        return cls.of(model, options)
+
+    @classmethod
     def of_graph(cls, graph: Graph, label: str | None = None) -> Runnable:
         """Returns a graph as a model."""
         return cls("graph", f"network '{graph.name}'" if label is None else label, known=graph)
@@ -79,26 +90,26 @@ class Runnable:
     @classmethod
     def cut_for_inference(
         cls,
-        model_file: str | os.PathLike[str],
-        weights_file: str | os.PathLike[str],
-        shapes: Mapping[str, Shape],
+        model: ModelFiles,
+        shapes: Mapping[str, Sequence[int]],
         stack: ExitStack,
     ) -> Runnable:
         """Reads a Caffe model; a net for training is cut for inference, and runs in that form.
 
         Args:
-            model_file: The .prototxt.
-            weights_file: The .caffemodel.
+            model: The .prototxt and .caffemodel; a net whose layers are selected by a stage or level runs with these only.
             shapes: Shapes of the inputs, where they are not the file's; when the names are no inputs here, they go by position.
             stack: Removes what is written for the run.
 
         Raises:
             FormatError, ModelError, UnsupportedError: As `nuqconv.load`.
         """
-        definition, stored = Path(model_file), Path(weights_file)
-        found = _read(definition, stored, shapes)
-        files = definition, stored
-        if any(is_for_training(layer.message.type) for layer in read_prototxt(definition).layers):
+        definition = model.model
+        found = _read(model, shapes)
+        files = model.paths
+        if model.options.chooses_layers or any(
+            is_for_training(layer.message.type) for layer in read_prototxt(definition).layers
+        ):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             files = folder / "cut.prototxt", folder / "cut.caffemodel"
             write_caffe(found.graph, *files)
@@ -118,6 +129,11 @@ class Runnable:
         if self.opened is None:
             raise ModelError(f"{self.label}: it has neither files to read nor a graph")
         return self.opened.read(self.options).graph
+
+    @property
+    def own_batch(self) -> int | None:
+        """The samples of one run, where the files fix them; see `ModelFiles.own_batch`."""
+        return None if self.opened is None else self.opened.own_batch()
 
     def with_shapes(self, shapes: Mapping[str, Shape]) -> Runnable:
         """Returns an ONNX model with other shapes of its inputs; where the names are no inputs here, they go by position.
@@ -143,16 +159,17 @@ class Runnable:
         return self.files[0].read_bytes() if self.files and self.files[0].is_file() else b""
 
 
-def _read(model: Path, weights: Path, shapes: Mapping[str, Shape]) -> ReadGraph:
+def _read(model: ModelFiles, shapes: Mapping[str, Sequence[int]]) -> SourceModel:
     try:
-        found = read_model(model, weights, ReadOptions(cut_for_inference=True))
+        found = model.read(ReadOptions(cut_for_inference=True))
     except ModelError:
         # The shape of a data layer's blob can be one that only the caller knows.
         if not shapes:
             raise
-        return read_model(model, weights, ReadOptions(shapes, cut_for_inference=True))
-    own = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
-    wanted = {**own, **shapes}
+        return model.read(ReadOptions(shapes, cut_for_inference=True))
+    own: dict[str, Sequence[int]] = {found.graph.storage_name(item.name): item.shape for item in found.graph.inputs}
+    given: dict[str, Sequence[int]] = {name: tuple(shape) for name, shape in shapes.items()}
+    wanted = {**own, **given}
     if len(wanted) > len(own):
-        wanted = dict(zip(own, shapes.values(), strict=True)) if len(shapes) == len(own) else own
-    return found if wanted == own else read_model(model, weights, ReadOptions(wanted, cut_for_inference=True))
+        wanted = dict(zip(own, given.values(), strict=True)) if len(given) == len(own) else own
+    return found if wanted == own else model.read(ReadOptions(wanted, cut_for_inference=True))

@@ -110,9 +110,9 @@ class LayerSpace:
         return self.named_plans[level][1]
 
     def label(self, level: int) -> str:
-        """Returns a short name of a level for messages: ``float``, ``int8`` or the number of steps."""
+        """Returns a level in words: ``float``, ``int8`` or the number of levels that the weights may have."""
         plan = self.plan(level)
-        return plan.precision.value if plan.num_steps is None else str(plan.num_steps)
+        return plan.precision.value if plan.num_steps is None else f"{plan.num_steps} levels"
 
 
 _Measure = Callable[[LayerSpace, int], float]
@@ -388,7 +388,7 @@ class SearchSpace:
         saved = layer.size(start) - layer.size(stop)
         loss = layer.loss(stop) - layer.loss(start)
         rate = max(loss / saved, floor) if saved > 0 else math.inf
-        label = f"{layer.name} {layer.label(start)}->{layer.label(stop)}"
+        label = f"{layer.name} to {layer.label(stop)}"
         return Move(index, start, stop, saved, loss, rate, label)
 
 

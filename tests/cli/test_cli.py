@@ -24,6 +24,7 @@ from nuqconv.config import load_config
 from nuqconv.errors import ConfigError
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.job.layer_facts import layer_facts
+from nuqconv.search.metrics import METRIC_NAMES
 from nuqconv.search.strategies import STRATEGIES
 
 from .conftest import LENET, MODEL
@@ -249,7 +250,7 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
         ),
         (
             ["--max-drop", "0.1", "--metric", "topx"],
-            "metric 'topx' is not known; top1, top5 (any number) and output_error are, or give a function",
+            f"metric 'topx' is not known; these are: {METRIC_NAMES}; or give a function of your own",
         ),
         (
             ["--max-drop", "0.1", "--report", "/"],
@@ -363,6 +364,43 @@ def test_verbose_tells_the_steps(subset, tmp_path):
     assert "quantized models evaluated: 1 (no more were allowed)" in ended.stdout
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_messages_stand_above_the_bars_and_none_is_lost(subset, tmp_path, columns):
+    code, shown = screen(
+        *("auto", *MODEL, "--data", subset, "--metric", "output_error", "--max-error", "1e-9", "--max-evaluations", 4),
+        *("--save", tmp_path / "m", "-v"),
+        columns=columns,
+    )
+    assert code == 1
+    text = "\n".join(shown)
+    numbers = re.findall(r"^\d\d:\d\d:\d\d trial (\d):", text, re.MULTILINE)
+    assert numbers == ["1", "2", "3", "4"]
+    assert [sum(line.startswith(bar) for line in shown) for bar in ("choosing integers", "search ")] == [1, 1]
+    # No word is cut: the error's words are all there with one blank between them.
+    assert "error: no plan with a quantized layer satisfies the evaluator:" in " ".join(text.split())
+    assert "…" not in text
+
+
+def screen(*arguments, columns):
+    """Exit code and the lines that stand on a terminal in the end, where the cursor was moved up and lines were painted over."""
+    code, sent = on_a_terminal(*arguments, columns=columns, plain=False)
+    rows, row, column = [""], 0, 0
+    for number, command, mark in re.findall(r"\x1b\[([0-9;?]*)([A-Za-z])|([^\x1b])", sent):
+        if command == "A":
+            row -= int(number or 1)
+        elif command == "K":
+            rows[row] = "" if number == "2" else rows[row][:column]
+        elif mark == "\r":
+            column = 0
+        elif mark == "\n" or (mark and column == columns):
+            row, column = row + 1, 0
+            rows += [""] * (row == len(rows))
+        if mark not in ("", "\r", "\n"):
+            rows[row] = rows[row].ljust(column)[:column] + mark + rows[row][column + 1 :]
+            column += 1
+    return code, [line.rstrip() for line in rows]
+
+
 def test_errors_of_a_true_process_have_no_traceback(tmp_path):
     (tmp_path / "bad.prototxt").write_text("layer {")
     for module in ("nuqconv", "nuqconv.cli"):
@@ -397,7 +435,7 @@ def test_an_interrupt_is_exit_code_130(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m_trials.sqlite"]
 
 
-def on_a_terminal(*arguments, columns=80):
+def on_a_terminal(*arguments, columns=80, plain=True):
     """Exit code and what a terminal of that width is sent, without colours."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -416,6 +454,8 @@ def on_a_terminal(*arguments, columns=80):
             break
         content += part
     os.close(ours)
+    if not plain:
+        return child.wait(timeout=600), content.decode()
     return child.wait(timeout=600), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", content.decode()).replace("\r\n", "\n")
 
 
@@ -444,6 +484,14 @@ def test_a_pipe_is_not_folded_and_has_no_colours(subset, tmp_path):
         *("auto", *MODEL, "--data", subset, "--max-drop", "0.01", "--save", tmp_path / "m", "--max-evaluations", 3),
         env=environment,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "\x1b" not in ended.stdout
-    assert re.search(r"^ +2  8 of 8 moves: .* to .* .*(accepted|rejected)(, .*)?$", ended.stdout, re.MULTILINE)
+    assert ended.returncode == 0
+    assert "\x1b" not in ended.stdout + ended.stderr
+    # One line for each step and trial, with the time.
+    lines = ended.stderr.splitlines()
+    assert [line for line in lines if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \w", line)] == []
+    told = [line.split(" ", 1)[1] for line in lines]
+    assert [line.split(":")[0] for line in told if line.startswith("trial")] == ["trial 1", "trial 2"]
+    assert {"predicting losses: 1 of 4", "predicting losses: 4 of 4"} <= set(told)
+    assert re.search(
+        r"^ +2  8 of 8 steps, the last .* to 16 levels .*(accepted|rejected)(, .*)?$", ended.stdout, re.MULTILINE
+    )

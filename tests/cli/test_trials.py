@@ -105,7 +105,8 @@ def test_export_never_overwrites_the_journal(run, journal, target):
 
 @pytest.mark.parametrize("command", ["show", "export"])
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), (b"hello" * 900, "it is no journal"), (b"", "is no journal")]
+    ("content", "said"),
+    [(None, "there is no such journal"), (b"hello" * 900, "it is no journal"), (b"", "is no journal")],
 )
 def test_no_journal(run, tmp_path, command, content, said):
     path = tmp_path / "x.sqlite"

@@ -55,7 +55,7 @@ def test_without_a_definition() -> None:
     assert list(config.layers) == ["conv1", "conv2", "grouped", "up", "pool", "fc"], "in the model's order"
     assert config.enabled() == tuple(config.layers)
     assert {layer.activation_quant_params for layer in config.layers.values()} == {IfmrParams()}
-    assert (config.version, config.batch_num, config.activation_offset, config.do_fusion) == (1, 1, True, True)
+    assert (config.version, config.batch_num, config.activation_offset, config.do_fusion) == (1, 8, True, True)
 
 
 def test_arguments() -> None:

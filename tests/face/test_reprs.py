@@ -40,7 +40,7 @@ def test_a_plan_and_a_space():
     with Journal.read(EARLIER / "net_trials.sqlite") as journal:
         space = Preparation.from_json(journal.space_text).space
     assert repr(space) == f"<SearchSpace of 4 layers, 128 states, {space.float_bytes:,.0f} bytes in float>"
-    assert repr(space.layers[0]) == "<LayerSpace 'conv1': int8, 32, 16 or float>"
+    assert repr(space.layers[0]) == "<LayerSpace 'conv1': int8, 32 levels, 16 levels or float>"
 
 
 def test_a_conversion_and_a_comparison(tmp_path):

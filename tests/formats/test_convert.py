@@ -177,7 +177,9 @@ def test_deploy_to_integers(deploy, tmp_path):
 def test_deploy_stays_deploy(deploy, tmp_path):
     paths, _ = deploy
     result = nuqconv.convert(*paths, tmp_path / "same.prototxt")
-    assert [path.read_bytes() for path in result.files] == [path.read_bytes() for path in paths]
+    signature, written = result.files[0].read_bytes().split(b"\n", 1)
+    assert signature.startswith(b"# Written by nuqconv.")
+    assert [written, result.files[1].read_bytes()] == [path.read_bytes() for path in paths]
     with pytest.raises(UnsupportedError, match="is quantized"):
         nuqconv.convert(*paths, tmp_path / "same.prototxt", fold=True)
 

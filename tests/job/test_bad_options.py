@@ -8,6 +8,8 @@ import pytest
 
 import nuqconv
 from nuqconv.errors import CalibrationError, ConfigError, EvaluatorError, OutputError
+from nuqconv.formats import open_model
+from nuqconv.job.outputs import output_prefix
 from tests.support.auto import Job, Judge, batches, contents
 
 
@@ -78,11 +80,19 @@ def test_arguments_of_create_quant_config(job):
     assert contents(job.out) == {}
 
 
-@pytest.mark.parametrize("text", ["", "out/"])
-def test_a_save_dir_without_prefix(job, text):
-    assert job.refused(ConfigError, save_dir=text) == [
-        f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
+def test_a_save_dir_without_prefix(job):
+    assert job.refused(ConfigError, save_dir="") == [
+        "save_dir '' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
     ]
+
+
+def test_a_folder_is_written_into_under_the_name_of_the_model(tmp_path):
+    model = open_model(tmp_path / "net.v2.prototxt", tmp_path / "w.caffemodel")
+    (tmp_path / "there").mkdir()
+    assert output_prefix(tmp_path / "there", model) == tmp_path / "there" / "net.v2"
+    assert output_prefix(f"{tmp_path}/new/", model) == tmp_path / "new" / "net.v2"
+    assert output_prefix(tmp_path / "new", model) == tmp_path / "new"
+    assert output_prefix("there/", open_model(tmp_path / "a.onnx")).name == "a"
 
 
 UNWRITABLE = "the outputs cannot be written; choose another place"

@@ -50,7 +50,7 @@ def test_its_search_goes_on(folder):
         del evaluator.eval_model
     assert [trial.step for trial in result.trials[:2]] == [
         "int8 for all layers",
-        "6 of 6 moves: conv2 int8->32 to fc 32->16",
+        "6 of 6 steps, the last fc to 16 levels",
     ]
     # The two known plans are not evaluated again; this evaluator has to see the original to compare with it.
     models = [Path(arguments[0]).name for arguments in evaluated]

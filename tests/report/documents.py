@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from nuqconv.report.document import (
+    DifferenceRow,
     Document,
     ErrorRow,
     Errors,
@@ -81,6 +82,7 @@ def made_up(layers: int = 12, trials: int = 9, seed: int = 0) -> Report:
         original_metric=0.705,
         metric=tried[-1].metric,
         accepted=True,
+        difference=DifferenceRow(0.00456, -0.00512, 0.01423, 0.95, 10000),
         best_trial=trials,
         sizes=SizesRow(total, total // 4, size, 4.618),
         layers=tuple(rows),

@@ -61,7 +61,7 @@ def test_options_above_the_hull_are_passed_over_and_lossless_moves_come_first():
     bent = layer("bent", 10_000, (1.0, 9.0, 10.0))  # 32 steps cost nearly as much as 16
     free = layer("free", 10_000, (1.0, 1.0, 1.5))
     path = SearchSpace((bent, free)).path()
-    assert [move.label for move in path] == ["free int8->32", "free 32->16", "bent int8->16"]
+    assert [move.label for move in path] == ["free to 32 levels", "free to 16 levels", "bent to 16 levels"]
     assert path[0].rate == 0
 
 
@@ -83,8 +83,8 @@ def test_plan_size_and_names():
     assert space.by_harm() == (0, 1)
     assert space.path((FLOAT_LEVEL, 0)) == ()
     assert [move.label for move in space.win_back((FLOAT_LEVEL, FLOAT_LEVEL))] == [
-        "conv float->int8",
-        "pool float->int8",
+        "conv to int8",
+        "pool to int8",
     ]
     assert space.win_back((FLOAT_LEVEL, 0), {0: FLOAT_LEVEL}) == ()
     assert [move.stop for move in space.path((0, 0), {0: 1})] == [1]

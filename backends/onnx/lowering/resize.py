@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 
@@ -14,8 +14,9 @@ from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
-from nuqconv.ir import Node
-from nuqconv.ir.ops import GridSample, Interp, Pooling, Resize, Upsample
+from nuqconv.ir import Array, Node
+from nuqconv.ir.ops import GridSample, Interp, Pooling, Resize, Shape, Upsample
+from nuqconv.ir.ops.resize import scaled_size
 
 __all__: list[str] = []
 
@@ -108,12 +109,51 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
     if op.coordinates == "tf_crop_and_resize":
         attributes["extrapolation_value"] = op.extrapolation
         roi = steps.constant(np.array(op.roi, np.float32))
-    if op.scales:
-        inputs = [node.inputs[0], roi, steps.constant(np.array(op.scales, np.float32))]
+    shape = build.shape(node.inputs[0])
+    if op.scales and op.sizes[1:] != tuple(map(scaled_size, shape[1:], op.scales[1:])):
+        axes, sizes = _rounded(node, op, shape)
+        if build.opset < _POLICY_OPSET:
+            raise UnsupportedError(
+                f"{node.place}: a Resize that keeps the aspect ratio needs opset {_POLICY_OPSET} or newer"
+            )
+        attributes |= {"keep_aspect_ratio_policy": "not_larger", "axes": axes}
+        inputs = [node.inputs[0], roi, "", steps.integers(sizes)]
+    elif op.scales:
+        inputs = [node.inputs[0], roi, steps.constant(_agreed(op.scales, op.sizes, shape))]
     else:
         inputs = [node.inputs[0], roi, "", steps.integers(op.sizes)]
     build.node("Resize", inputs, node, output=node.outputs[0], attributes=attributes)
 
+
+def _agreed(scales: Sequence[float], sizes: Sequence[int], shape: Shape) -> Array:
+    """Returns factors by which an axis has its size in any precision: by the nearest float32 to 50/30 those 30 are 50 in float32, 49 in others."""
+    found = np.array(scales, np.float32)
+    for axis, (size, length) in enumerate(zip(sizes, shape, strict=True)):
+        if axis and int(np.floor(float(found[axis]) * length)) < size:
+            found[axis] = np.nextafter(found[axis], np.float32(np.inf))
+    return found
+
+
+def _rounded(node: Node, op: Resize, shape: Shape) -> tuple[list[int], list[int]]:
+    """Returns axes and sizes of which the smallest factor is that of the graph, so that ONNX rounds the other sizes to those of the graph.
+
+    Raises:
+        UnsupportedError: The factors differ, or are those of no axis.
+    """
+    axes = [axis for axis, scale in enumerate(op.scales) if scale != 1]
+    factor = np.float32(op.scales[axes[0]]) if axes else np.float32(1)
+    sizes = [int(np.ceil(float(factor) * shape[axis] - 1e-4)) for axis in axes]
+    found = [np.float32(size) / np.float32(shape[axis]) for size, axis in zip(sizes, axes, strict=True)]
+    rounded = [int(np.floor(float(factor * np.float32(shape[axis])) + 0.5)) for axis in axes]
+    whole = all(np.float32(op.scales[axis]) == factor for axis in axes) and rounded == [op.sizes[axis] for axis in axes]
+    if not whole or min(found, default=factor) != factor:
+        raise UnsupportedError(
+            f"{node.place}: ONNX cannot say sizes {op.sizes} of {shape} with the factors {op.scales}"
+        )
+    return axes, sizes
+
+
+_POLICY_OPSET = 18
 
 _GRID_OPSET = 16
 

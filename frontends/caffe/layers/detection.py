@@ -36,7 +36,8 @@ def _ratios(param: Any) -> tuple[float, ...]:
     return tuple(ratio for ratio in found if abs(ratio - 1) >= _SAME_RATIO)
 
 
-def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Returns the sizes as the published layer computes with them, in whole pixels, and a note where it cuts them."""
     least, most = tuple(param.min_size), tuple(param.max_size)
     if len(least) > _MOST_SIZES:
         raise CannotReadError(f"{len(least)} min_size (up to {_MOST_SIZES} are known)")
@@ -47,11 +48,13 @@ def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if any(high <= low for low, high in zip(least, most, strict=False)):
         raise CannotReadError("a max_size is not larger than its min_size")
     broken = [size for size in (*least, *most) if not size.is_integer()]
-    if broken:
-        raise CannotReadError(
-            f"size {broken[0]:g} is not whole: Caffe's layer cuts it to {broken[0] // 1:g}, other implementations do not"
-        )
-    return least, most
+    if not broken:
+        return least, most, ""
+    if min(least) < 1:
+        raise CannotReadError(f"min_size {min(least):g} is less than a pixel: Caffe's layer cuts it to 0")
+    told = ", ".join(f"{size:g} to {size // 1:g}" for size in broken)
+    note = f"its sizes are cut to whole pixels, as in SSD Caffe: {told}; OpenCV and others do not cut them"
+    return tuple(size // 1 for size in least), tuple(size // 1 for size in most), note
 
 
 def _variances(param: Any) -> tuple[float, float, float, float]:
@@ -92,9 +95,10 @@ def read_prior_box(layer: Any) -> Reading:
     param = layer.prior_box_param
     if len(layer.bottom) != 2:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected a feature map and the image")
-    least, most = _sizes(param)
+    least, most, note = _sizes(param)
     return Reading(
-        PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset)
+        PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset),
+        note=note,
     )
 
 

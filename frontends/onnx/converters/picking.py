@@ -36,16 +36,20 @@ def slice_(reading: Reading, node: NodeView) -> None:
     steps = reading.argument(node, 4, "steps", (1,) * len(starts)) or ()
     bounds = [[0, size, 1] for size in shape]
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        taken = range(
-            *slice(start, end if not (step < 0 and end < -shape[axis % rank]) else None, step).indices(
-                shape[axis % rank]
-            )
-        )
+        taken = _taken(start, end, step, shape[axis % rank])
         if len(taken) == 0:
             raise CannotConvertError(f"nothing is left of axis {axis}")
         bounds[axis % rank] = [taken.start, taken.stop, step]
     op = StridedSlice(*(tuple(item) for item in zip(*bounds, strict=True)))
     reading.add(node, op, (reading.value(node, 0),))
+
+
+def _taken(start: int, end: int, step: int, size: int) -> range:
+    """Returns the places that a Slice takes; backwards it begins on the axis even where it says a place before, which Python's own does not."""
+    start, end = (place + size if place < 0 else place for place in (start, end))
+    if step < 0:
+        return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
+    return range(min(max(start, 0), size), min(max(end, 0), size), step)
 
 
 @converts("Pad")

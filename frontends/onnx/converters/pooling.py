@@ -17,7 +17,7 @@ _METHODS: dict[str, PoolMethod] = {"MaxPool": "MAX", "AveragePool": "AVE"}
 @converts("MaxPool", "AveragePool", "LpPool")
 def pool(reading: Reading, node: NodeView) -> None:
     """Pooling where Caffe's window rule gives the same windows and divisors, else WindowPool."""
-    if len(node.outputs) > 1 and node.outputs[1]:
+    if len(node.outputs) > 1 and reading.is_read(node.outputs[1]):
         raise CannotConvertError("it gives the places of the maxima too")
     shape = reading.shape(node)
     rank = len(shape) - 2

@@ -10,6 +10,7 @@ import numpy as np
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
 from nuqconv.ir.ops import GridSample, Resize
+from nuqconv.ir.ops.resize import scaled_size
 
 __all__: list[str] = []
 
@@ -25,21 +26,23 @@ def resize(reading: Reading, node: NodeView) -> None:
     policy = node.get("keep_aspect_ratio_policy", "stretch")
     if sizes is not None:
         if policy != "stretch":
-            factors = [size / shape[axis] for axis, size in zip(axes, sizes, strict=True)]
+            # One factor for all axes, which positions are computed with too; as in onnxruntime all of it in float32.
+            factors = [np.float32(size) / np.float32(shape[axis]) for axis, size in zip(axes, sizes, strict=True)]
             factor = min(factors) if policy == "not_larger" else max(factors)
             for axis in axes:
-                full_scales[axis], full_sizes[axis] = factor, math.floor(factor * shape[axis] + 0.5)
+                whole = math.floor(float(factor * np.float32(shape[axis])) + 0.5)
+                full_scales[axis], full_sizes[axis] = float(factor), whole
         else:
             for axis, size in zip(axes, sizes, strict=True):
                 full_scales[axis], full_sizes[axis] = size / shape[axis], size
     elif scales is not None:
         for axis, scale in zip(axes, scales, strict=True):
-            full_scales[axis], full_sizes[axis] = scale, math.floor(shape[axis] * scale)
+            full_scales[axis], full_sizes[axis] = scale, scaled_size(shape[axis], scale)
     old = node.op_type == "Upsample" or node.version < 11
     region = reading.constant(node, 1) if node.op_type == "Resize" and node.version >= 11 else None
     op = Resize(
         tuple(full_sizes),
-        () if sizes is not None else tuple(full_scales),
+        () if sizes is not None and policy == "stretch" else tuple(full_scales),
         node.get("mode", "nearest"),
         "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel"),
         "floor" if old else node.get("nearest_mode", "round_prefer_floor"),

@@ -14,15 +14,32 @@ from nuqconv.data.preparation import Preparation
 from nuqconv.data.write import write_npz
 from nuqconv.errors import ConfigError
 from nuqconv.formats.source import ModelFiles
-from nuqconv.job.data_check import CheckedVariant, DataCheck
+from nuqconv.job.data_check import DataCheck, Evidence
 
-__all__ = ["data_files", "data_set", "preparation_of", "print_check", "say_data", "say_more", "write_set"]
+__all__ = ["data_files", "data_set", "like", "preparation_of", "print_check", "say_data", "say_more", "write_set"]
 
 
 def data_set(data: Path, prep: str | None, labels: Path | None, model: ModelFiles | None = None) -> DataSet:
     """Returns the data set that options say, for a net where one is known."""
     found = open_data(data, prep, labels)
-    return found if model is None else found.for_net(model.inputs())
+    if model is None:
+        return found
+    inputs = model.inputs()
+    pictures = getattr(found, "has_pictures", None)
+    if model.format.open_sizes and (pictures is None or not pictures()):
+        # A net whose sizes can be others gets those of arrays; pictures get the net's.
+        inputs = {name: (*shape[:2], *(None for _ in shape[2:])) for name, shape in inputs.items()}
+    return found.for_net(inputs)
+
+
+def like(data: DataSet, other: DataSet) -> DataSet:
+    """Returns other samples prepared as the data are, where nothing was said of them: pictures beside a train_val.prototxt, for instance."""
+    prep, again = getattr(data, "prep", None), getattr(other, "with_preparation", None)
+    pictures = getattr(other, "has_pictures", None)
+    if other.preparation is not None or prep is None or again is None or pictures is None or not pictures():
+        return other
+    found: DataSet = again(prep)
+    return found
 
 
 def data_files(data: Path | None, prep: str | None, labels: Path | None) -> list[Path]:
@@ -38,9 +55,9 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def say_data(data: DataSet, console: Console, more: str = "") -> None:
+def say_data(data: DataSet, console: Console, more: str = "", *, word: str = "data") -> None:
     """Prints in one line what the net sees, and below what was left out or taken for granted."""
-    console.print(f"[bold]data[/]  {escape(said(data) + more)}", soft_wrap=True)
+    console.print(f"[bold]{word}[/]  {escape(said(data) + more)}", soft_wrap=True)
     for note in getattr(data, "notes", ()):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 
@@ -87,28 +104,22 @@ def write_set(found: DataSet, path: Path, console: Console) -> None:
 
 def print_check(checked: DataCheck, console: Console) -> None:
     """Prints how other ways to prepare the data do, and what to think of it."""
-    scored = checked.metric is not None
-    score = checked.metric or ""
-    table = new_table(
-        "prepared",
-        "outputs move",
-        "times int8",
-        *([score] if scored else []),
-        right=("outputs move", "times int8", score),
-    )
-    declared = "declared"
-    rows = [(item.name, item) for item in checked.variants]
-    place = (
-        next((number for number, (_, item) in enumerate(rows) if not _better(item, checked)), len(rows))
-        if scored
-        else 0
-    )
-    rows.insert(place, (declared, checked.declared))
-    for name, item in rows:
-        times = "" if not checked.int8 else f"{item.moved / checked.int8:.1f}"
-        style = "bold" if name == declared else "red" if item is checked.suspect else None
-        cells = [name, f"{item.moved:.2%}", times, *([f"{item.score:.4g}"] if item.score is not None else [])]
-        table.add_row(*map(escape, cells), style=style)
+    declared = checked.declared
+    columns = ["outputs move", "times int8"]
+    columns += [] if declared.distance is None else ["unlike training"]
+    columns += [] if declared.likelihood is None else ["log-likelihood"]
+    columns += [] if checked.metric is None else [checked.metric]
+    table = new_table("prepared", *columns, right=tuple(columns))
+    rows = list(checked.variants)
+    merit = declared.merit(checked.evidence)
+    rows.insert(sum(item.merit(checked.evidence) > merit for item in rows), declared)
+    for item in rows:
+        numbers = [f"{item.moved:.2%}", f"{item.moved / checked.int8:.1f}" if checked.int8 else ""]
+        numbers += [] if item.distance is None else [f"{item.distance:.3f}"]
+        numbers += [] if item.likelihood is None else [f"{item.likelihood:.3f}"]
+        numbers += [] if item.score is None else [f"{item.score:.4g}"]
+        style = "bold" if item is declared else "red" if item is checked.suspect else None
+        table.add_row(escape(item.name or "as declared"), *numbers, style=style)
     console.print(table)
     if checked.int8 is not None:
         console.print(f"int8 moves the outputs by {checked.int8:.2%} ({checked.samples} samples)", soft_wrap=True)
@@ -117,18 +128,19 @@ def print_check(checked: DataCheck, console: Console) -> None:
     console.print(_verdict(checked), soft_wrap=True)
 
 
-def _better(item: CheckedVariant, checked: DataCheck) -> bool:
-    ours = checked.declared
-    return (item.score or 0.0, item.likelihood or 0.0) > (ours.score or 0.0, ours.likelihood or 0.0)
-
-
 def _verdict(checked: DataCheck) -> str:
-    if checked.metric is None:
-        return "without labels nobody can say which way is right; what moves the outputs most deserves a second look"
-    suspect = checked.suspect
+    if checked.evidence is Evidence.NONE:
+        return (
+            "there are no labels, and the net keeps nothing of its training, so that nobody can say which way is right; "
+            "what moves the outputs most deserves a second look"
+        )
+    suspect, by = checked.suspect, checked.evidence.value
     if suspect is None:
-        return "[green]no other way to prepare the data scores clearly better than what is declared[/]"
-    return (
-        f"[bold red]these data are probably prepared wrongly:[/] '{escape(suspect.name)}' scores clearly better "
-        f"({checked.metric} {suspect.score:.4g} for {checked.declared.score:.4g})"
-    )
+        return f"[green]no other way to prepare the data is clearly better than what is declared[/], by {by}"
+    if checked.evidence is Evidence.TRAINING:
+        numbers = f"{suspect.distance:.3f} from the training instead of {checked.declared.distance:.3f}"
+    elif suspect.likelihood is not None:
+        numbers = f"log-likelihood {suspect.likelihood:.3f} instead of {checked.declared.likelihood:.3f}"
+    else:
+        numbers = f"{checked.metric} {suspect.score:.4g} instead of {checked.declared.score:.4g}"
+    return f"[bold red]these data are probably prepared wrongly:[/] '{escape(suspect.name)}' is clearly better by {by} ({numbers})"

@@ -4,40 +4,60 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from google.protobuf.message import EncodeError
+from onnx import ModelProto, TypeProto, shape_inference
 from rich.console import Console
 from rich.markup import escape
 
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.cli.report import new_table, sizes_text
+from nuqconv.cli.views.trials import print_journal
 from nuqconv.config.simplified import read_definition
 from nuqconv.data.datafile import read_arrays
-from nuqconv.errors import ConfigError, FormatError, printable
+from nuqconv.errors import ConfigError, FormatError, NuqconvError, printable
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.files.safe_json import parse
 from nuqconv.formats.argument import group_files, open_model
 from nuqconv.formats.base import FileKind
 from nuqconv.formats.caffe import DEFINITION, WEIGHTS
 from nuqconv.formats.onnx import MODEL
+from nuqconv.formats.source import SourceModel
 from nuqconv.formats.table import kind_of
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
+from nuqconv.frontends.options import AS_THEY_ARE, ReadOptions
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.capability import capabilities, quantized_parts
+from nuqconv.search.journal import Journal
 
 __all__ = ["print_files"]
 
-_View = Callable[[Path, Console], None]
+_CUT = ReadOptions(cut_for_inference=True)
 
 
-def print_files(files: Sequence[Path], console: Console, *, layers: bool = False) -> None:
+class _View(Protocol):
+    """Prints what is in a file; ``layers`` lists every layer too, where a file has some."""
+
+    def __call__(self, path: Path, console: Console, *, layers: bool) -> None: ...
+
+
+def print_files(
+    files: Sequence[Path], console: Console, *, layers: bool = False, options: ReadOptions = AS_THEY_ARE
+) -> None:
     """Prints what is in files, one after the other; ``layers`` lists every layer of a model too.
+
+    Args:
+        files: The files.
+        console: Where to print.
+        layers: Whether to list every layer.
+        options: How models are read.
 
     Raises:
         FormatError: A file cannot be read, or is of no kind that is known.
@@ -45,9 +65,9 @@ def print_files(files: Sequence[Path], console: Console, *, layers: bool = False
     for group in group_files(files):
         console.print(f"[bold]{_cell(str(group[0]))}", soft_wrap=True)
         if len(group) > 1:
-            _model(open_model(group).read().graph, console, layers=layers)
+            _model(open_model(group, options=options).read(_CUT), console, layers=layers)
         else:
-            _view_of(group[0])(group[0], console)
+            _view_of(group[0])(group[0], console, layers=layers)
 
 
 def _view_of(path: Path) -> _View:
@@ -61,7 +81,10 @@ def _view_of(path: Path) -> _View:
     return shown
 
 
-def _model(graph: Graph, console: Console, *, layers: bool) -> None:
+def _model(source: SourceModel, console: Console, *, layers: bool) -> None:
+    graph = source.graph
+    for note in source.notes:
+        _say(console, f"  note   {note}")
     for item in graph.inputs:
         _say(console, f"  input  {item.name}  {sizes_text(item.shape)}")
     for name in graph.outputs:
@@ -116,13 +139,35 @@ def _integer_layers(graph: Graph, console: Console) -> None:
     console.print(table)
 
 
-def _prototxt(path: Path, console: Console) -> None:
+def _prototxt(path: Path, console: Console, *, layers: bool) -> None:
     found = read_prototxt(path)
     kinds = Counter(layer.message.type for layer in found.layers)
     _say(console, f"  network '{found.header.name}', {_count(len(found.layers), 'layer')}: {_kinds(kinds)}")
+    if layers:
+        _net_layers(path, console)
 
 
-def _caffemodel(path: Path, console: Console) -> None:
+def _net_layers(path: Path, console: Console) -> None:
+    """Lists the layers that the TEST phase has, with the shapes that Caffe would give them."""
+    from nuqconv.pycaffe import TEST, Net
+
+    try:
+        net = Net(str(path), TEST)
+    except NuqconvError as error:
+        _say(console, f"  shapes are not known: {error}")
+        return
+    table = new_table("layer", "type", "tops", "parameters")
+    names = net._layer_names  # noqa: SLF001  (pycaffe's own name of it, the only list in which a name may stand twice)
+    for name, layer in zip(names, net.layers, strict=True):
+        tops = ", ".join(f"{top} {sizes_text(tuple(net.blobs[top].shape))}" for top in net.top_names[name])
+        params = ", ".join(sizes_text(tuple(blob.shape)) for blob in net.params.get(name, ()))
+        table.add_row(_cell(name), _cell(layer.type), _cell(tops), params)
+    console.print()
+    console.print(table)
+
+
+def _caffemodel(path: Path, console: Console, *, layers: bool) -> None:
+    del layers
     table = new_table("layer", "type", "blobs", "numbers", right=("numbers",))
     for name, layer in read_weights(path).layers.items():
         arrays = [blob_array(blob) for blob in layer.blobs]
@@ -132,22 +177,46 @@ def _caffemodel(path: Path, console: Console) -> None:
     console.print(table)
 
 
-def _onnx(path: Path, console: Console) -> None:
+def _onnx(path: Path, console: Console, *, layers: bool) -> None:
     model = read_onnx(path)
     opsets = ", ".join(f"{item.domain or 'opset'} {item.version}" for item in model.opset_import)
     maker = model.producer_name or "unknown"
     _say(console, f"  {opsets}, {_count(len(model.graph.node), 'node')}, made by {maker}")
     for label, values in (("input ", fed_inputs(model)), ("output", model.graph.output)):
         for value in values:
-            dims = "x".join(
-                str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?")
-                for dim in value.type.tensor_type.shape.dim
-            )
-            _say(console, f"  {label} {value.name}  {dims}")
+            _say(console, f"  {label} {value.name}  {_type_text(value.type)}")
     _say(console, f"  {_kinds(Counter(node.op_type for node in model.graph.node))}")
+    if layers:
+        _nodes(model, console)
 
 
-def _text(path: Path, console: Console) -> None:
+def _nodes(model: ModelProto, console: Console) -> None:
+    """Lists the nodes with the shapes that ONNX itself works out; where it cannot, a shape is not known."""
+    try:
+        graph = shape_inference.infer_shapes(model).graph
+    except (shape_inference.InferenceError, ValueError, EncodeError) as error:
+        _say(console, f"  shapes are not known: {error}")
+        graph = model.graph
+    shapes = {item.name: item.type for item in (*graph.input, *graph.value_info, *graph.output)}
+    sizes = {item.name: sizes_text(tuple(item.dims)) for item in model.graph.initializer}
+    table = new_table("node", "operator", "outputs", "parameters")
+    for node in model.graph.node:
+        made = ", ".join(f"{name} {_type_text(shapes.get(name))}".rstrip() for name in node.output if name)
+        given = ", ".join(f"{name} {sizes[name]}" for name in node.input if name in sizes)
+        table.add_row(_cell(node.name), _cell(node.op_type), _cell(made), _cell(given))
+    console.print()
+    console.print(table)
+
+
+def _type_text(found: TypeProto | None) -> str:
+    if found is None or not found.tensor_type.HasField("shape"):
+        return ""
+    dims = found.tensor_type.shape.dim
+    return "x".join(str((dim.dim_value if dim.dim_value > 0 else dim.dim_param) or "?") for dim in dims) or "one number"
+
+
+def _text(path: Path, console: Console, *, layers: bool) -> None:
+    del layers
     text = _read_text(path)
     if ":" not in text and "{" not in text:
         names = [name for name in text.strip().split(";") if name]
@@ -173,7 +242,8 @@ def _range(scales: Sequence[float]) -> str:
     return f"{len(scales)}: {min(scales):.4g} .. {max(scales):.4g}"
 
 
-def _json(path: Path, console: Console) -> None:
+def _json(path: Path, console: Console, *, layers: bool) -> None:
+    del layers
     try:
         content: Any = parse(_read_text(path))
     except (ValueError, RecursionError) as error:
@@ -234,7 +304,8 @@ def _configuration(content: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _definition(path: Path, console: Console) -> None:
+def _definition(path: Path, console: Console, *, layers: bool) -> None:
+    del layers
     problems: list[str] = []
     try:
         found = read_definition(path, problems)
@@ -261,7 +332,14 @@ def _definition(path: Path, console: Console) -> None:
         _say(console, f"  wrong: {problem}")
 
 
-def _npz(path: Path, console: Console) -> None:
+def _journal(path: Path, console: Console, *, layers: bool) -> None:
+    del layers
+    with Journal.read(path) as journal:
+        print_journal(journal, path, console, title=False)
+
+
+def _npz(path: Path, console: Console, *, layers: bool) -> None:
+    del layers
     for name, array in read_arrays(path).items():
         _say(console, f"  {name}  {sizes_text(array.shape)} {array.dtype}")
 
@@ -294,4 +372,4 @@ def _count(number: int, what: str) -> str:
 
 
 _MODELS: Mapping[FileKind, _View] = {DEFINITION: _prototxt, WEIGHTS: _caffemodel, MODEL: _onnx}
-_OTHERS: Mapping[str, _View] = {".txt": _text, ".cfg": _definition, ".json": _json, ".npz": _npz}
+_OTHERS: Mapping[str, _View] = {".txt": _text, ".cfg": _definition, ".json": _json, ".npz": _npz, ".sqlite": _journal}

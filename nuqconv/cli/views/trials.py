@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,29 +14,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nuqconv.cli.report import new_table
+from nuqconv.cli.report import narrow, new_table, print_legend
 from nuqconv.errors import JournalError, NuqconvError
 from nuqconv.search.journal import Journal, JournalRecord
 
 __all__ = ["csv_text", "json_text", "print_journal"]
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CSV_COLUMNS = (
     "number", "step", "metric", "accepted", "bytes", "float_layers", "seconds", "worker", "finished", "digest"
 )  # fmt: skip
 
 
-def print_journal(journal: Journal, file: Path, console: Console) -> None:
-    """Prints what a search is of, how far it is, and a table of its trials."""
+def print_journal(journal: Journal, file: Path, console: Console, *, title: bool = True) -> None:
+    """Prints what a search is of, how far it is, and a table of its trials; ``title`` puts the name of the file above."""
     records = journal.trials()
-    console.print(f"[bold]{_text(file)}", soft_wrap=True)
+    if title:
+        console.print(f"[bold]{_text(file)}", soft_wrap=True)
     facts = new_table("", "")
     facts.show_header = False
     for label, text in [*_progress(journal, records), *journal.identity.items()]:
-        facts.add_row(f"  {_text(label)}", _text(text))
+        facts.add_row(f"  {_text(label)}", _text(_briefly(text) if narrow(console) else text))
     console.print(facts)
     if records:
         console.print()
-        console.print(_table(records, journal.float_bytes))
+        console.print(_table(records, journal.float_bytes, brief=narrow(console)))
+        print_legend((record.step for record in records), console)
+
+
+def _briefly(text: str) -> str:
+    """Returns the beginning of a digest, and lists with places to break them."""
+    return f"{text[:16]}..." if _DIGEST.fullmatch(text) else re.sub(r",(?=[a-z_]+=)", ", ", text)
 
 
 def _progress(journal: Journal, records: Sequence[JournalRecord]) -> list[tuple[str, str]]:
@@ -64,12 +73,12 @@ def _best(records: Sequence[JournalRecord]) -> JournalRecord | None:
     return min((record for record in records if record.accepted), key=lambda record: record.bytes, default=None)
 
 
-def _table(records: Sequence[JournalRecord], float_bytes: float | None) -> Table:
+def _table(records: Sequence[JournalRecord], float_bytes: float | None, *, brief: bool) -> Table:
     numbers = ("trial", "metric", "bytes", "%", "seconds")
-    headings = ["trial", "tried", "metric", "bytes", "%", "seconds", "verdict"]
-    workers = any(record.worker for record in records)
+    headings = ["trial", "tried", "metric", "bytes", *([] if brief else ["%", "seconds"]), "verdict"]
+    workers = not brief and any(record.worker for record in records)
     table = new_table(*headings, *(["worker"] if workers else []), right=numbers)
-    table.columns[6].no_wrap = True
+    table.columns[headings.index("verdict")].no_wrap = True
     best = _best(records)
     for record in records:
         table.add_row(
@@ -77,8 +86,7 @@ def _table(records: Sequence[JournalRecord], float_bytes: float | None) -> Table
             _text(record.step),
             f"{record.metric:.5g}",
             f"{record.bytes:,.0f}",
-            _share(record.bytes, float_bytes),
-            f"{record.seconds:.2f}",
+            *([] if brief else [_share(record.bytes, float_bytes), f"{record.seconds:.2f}"]),
             "[green]accepted" if record.accepted else "[red]rejected",
             *([_text(record.worker)] if workers else []),
             style="bold" if record is best else None,

@@ -44,7 +44,7 @@ def read_preparation(value: str | Path | Preparation | None) -> Preparation:
     if isinstance(value, Preparation):
         return value
     path = Path(value)
-    if isinstance(value, Path) or path.suffix in _FILES:
+    if isinstance(value, Path) or path.suffix.lower() in _FILES:
         return _from_file(path)
     text = str(value)
     return parse_ncnn(text) if is_ncnn(text) else parse_words(text)
@@ -61,7 +61,7 @@ def _from_file(path: Path) -> Preparation:
         return parse_aipp(text, str(path))
     if is_mnn(text):
         return parse_mnn(text, str(path))
-    if path.suffix == ".prototxt":
+    if path.suffix.lower() == ".prototxt":
         return read_data_layer(path).preparation
     words = " ".join(line.split("#")[0].strip() for line in text.splitlines())
     try:

@@ -173,7 +173,7 @@ class MeanImage:
         Raises:
             FormatError: It cannot be read, or holds no (C, H, W) of finite numbers.
         """
-        values = _mean_npy(path) if Path(path).suffix == ".npy" else _mean_blob(path)
+        values = _mean_npy(path) if Path(path).suffix.lower() == ".npy" else _mean_blob(path)
         if values.ndim == 4 and values.shape[0] == 1:
             values = values[0]
         if values.ndim != 3 or not values.size or not np.isfinite(values).all():

@@ -144,7 +144,7 @@ def _floats(word: str, rest: Sequence[str]) -> tuple[float, ...]:
 
 
 def _mean(word: str, rest: Sequence[str]) -> tuple[str, Any]:
-    if len(rest) == 1 and Path(rest[0]).suffix in (".binaryproto", ".npy"):
+    if len(rest) == 1 and Path(rest[0]).suffix.lower() in (".binaryproto", ".npy"):
         return "mean_image", MeanImage.read(rest[0])
     return "mean", _floats(word, rest)
 

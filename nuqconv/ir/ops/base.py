@@ -134,9 +134,16 @@ class Op:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.repr and value != field.default:
-                text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                text = "x".join(map(_shown, value)) if isinstance(value, tuple) else _shown(value)
                 parts.append(f"{field.name}={text}")
         return " ".join(parts)
+
+
+def _shown(value: object) -> str:
+    """Returns a value as text; a number that a file holds as float32 has the digits that it was written with."""
+    if isinstance(value, float) and np.float32(value) == value:
+        return repr(float(str(np.float32(value))))
+    return str(value)
 
 
 @dataclass(frozen=True)

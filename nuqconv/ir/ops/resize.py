@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params, spread
 from nuqconv.ir.traits import Jumps
 
-__all__ = ["GridSample", "Interp", "Resize", "Upsample"]
+__all__ = ["GridSample", "Interp", "Resize", "Upsample", "scaled_size"]
+
+
+def scaled_size(size: int, scale: float) -> int:
+    """Returns the length of an axis by a factor, rounded down as onnxruntime does it: 30 by 50/30 in float32 is 50, in higher precision 49."""
+    return int(np.floor(np.float32(size) * np.float32(scale)))
 
 
 @dataclass(frozen=True)

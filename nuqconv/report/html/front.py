@@ -84,6 +84,8 @@ def _metric_range(document: Document) -> tuple[float, float]:
     near = [original, *(trial.metric for trial in document.trials if trial.accepted)]
     if document.limit is not None:
         near.append(document.limit)
+    if document.difference is not None:
+        near += [original + document.difference.low, original + document.difference.high]
     low, high = min(near), max(near)
     room = (high - low) or abs(high) * 0.01 or 1.0
     others = [trial.metric for trial in document.trials if low - _FAR * room <= trial.metric <= high + _FAR * room]
@@ -105,7 +107,8 @@ def _lines(document: Document, plot: Plot) -> str:
         parts.append(
             f'<path d="M{_LEFT} {point(y)}H{WIDTH - _RIGHT}" stroke=var(--{colour}) stroke-width=1.5 stroke-dasharray="{dash}"/>'
         )
-        parts.append(label(WIDTH - _RIGHT, y - 6 if above else y + 16, f"{word} {short(value)}", "end", "h"))
+        below = not above and y + 16 < plot.y.start
+        parts.append(label(WIDTH - _RIGHT, y + 16 if below else y - 6, f"{word} {short(value)}", "end", "h"))
     return "".join(parts)
 
 
@@ -127,7 +130,13 @@ def _result(document: Document, plot: Plot) -> str:
     x, y = plot.x(best.bytes), plot.y(best.metric)
     word = "result" if document.state == "finished" else "best so far"
     left = x > WIDTH / 2
-    return label(x - 14 if left else x + 14, y + 4, word, "end" if left else "", "b h")
+    whisker = ""
+    if document.difference is not None and document.original_metric is not None:
+        low, high = (
+            point(plot.y(document.original_metric + end)) for end in (document.difference.low, document.difference.high)
+        )
+        whisker = f'<path class=W d="M{point(x)} {low}V{high}m-4 0h8M{point(x - 4)} {low}h8"/>'
+    return whisker + label(x - 14 if left else x + 14, y + 4, word, "end" if left else "", "b h")
 
 
 def _description(document: Document) -> str:
@@ -139,4 +148,7 @@ def _description(document: Document) -> str:
     best = next((trial for trial in trials if trial.number == document.best_trial), None)
     if best is not None:
         text += f" The best has {thousands(best.bytes)} bytes and {short(best.metric)}."
+    if document.difference is not None:
+        low, high = short(document.difference.low), short(document.difference.high)
+        text += f" Its difference to the float model is between {low} and {high} in {document.difference.confidence:.0%} of draws."
     return text

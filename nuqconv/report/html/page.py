@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from nuqconv.report.document import Document, Errors
+from nuqconv.report.document import DifferenceRow, Document, Errors
 from nuqconv.report.html.front import front_picture
 from nuqconv.report.html.history import history_picture
 from nuqconv.report.html.layer_errors import ERRORS_KEY, decibels, layer_errors_picture
@@ -16,6 +16,7 @@ from nuqconv.report.html.text import NONE, escaped, share, short, signed, thousa
 from nuqconv.report.html.weights import DETAILS, Detail, WeightPictures
 from nuqconv.report.sources import Report
 from nuqconv.report.words import ENDINGS, calibration_words, demand_words, verdict
+from nuqconv.search.strategies.words import legend
 
 __all__ = ["MOST_BYTES", "definitions", "errors_section", "html_page", "html_text", "section"]
 
@@ -94,6 +95,10 @@ def _facts(document: Document) -> str:
     if document.metric is not None and document.original_metric is not None:
         difference = document.metric - document.original_metric
         change = f"{signed(difference)} against float" if difference else "as in float"
+    if document.difference is not None:
+        low, high = signed(document.difference.low), signed(document.difference.high)
+        if low != high:
+            change += f", {100 * document.difference.confidence:.4g} % from {low} to {high}"
     budget = document.budget.get("max_evaluations")
     spent = f"of {budget} allowed" if budget else "any number allowed"
     bits = NONE if sizes.bits_per_weight is None else f"{sizes.bits_per_weight:.2f}"
@@ -153,7 +158,9 @@ def errors_section(errors: Errors | None) -> str:
 
 
 def _trials(document: Document) -> str:
-    return section("Trials", _TRIALS, trial_table(document) if document.trials else "", "t")
+    words = legend(trial.step for trial in document.trials)
+    text = _TRIALS + "".join(f"<br><b>{word}</b>: {meaning}" for word, meaning in words.items())
+    return section("Trials", text, trial_table(document) if document.trials else "", "t")
 
 
 def _notes(document: Document) -> str:
@@ -190,10 +197,21 @@ def _asked(document: Document, picture: bytes | None) -> str:
         ("limit", document.limit),
         ("original metric", document.original_metric),
         ("metric of the result", document.metric),
+        *([] if document.difference is None else _interval(document.difference)),
     ]
     shown = [(name, escaped(text)) for name, text in pairs if text]
     shown += [(name, str(value)) for name, value in numbers if value is not None]
     return section("What was asked", "", definitions(shown) + _picture(picture), "a")
+
+
+def _interval(row: DifferenceRow) -> list[tuple[str, float | None]]:
+    return [
+        ("difference to the original", row.estimate),
+        ("its lower end", row.low),
+        ("its upper end", row.high),
+        ("confidence", row.confidence),
+        ("samples drawn from", row.units),
+    ]
 
 
 def _picture(picture: bytes | None) -> str:

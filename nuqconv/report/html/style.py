@@ -88,7 +88,7 @@ background:linear-gradient(to right,var(--f) var(--w),var(--line) 0);margin-righ
 .L span{color:var(--f);letter-spacing:-.5px}.L line{stroke:var(--ink);stroke-width:6;transform:translateY(31px) scale(calc(var(--p)/256),1)}
 .f-float{--f:var(--f-float)}.f-int8{--f:var(--f-int8)}.f-nuq32{--f:var(--f-nuq32)}.f-nuq16{--f:var(--f-nuq16)}
 svg path[class^=f-]{fill:var(--f)}
-.A,.B{r:4px}.R{r:8px}.A{fill:var(--good)}.B{fill:var(--accent)}.R{fill:transparent;stroke:var(--accent);stroke-width:2}.X{fill:none;
+.W{stroke:var(--accent);stroke-width:1.5;fill:none}.A,.B{r:4px}.R{r:8px}.A{fill:var(--good)}.B{fill:var(--accent)}.R{fill:transparent;stroke:var(--accent);stroke-width:2}.X{fill:none;
 stroke:var(--bad);stroke-width:1.8;pointer-events:bounding-box}
 dl.d{display:grid;grid-template-columns:max-content 1fr;gap:5px 20px;margin:14px 0 0;font-size:14px}
 dl.d dt{color:var(--muted)}dl.d dd{margin:0;overflow-wrap:anywhere}

@@ -28,6 +28,7 @@ from nuqconv.errors import ChildProcessFailedError, NuqconvError, RuntimeMissing
 from nuqconv.runtimes.child.crash import describe_crash
 from nuqconv.runtimes.child.frames import header_length, read_header
 from nuqconv.runtimes.child.kind import ChildKind
+from nuqconv.runtimes.child.system import child_problem
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,6 +84,9 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         memory_limit: int | None = None,
     ) -> None:
+        problem = child_problem()
+        if problem is not None:
+            raise RuntimeMissingError(problem)
         self.python = python
         self.timeout = timeout
         self.memory_limit = memory_limit

@@ -15,6 +15,7 @@ from nuqconv.backends.onnx.opset import QUIET
 from nuqconv.errors import ConfigError, ModelError, NuqconvError, OnnxProcessError, UnsupportedError
 from nuqconv.ir import Array
 from nuqconv.runtimes.child import DEFAULT_TIMEOUT, ChildKind, ChildProcess, Reply
+from nuqconv.runtimes.child.system import limit_problem
 from nuqconv.runtimes.onnxruntime.session import INEXACT_OPTIMIZERS
 
 __all__ = ["LEAST_MEMORY", "ONNXRUNTIME", "OnnxProcess", "check_limits"]
@@ -115,6 +116,9 @@ def check_limits(timeout: float, memory_limit: int | None) -> None:
             f"memory_limit: expected None or a number of bytes from {LEAST_MEMORY:,} on, which onnxruntime takes "
             f"before any model; found {memory_limit!r}"
         )
+    unlimited = None if memory_limit is None else limit_problem()
+    if unlimited is not None:
+        problems.append(unlimited)
     if problems:
         raise ConfigError("the limits of the onnxruntime process are wrong", problems)
 

@@ -45,6 +45,11 @@ class OnnxSide(Side):
         self._makers = {name: node for node in self.model.graph.node for name in node.output if name}
         renamed = blobs or {}
         self._values = {renamed.get(name, name): name for name in self._makers}
+        # Of an input that in-place layers write, the last value behind the input is what its blob holds in the end.
+        for blob in [item.name for item in fed_inputs(self.model) if item.name not in self._makers]:
+            last = [name for name in self._makers if name.startswith(f"{blob}@")]
+            if last and blob not in self._values:
+                self._values[blob] = last[-1]
         self.names = tuple(self._values)
         self.outputs = tuple(renamed.get(item.name, item.name) for item in self.model.graph.output)
         self._last: tuple[tuple[str, ...], bool, OnnxSession] | None = None

@@ -35,7 +35,7 @@ def read_identity(connection: sqlite3.Connection) -> dict[str, str]:
     }
 
 
-LATER = frozenset({"weights file"})
+LATER = frozenset({"weights file", "own calibration data"})
 """Names that journals begun by an earlier version do not have; such a journal gets them when its search goes on."""
 
 

@@ -99,6 +99,10 @@ class Journal:
             JournalError: There is none, it is no journal, of another format, or damaged.
         """
         place = _resolved(path)
+        if not place.exists():
+            raise JournalError(
+                f"{path}: there is no such journal; nuqconv auto --save DIR/PREFIX keeps one as DIR/PREFIX_trials.sqlite"
+            )
         with guarded(place, "reading"):
             return cls(place, connect(place, writable=False), None)
 

@@ -19,7 +19,7 @@ from nuqconv.search.metrics.base import Metric, Terms
 __all__ = ["DRAWS", "Interval", "difference_interval", "value_interval"]
 
 DRAWS = 1000
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 17
 """Numbers of a part of all weights that is held at once."""
 
 

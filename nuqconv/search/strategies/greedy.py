@@ -39,7 +39,9 @@ class GreedyRevertStrategy(Planner):
         for target, form in ((0, "int8"), (FLOAT_LEVEL, "float")):
             left = [index for index, level in enumerate(levels) if level > target]
             trials = [
-                Proposal(_with(levels, index, target), f"rank: {space.layers[index].name} back to {form}")
+                Proposal(
+                    _with(levels, index, target), f"only {space.layers[index].name} in {form}, to see what that changes"
+                )
                 for index in left
             ]
             verdicts = view.ask_all(trials)
@@ -47,7 +49,7 @@ class GreedyRevertStrategy(Planner):
             order = sorted(range(len(left)), key=lambda place: (-influence[place], place))
             for done, place in enumerate(order, 1):
                 levels = _with(levels, left[place], target)
-                step = f"{done} of {len(left)} back to {form}, last {space.layers[left[place]].name}"
+                step = f"{done} of {len(left)} layers in {form}, the last {space.layers[left[place]].name}"
                 reference = view.ask(levels, step, 0.2)
                 if reference.accepted:
                     return

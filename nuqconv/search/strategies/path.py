@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from nuqconv.search.space import FLOAT_LEVEL, Levels, Move, SearchSpace
 from nuqconv.search.strategies.base import Planner, View, counted
 from nuqconv.search.strategies.predictions import Predictions
+from nuqconv.search.strategies.words import exchange, least_harm, steps_of_path
 
 __all__ = ["PathStrategy"]
 
@@ -123,7 +124,7 @@ class _Course:
         while high - low > _NEAR * high:
             size = (low + high) / 2
             state = self._predictions.mildest(size, power)
-            if self._size(state) < high and self._try(state, _mildest_label(size, power), 0.3):
+            if self._size(state) < high and self._try(state, least_harm(size, power), 0.3):
                 high = self._size(state)
             else:
                 low = size
@@ -139,18 +140,11 @@ class _Course:
                     failed += 1
                     if failed > _EXCHANGES:
                         return
-                if self._try(state, f"exchange: {self._difference(best, state)}", 0.2):
+                if self._try(state, exchange(self._space, best, state), 0.2):
                     failed = 0
                     break
             else:
                 return
-
-    def _difference(self, one: Levels, other: Levels) -> str:
-        return ", ".join(
-            f"{layer.name} {layer.label(before)}->{layer.label(after)}"
-            for layer, before, after in zip(self._space.layers, one, other, strict=True)
-            if before != after
-        )
 
     def _try(self, levels: Levels, step: str, likely: float = 0.5) -> bool:
         """Ask about a state, and keep the smallest that is accepted."""
@@ -168,7 +162,7 @@ class _Course:
         while high - low > 1:
             count = min(low + stride, high - 1) if galloping else (low + high) // 2
             levels = self._with_floats(order[:count])
-            step = f"{counted(count, 'most harmful layer')} back to float"
+            step = f"{counted(count, 'layer')} in float, the rest int8"
             if self._try(levels, step):
                 high, galloping = count, False
             else:
@@ -185,7 +179,7 @@ class _Course:
         moves = self._path(levels, {})
         self._expect(self._path_trials(levels))
         whole = space.apply(levels, moves)
-        if not moves or self._try(whole, _prefix_label(moves, len(moves))):
+        if not moves or self._try(whole, steps_of_path(moves, len(moves))):
             return whole
         if self._milder_by_size(levels, moves):
             levels = self._mildest_prefix(levels, moves)
@@ -198,7 +192,7 @@ class _Course:
         self._expect(1 + self._knapsack_trials + len(self._path(found, ceilings)))
         others = space.apply(found, self._path(found, ceilings))
         to_blame = not self._blame(levels, moves, count) < _BLAME
-        if others != found and to_blame and self._try(others, f"all others but {block.label}", 0.3):
+        if others != found and to_blame and self._try(others, f"all other steps but {block.label}", 0.3):
             found = others
         else:
             found = self._knapsack(found, space.loss(space.apply(found, [block])))
@@ -211,8 +205,8 @@ class _Course:
         other = self._mildest_as_small(half)
         if other == half or not len(moves) // 2:
             return False
-        accepted = self._try(half, _prefix_label(moves, len(moves) // 2))
-        if self._try(other, _mildest_label(self._size(half))) != accepted:
+        accepted = self._try(half, steps_of_path(moves, len(moves) // 2))
+        if self._try(other, least_harm(self._size(half))) != accepted:
             return not accepted
         return self._harm(levels, moves, other) < self._harm(levels, moves, half)
 
@@ -224,7 +218,7 @@ class _Course:
             count = (low + high) // 2
             prefix = self._space.apply(levels, moves[:count])
             state = self._mildest_as_small(prefix)
-            if self._try(state, _mildest_label(self._size(prefix))):
+            if self._try(state, least_harm(self._size(prefix))):
                 low, found = count, state
             else:
                 high = count
@@ -251,7 +245,7 @@ class _Course:
                 if not left or self._size(state) > most:
                     break
                 left -= 1
-                if self._try(state, _prefix_label(moves, length - back), 0.3):
+                if self._try(state, steps_of_path(moves, max(count, length - back, 1)), 0.3):
                     return length - back
         return count
 
@@ -299,7 +293,7 @@ class _Course:
                 high = loss
             else:
                 trials, idle = trials + 1, 0
-                if self._try(state, f"smallest plan for a predicted loss of {loss:.4g}", 0.4):
+                if self._try(state, f"smallest at an expected harm of {loss:.4g}", 0.4):
                     levels, low = state, loss
                 else:
                     high = loss
@@ -354,7 +348,7 @@ class _Course:
             part = min(low + stride, high - 1) if galloping else (low + high) // 2
             count = len(moves) if whole else part
             self._lengths.add(count)
-            step = _prefix_label(moves, count)
+            step = steps_of_path(moves, count)
             if self._ask(self._space.apply(levels, moves[:count]), step, whole=whole, galloping=galloping):
                 low, stride = count, stride * 2
             else:
@@ -382,15 +376,6 @@ class _Course:
     def _path_trials(self, levels: Levels) -> int:
         moves = len(self._path(levels, {}))
         return 1 + _bisections(moves) + 1 + self._knapsack_trials + moves if moves else 0
-
-
-def _prefix_label(moves: Sequence[Move], count: int) -> str:
-    named = moves[0].label if count == 1 else f"{moves[0].label} to {moves[count - 1].label}"
-    return f"{count} of {counted(len(moves), 'move')}: {named}"
-
-
-def _mildest_label(size: float, power: float = 1.0) -> str:
-    return f"least predicted loss at {size:,.0f} bytes" + (f", ^{power:g}" if power != 1 else "")
 
 
 def _bisections(length: int) -> int:

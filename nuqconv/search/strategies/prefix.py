@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nuqconv.search.space import SearchSpace
-from nuqconv.search.strategies.base import Planner, View, counted
+from nuqconv.search.strategies.base import Planner, View
+from nuqconv.search.strategies.words import steps_of_path
 
 __all__ = ["PrefixStrategy"]
 
@@ -33,7 +34,7 @@ class PrefixStrategy(Planner):
         low, high = 0, len(self._moves) + 1
         count = len(self._moves)
         while high - low > 1:
-            step = f"the first {count} of {counted(len(self._moves), 'move')}"
+            step = steps_of_path(self._moves, count)
             if view.ask(self._space.apply(levels, self._moves[:count]), step).accepted:
                 low = count
             else:

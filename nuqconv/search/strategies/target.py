@@ -9,6 +9,7 @@ from nuqconv.errors import SearchError
 from nuqconv.search.objective import NearestMetric
 from nuqconv.search.space import FLOAT_LEVEL, Levels, SearchSpace
 from nuqconv.search.strategies.base import Planner, Proposal, Verdict, View
+from nuqconv.search.strategies.words import least_harm
 
 __all__ = ["TargetSizeStrategy"]
 
@@ -52,8 +53,7 @@ class TargetSizeStrategy(Planner):
         self._most = most
         self._original = original
         self._starts = [
-            Proposal(_filled(space, space.mildest(most, power), most), f"least predicted loss^{power:g} at the size")
-            for power in _POWERS
+            Proposal(_filled(space, space.mildest(most, power), most), least_harm(most, power)) for power in _POWERS
         ]
         self._around: dict[Levels, tuple[list[Proposal], Iterator[Proposal]]] = {}
 
@@ -97,7 +97,7 @@ class TargetSizeStrategy(Planner):
                 other = self._settled((*levels[:index], level, *levels[index + 1 :]), index)
                 if other is not None and other not in found:
                     found.add(other)
-                    yield Proposal(other, f"{space.layers[index].name} {word}")
+                    yield Proposal(other, f"exchange: {space.layers[index].name} {word}, others make up for it")
 
     def _settled(self, levels: Levels, kept: int) -> Levels | None:
         """Returns a state that fits and leaves little room, with one layer as it is; None if there is none."""

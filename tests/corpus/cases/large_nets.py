@@ -16,9 +16,9 @@ _LARGE = (
     Case(
         "prototxt",
         "large-duplicates",
-        lambda: _many('layer{{name:"{0}"type:"X"}}layer{{name:"{0}"type:"X"}}', 18000),
+        lambda: _many('layer{{name:"{0}"type:"BNLL"}}layer{{name:"{0}"type:"BNLL"}}', 14000),
         "ModelError",
-        "are called",
+        "has 0 inputs",
     ),
     Case(
         "prototxt",

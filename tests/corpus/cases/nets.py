@@ -6,10 +6,14 @@ from tests.corpus.cases.pieces import DATA, RELU, convolution, input_of, layer_o
 
 __all__ = ["CASES"]
 
+_PRELU = 'layer { name: "slope" type: "PReLU" bottom: "data" top: "slope" }\n'
 _NET = (
     net_case("no-layers", 'name: "x"', "FormatError", "holds no layer"),
     net_case(
-        "duplicate-names", DATA + RELU + RELU.replace('top: "relu"', 'top: "other"'), "ModelError", "are called 'relu'"
+        "duplicate-names",
+        DATA + _PRELU + _PRELU.replace('top: "slope"', 'top: "other"'),
+        "ModelError",
+        "Caffe fills only the first",
     ),
     net_case(
         "cycle",
@@ -40,9 +44,9 @@ _NET = (
     net_case("no-type", DATA + 'layer { name: "a" bottom: "data" top: "a" }', "ModelError", "has no type"),
     net_case(
         "no-name",
-        DATA + 'layer { type: "ReLU" bottom: "data" top: "a" }\nlayer { type: "ReLU" bottom: "a" top: "b" }',
+        DATA + 'layer { type: "PReLU" bottom: "data" top: "a" }',
         "ModelError",
-        "are called ''",
+        "has no name, and weights are stored by name",
     ),
     net_case(
         "blob-at-layer",

@@ -106,7 +106,6 @@ def test_all_faults_of_a_model_at_once(tmp_path):
     told = "\n".join(error.problems)
     for expected in (
         "bottom 'nothing'",
-        "called 'a' (lines 2, 3)",
         "top 'a' is made by an earlier layer",
         ":5:",
         "kernal_size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -171,6 +172,15 @@ def test_intervals_are_scipys():
     assert (alone.low, alone.high) == pytest.approx((unpaired.low, unpaired.high), abs=0.004)
     # Pairing takes out what the samples have in common.
     assert found.high - found.low < 1.2 * (alone.high - alone.low)
+
+
+def test_an_interval_needs_little_memory():
+    terms = Terms(10_000, np.random.default_rng(0).integers(0, 2, (10_000, 2)).astype(np.float64))
+    tracemalloc.start()
+    value_interval(parse_metric("top1"), terms)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_a_draw_that_holds_nothing_to_measure_does_not_count():

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+import nuqconv
 from real_models import PackageUnavailableError, model_files
 from tests.support.scenes import write_scenes
 
@@ -52,6 +53,27 @@ def test_the_net_finds_the_objects_in_every_runtime(run, net, scenes, tmp_path):
 def test_what_needs_a_fixed_length_is_refused_at_once(run, net, scenes, metric):
     ended = run("evaluate", *net, "--data", scenes[0], "--labels", scenes[1], "--prep", PREP, "--metric", metric)
     assert ended.code == 2
-    assert "take 'mbox_loc', 'mbox_conf_flatten' with outputs= (--outputs), or judge the boxes by detections, voc_map, coco_ap" in (
-        " ".join(ended.err.split())
+    assert (
+        "take 'mbox_loc', 'mbox_conf_flatten' with outputs= (--outputs), or judge the boxes by detections, voc_map, coco_ap"
+        in (" ".join(ended.err.split()))
     )
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_search_that_is_judged_by_boxes(net, scenes, tmp_path, labelled):
+    """By VOC's rule with the objects of the pictures, and by the original net's boxes without labels."""
+    data = nuqconv.data.ImageList(scenes[0], PREP, labels=scenes[1])
+    metric = "voc_map" if labelled else "detections"
+    config = tmp_path / "config.json"
+    nuqconv.create_quant_config(config, *net, batch_num=2)
+    with nuqconv.BatchEvaluator(data, metric=metric, max_drop=0.2, batch_size=6) as evaluator:
+        result = nuqconv.auto_nuq(
+            *net, evaluator, config, tmp_path / "record.txt", tmp_path / "out" / "net", max_evaluations=2, journal=False
+        )
+    assert result.original_metric == 1
+    assert result.metric >= 0.8
+    assert result.difference.units == 12
+    assert result.difference.estimate == pytest.approx(result.metric - 1)
+    files = (result.files.fake_quant_model, result.files.fake_quant_weights)
+    report = nuqconv.evaluate([tuple(net), files], data=data, metric=metric, batch_size=6)
+    assert [side.value for side in report.sides] == pytest.approx([1, result.metric], abs=1e-9)
