@@ -324,7 +324,7 @@ def test_an_unknown_ending(run, tmp_path):
         assert ended.code == 2
         assert ended.err == (
             f"error: {tmp_path / name}: the ending {ending} is not known; known are .prototxt, .caffemodel, .onnx, .txt, "
-            ".cfg, .json, .npz\n"
+            ".cfg, .json, .npz, .sqlite\n"
         )
 
 
