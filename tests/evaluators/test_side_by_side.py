@@ -32,7 +32,7 @@ def data():
 def models(tmp_path_factory, data):
     """LeNet as ONNX, and with codebooks of 16 levels."""
     folder = tmp_path_factory.mktemp("models")
-    nuqconv.convert(LENET, folder / "lenet.onnx")
+    nuqconv.convert(LENET, folder / "lenet.onnx", dynamic_batch=True)
     quantizer = Quantizer(load_graph(*LENET))
     quantized = (folder / "q.prototxt", folder / "q.caffemodel")
     write_caffe(quantizer.apply(strongest_plan(quantizer, {"data": data[0]["data"][:64]})), *quantized)
