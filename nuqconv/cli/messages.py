@@ -32,7 +32,7 @@ def louder(steps: int) -> None:
 @contextmanager
 def steps_told() -> Iterator[None]:
     """While it lasts, each step of long work is told where no bar can be shown."""
-    loggers = [] if sys.stderr.isatty() else [logging.getLogger(name) for name in _STEPS]
+    loggers = [] if sys.stderr.isatty() else [logging.getLogger().getChild(name) for name in _STEPS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(min(logging.INFO, logger.getEffectiveLevel()))

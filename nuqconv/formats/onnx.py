@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,18 +83,20 @@ class _OnnxFile(ModelFiles):
     """An .onnx file."""
 
     _message: ModelProto | None = None
+    _inputs: Mapping[str, tuple[int | None, ...]] | None = None
 
     def inputs(self) -> dict[str, tuple[int | None, ...]]:
-        """Returns the inputs that are fed."""
+        """Returns the inputs that are fed; they are kept when the numbers of the file are not."""
         with self._lock:
-            if self._message is None:
-                self._message = read_onnx(self.model)
-            return {
-                item.name: tuple(
-                    size.dim_value if size.dim_value > 0 else None for size in item.type.tensor_type.shape.dim
-                )
-                for item in fed_inputs(self._message)
-            }
+            if self._inputs is None:
+                self._message = self._message or read_onnx(self.model)
+                self._inputs = {
+                    item.name: tuple(
+                        size.dim_value if size.dim_value > 0 else None for size in item.type.tensor_type.shape.dim
+                    )
+                    for item in fed_inputs(self._message)
+                }
+            return dict(self._inputs)
 
     def _read(self, options: ReadOptions) -> ReadGraph:
         # The message would keep the numbers of the whole file in memory once more.

@@ -26,7 +26,7 @@ def script_log() -> Iterator[None]:
 
     A program with any handler of its own, on the root logger or on ``nuqconv``, has what it has set up.
     """
-    logger = logging.getLogger("nuqconv")
+    logger = logging.getLogger().getChild("nuqconv")
     if logger.hasHandlers() or os.environ.get(SWITCH, "").lower() == "off":
         yield
         return

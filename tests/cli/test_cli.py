@@ -94,7 +94,8 @@ def test_auto(run, subset, tmp_path):
     assert report["metric"] == report["trials"][-1]["metric"]
     assert report["sizes"]["bytes"] < report["sizes"]["int8_bytes"] < report["sizes"]["float_bytes"] == 1724320
     lines = ended.out.splitlines()
-    assert lines[0].split() == ["layer", "type", "weights", "levels", "bits", "bytes"]
+    assert lines[0].startswith(f"data  200 x 1x28x28 from {subset}, 0.00 .. 1.00")
+    assert lines[1].split() == ["layer", "type", "weights", "levels", "bits", "bytes"]
     for layer in report["layers"]:
         (row,) = (line for line in lines if line.startswith(f"{layer['name']} "))
         assert row.split()[-2:] == [str(layer["bits"]), f"{layer['bytes']:,}"]
@@ -102,8 +103,10 @@ def test_auto(run, subset, tmp_path):
     assert f"quantized models evaluated: {len(report['trials'])} (the search is complete)" in lines
     assert "activations calibrated: in onnxruntime" in lines
     assert lines[-8] == "files"
-    assert {line.strip() for line in lines[-7:]} == {str(tmp_path / name) for name in FILES}
-    assert max(len(line) for line in lines[:-8]) <= 80
+    sizes = {name: f"{(tmp_path / name).stat().st_size:,} bytes" for name in FILES}
+    assert {line.strip() for line in lines[-7:]} == {f"{tmp_path / name}  {size}" for name, size in sizes.items()}
+    tables = [line for line in lines[1:-8] if not re.match(r"[a-z][a-z ]*: ", line)]
+    assert max(map(len, tables)) <= 80
 
 
 @pytest.mark.caffe
@@ -192,7 +195,8 @@ def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
     ended = run(
         *("auto", *MODEL, "--data", subset, "--metric", "output_error", "--max-error", "0", "--save", tmp_path / "m")
     )
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out.splitlines()[1:]) == (1, [])
+    assert ended.out.startswith("data  200 x 1x28x28 from ")
     assert ended.err.startswith("error: no plan with a quantized layer satisfies the evaluator: ")
     assert [path.name for path in tmp_path.iterdir()] == ["m_trials.sqlite"]
 
@@ -200,7 +204,6 @@ def test_nothing_accepted_is_exit_code_1(run, subset, tmp_path):
 WRONG_USAGE = [
     ([], "Missing option '--save'"),
     (["--data", "d.npz"], "Missing option '--save'"),
-    (["--data", "d.npz", "--save", "m", "--max-drop", "-1"], "Invalid value for '--max-drop'"),
     (["--data", "d.npz", "--save", "m", "--runtime", "torch"], "Invalid value for '--runtime'"),
     (["--data", "d.npz", "--save", "m", "--unknown"], "No such option: --unknown"),
 ]
@@ -252,10 +255,8 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
             ["--max-drop", "0.1", "--metric", "topx"],
             f"metric 'topx' is not known; these are: {METRIC_NAMES}; or give a function of your own",
         ),
-        (
-            ["--max-drop", "0.1", "--report", "/"],
-            "the outputs cannot be written; choose another place\n  - /: is a folder; a file of this name has to be written",
-        ),
+        (["--max-drop", "-1"], "max_drop is '-1', expected a number from 0 on, as 0.01 or 1%"),
+        (["--max-drop", "0.1", "--report", "/"], "/: a report ends in one of .html, .md, .json, which says its form"),
         (
             ["--max-drop", "0.1", "--config", "gone.json"],
             "gone.json: the quantization configuration cannot be read: No such file or directory",
@@ -276,7 +277,7 @@ def test_wrong_usage_is_exit_code_2(run, arguments, message):
             ["--max-drop", "0.1", "--isolate", "--runtime", "opencv"],
             "--isolate is for onnxruntime; OpenCV always runs in this process",
         ),
-        (["--max-drop", "0.1", "--calibration", "gone.npz"], "gone.npz: cannot be read: No such file or directory"),
+        (["--max-drop", "0.1", "--calibration", "gone.npz"], "gone.npz: there is no such file or folder"),
     ],
 )
 def test_options_that_do_not_fit_are_exit_code_2(run, subset, tmp_path, monkeypatch, options, message):
@@ -287,11 +288,13 @@ def test_options_that_do_not_fit_are_exit_code_2(run, subset, tmp_path, monkeypa
 
 
 def test_a_report_in_the_place_of_an_input(run, subset, tmp_path):
-    before = subset.read_bytes()
-    ended = auto(run, subset, tmp_path, "--report", subset)
+    config = tmp_path / "c.json"
+    run("config", *MODEL, "-o", config)
+    before = config.read_bytes()
+    ended = auto(run, subset, tmp_path, "--config", config, "--report", config)
     assert ended.code == 2
-    assert f"  - {subset}: is an input of this run\n" in ended.err
-    assert subset.read_bytes() == before
+    assert f"  - {config}: is an input of this run\n" in ended.err
+    assert config.read_bytes() == before
 
 
 def test_data_that_does_not_fit(run, tmp_path):
@@ -301,6 +304,7 @@ def test_data_that_does_not_fit(run, tmp_path):
     assert ended.err == (
         f"error: {tmp_path / 'd.npz'}: does not fit the net; it holds image\n"
         "  - array 'data' for the net's input of that name is missing\n"
+        "  - 'image' is not used; known are data, label, scale\n"
     )
 
 
@@ -429,7 +433,8 @@ def test_an_interrupt_is_exit_code_130(tmp_path):
             said += line
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=600)
-    assert (child.returncode, out) == (130, "")
+    assert (child.returncode, out.splitlines()[1:]) == (130, [])
+    assert out.startswith("data  2500 x 1x28x28 from ")
     assert err.endswith("interrupted; the outputs are as they were\n")
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["m_trials.sqlite"]

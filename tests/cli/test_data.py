@@ -133,7 +133,7 @@ def test_a_search_on_a_folder_with_a_declared_preparation(run, clothes, tmp_path
     other = run("auto", *MODEL, "--data", clothes, "--prep", "gray, scale 0.004", *options, "--save", tmp_path / "net")
     assert other.code == 2
     assert "is the journal of another search" in other.err
-    assert "data version" in other.err
+    assert "the metric or the outputs) has changed" in other.err
 
 
 def test_a_search_on_a_train_val_over_an_lmdb(run, tmp_path, monkeypatch):
