@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["beginning", "is_hdf5", "stranger", "top_fields"]
+__all__ = ["beginning", "is_hdf5", "is_text", "stranger", "top_fields"]
 
 _BEGINNING = 1 << 16
 # Nobody's message has more at its top; a file of another kind can look like one for long.
@@ -19,6 +19,7 @@ _SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 _POINTER = b"version https://git-lfs"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_CONTROL = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r")
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
@@ -96,3 +97,9 @@ def _varint(file: IO[bytes]) -> int | None:
         if byte[0] < 0x80:
             return number
     return None
+
+
+def is_text(path: Path) -> bool:
+    """Whether what a file begins with is text: no control characters but blanks and ends of lines. An empty file is none."""
+    found = beginning(path)
+    return bool(found) and len(found.translate(None, _CONTROL)) == len(found)

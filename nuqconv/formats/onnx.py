@@ -13,7 +13,7 @@ from onnx import ModelProto
 from nuqconv.backends.onnx import batch_problems, newest_opset, styles, write_onnx
 from nuqconv.backends.onnx.lower import PRODUCER, lower_graph
 from nuqconv.errors import UnsupportedError
-from nuqconv.files.sniff import top_fields
+from nuqconv.files.sniff import is_text, top_fields
 from nuqconv.formats.base import FileKind, Format
 from nuqconv.formats.form import Form, WriteGraph, WriteOptions, is_quantized
 from nuqconv.formats.source import ModelFiles
@@ -31,6 +31,9 @@ _WIRES = {1: _VARINT, 2: _LENGTH, 3: _LENGTH, 4: _LENGTH, 5: _VARINT, 6: _LENGTH
 
 
 def _is_model(path: Path) -> bool:
+    # A text can begin like the field of a message: a colon is the graph's.
+    if is_text(path):
+        return False
     for number, wire in top_fields(path):
         if _WIRES.get(number) != wire:
             return False

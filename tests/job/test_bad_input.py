@@ -172,7 +172,7 @@ def test_a_net_for_training(job):
     line, *layers = _model_refused(job, UnsupportedError, model=train, weights=LENET_WEIGHTS)
     assert line == (
         f"{train}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
-        "Layers that stand in the way:"
+        f"`nuqconv convert {train} WEIGHTS.caffemodel deploy.prototxt` makes it. Layers that stand in the way:"
     )
     assert layers[-1] == f"  - {train}:90: layer 'loss' (SoftmaxWithLoss)"
 

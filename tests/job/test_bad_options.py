@@ -53,7 +53,7 @@ def test_a_configuration_with_all_kinds_of_faults(job, tmp_path):
             "{}",
             (
                 ": no layer has wts_algo nuq_quantize, so there is nothing to search; set it for the layers that may be compressed, "
-                "or write a configuration with create_quant_config"
+                "write a configuration with create_quant_config, or quantize without a search (nuqconv quantize)"
             ),
         ),
     ],
