@@ -74,7 +74,7 @@ def test_models_side_by_side(run, subset, onnx, other, tmp_path):
 
 def test_exit_code_of_a_demand(run, subset, other):
     arguments = ("evaluate", *MODEL, *other, "--data", subset)
-    assert run(*arguments, "--max-drop", 0.5).code == 0
+    assert run(*arguments, "--max-drop", "50%").code == 0
     ended = run(*arguments, "--max-drop", 0.01)
     assert ended.code == 1
     assert f"worse than demanded: {other[0]} in onnxruntime" in ended.out

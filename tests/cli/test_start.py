@@ -84,7 +84,9 @@ def test_the_version_and_wrong_usage(arguments, said):
 def test_the_list_of_commands_imports_none():
     modules, text = imported_by(RUN.format(arguments=["--help"]))
     assert [name for name in COMMANDS if name not in text] == []
-    assert {name for name in modules if name.startswith("nuqconv.cli.")} == {"nuqconv.cli.app", "nuqconv.cli.lazy"}
+    assert {name for name in modules if name.startswith("nuqconv.cli.")} == {
+        f"nuqconv.cli.{name}" for name in ("app", "lazy", "messages")
+    }
     assert modules & HEAVY <= {"rich"}
 
 

@@ -193,10 +193,13 @@ def test_the_information_file_describes_the_deploy_model(run):
         assert op["input"] == [f"{makers[bottom]}:0" for bottom in layer.bottom]
         makers.update(dict.fromkeys(layer.top, layer.name))
         assert len(op["output_desc"]) == len(layer.top)
-    originals = {op["name"]: op["attr"][0]["value"]["list"]["s"] for op in operators}
-    assert [name for names in originals.values() for name in names] == [layer.name for layer in _layers(LENET_MODEL)]
-    assert {name for name, names in originals.items() if not names} == {
-        layer.name for layer in written if layer.type in {"Quant", "DeQuant"}
+    originals = {op["name"]: op["attr"][0]["value"]["list"].get("s", []) for op in operators}
+    added = {layer.name for layer in written if layer.type in {"Quant", "DeQuant"}}
+    own = {name: names for name, names in originals.items() if name not in added}
+    assert [name for names in own.values() for name in names] == [layer.name for layer in _layers(LENET_MODEL)]
+    # A layer's Quant and DeQuant stand for the same originals as the layer.
+    assert {name: originals[name] for name in added} == {
+        name: own[name.removesuffix("_dequant_layer").removesuffix("_0_quant_layer")] for name in added
     }
 
 
