@@ -61,7 +61,7 @@ def test_auto_with_defaults(tmp_path, capsys, labels, batch, height, written, de
     model = export(tmp_path / "net.onnx", batch, height)
     np.savez(tmp_path / "x.npz", x=X, label=labels)
     save = tmp_path / "out" / "m"
-    words = ["auto", model, "--data", tmp_path / "x.npz", "--max-drop", "0.3", "--save", save, "--max-evaluations", "2"]
+    words = ["auto", model, "--data", tmp_path / "x.npz", "--max-drop", "30%", "--save", save, "--max-evaluations", "2"]
     with pytest.raises(SystemExit) as ended:
         app([str(word) for word in words])
     assert not ended.value.code, capsys.readouterr().err

@@ -159,7 +159,7 @@ def _nuqconv(folder, *arguments):
 def test_the_command_line(tmp_path):
     data = lenet_data(8)
     np.savez(tmp_path / "set.npz", label=data.labels, **data.inputs)
-    command = ["auto", LENET_MODEL, LENET_WEIGHTS, "--data", "set.npz", "--max-drop", "0.2", "--runtime", NAME]
+    command = ["auto", LENET_MODEL, LENET_WEIGHTS, "--data", "set.npz", "--max-drop", "20%", "--runtime", NAME]
     # The worker gets the runtime with the evaluator.
     ended = _nuqconv(tmp_path, *command, "--save", "out/m", "--max-evaluations", 2, "--workers", 1)
     assert ended.returncode == 0, ended.stderr

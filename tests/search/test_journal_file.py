@@ -89,7 +89,7 @@ def test_folders_and_pipes(path):
 
 
 def test_no_file(path):
-    with pytest.raises(JournalError, match="No such file"):
+    with pytest.raises(JournalError, match="there is no such journal"):
         Journal.read(path)
     path.symlink_to(path)
     with pytest.raises(JournalError):
