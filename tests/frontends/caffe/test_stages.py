@@ -125,7 +125,17 @@ def test_auto_takes_them(tmp_path, capsys):
     files = write_net(tmp_path, text, {"ip": weights})
     x = rng.normal(size=(16, 30)).astype(np.float32)
     np.savez(tmp_path / "x.npz", data=x, label=np.argmax(x @ weights[0].T, 1))
-    words = ["auto", files.model, files.weights, "--data", tmp_path / "x.npz", "--max-drop", "100%", "--batch-size", "8"]
+    words = [
+        "auto",
+        files.model,
+        files.weights,
+        "--data",
+        tmp_path / "x.npz",
+        "--max-drop",
+        "100%",
+        "--batch-size",
+        "8",
+    ]
     words += ["--save", tmp_path / "out" / "m", "--max-evaluations", "2", "--stage", "deploy", "--level", "1"]
     assert _code([str(word) for word in words]) == 0, capsys.readouterr().err
     made = nuqconv.load(tmp_path / "out/m_deploy_model.prototxt", tmp_path / "out/m_deploy_weights.caffemodel")
