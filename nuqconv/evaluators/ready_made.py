@@ -255,7 +255,9 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         """
         files = open_model(model_file, weights_file, self.read_options)
         data, _ = self._named or (self.data, None)
-        options = ReadOptions(files.sizes_for(data.shapes(), min(self.batch_size, len(data))))
+        # Shapes of data cost a sample; only open sizes need them.
+        open_sizes = files.format.open_sizes
+        options = ReadOptions(files.sizes_for(data.shapes(), min(self.batch_size, len(data))) if open_sizes else {})
         with ExitStack() as stack:
             model = Runnable.of_chosen(files, options, stack)
             refusal = self.runtime.refusal(model)
