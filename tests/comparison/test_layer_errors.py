@@ -278,12 +278,13 @@ def test_layers_behind_what_cannot_be_run(net):
 
 
 _PEAK = """
-import resource, sys
+import sys
 import numpy as np
 from nuqconv.comparison.layer_errors import measure_layer_errors
 from nuqconv.comparison.quantized import pair_layers
 from nuqconv.quantize.apply import Quantizer
 from tests.comparison.test_layer_errors import chain
+from tests.support.peak import peak_memory
 from tests.support.plans import strongest_plan
 graph = chain(np.random.default_rng(0))
 data = lambda seed: {"data": np.random.default_rng(seed).normal(size=(10, 3, 24, 24)).astype(np.float32)}
@@ -293,7 +294,7 @@ quantizer = Quantizer(graph)
 pair = pair_layers(graph, quantizer.apply(strongest_plan(quantizer, data(0))))
 found = measure_layer_errors(pair, (data(seed) for seed in range(int(sys.argv[1]) // 10)))
 assert found.samples == int(sys.argv[1])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_memory())
 """
 
 

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 from fuzz.targets import TARGETS
+from tests.support.peak import peak_memory
 
 MEMORY = 1 << 30
 # Of processor time: on a busy machine a file takes longer by the clock, which is watched too, in case it waits for ever.
@@ -50,7 +51,7 @@ def _outcome(target: str, path: Path) -> dict[str, object]:
             "seconds": time.process_time() - begun,
             "written": sorted(str(file) for file in Path(name).rglob("*")),
             "warnings": [str(item.message) for item in told],
-            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak": peak_memory(),
         }
 
 
