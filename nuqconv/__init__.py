@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.comparison.compare import CompareReport, compare
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
+    from nuqconv.comparison.reduction.reduce import reduce
+    from nuqconv.comparison.reduction.result import Reduced
     from nuqconv.compat import init, quantize_model, save_model, set_cpu_mode, set_gpu_mode
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
     from nuqconv.data import Hdf5, ImageList, Images, Lmdb
@@ -47,6 +49,7 @@ __all__ = [
     "PrepareOptions",
     "QuantizationReport",
     "Quantized",
+    "Reduced",
     "SearchOptions",
     "SmallestBytes",
     "auto",
@@ -61,6 +64,7 @@ __all__ = [
     "load",
     "quantize",
     "quantize_model",
+    "reduce",
     "register_layer",
     "register_python_layer",
     "save",
@@ -74,6 +78,8 @@ _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
     "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
+    "nuqconv.comparison.reduction.reduce": ("reduce",),
+    "nuqconv.comparison.reduction.result": ("Reduced",),
     "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
     "nuqconv.data": ("Hdf5", "ImageList", "Images", "Lmdb"),

@@ -32,6 +32,10 @@ COMMANDS = {
         "nuqconv.cli.compare",
         "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
     ),
+    "reduce": Place(
+        "nuqconv.cli.reduce",
+        "Find the smallest part of a model that still differs in two runtimes, or with which a command still fails: for a bug report.",
+    ),
     "evaluate": Place(
         "nuqconv.cli.evaluate",
         "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",
