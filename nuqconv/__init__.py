@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.comparison.dump import Dumped, dump
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
     from nuqconv.comparison.reduction.reduce import reduce
     from nuqconv.comparison.reduction.result import Reduced
@@ -38,6 +39,7 @@ __all__ = [
     "CaffeEvaluator",
     "CompareReport",
     "Conversion",
+    "Dumped",
     "Evaluation",
     "Hdf5",
     "ImageList",
@@ -58,6 +60,7 @@ __all__ = [
     "compare_quantized",
     "convert",
     "create_quant_config",
+    "dump",
     "errors",
     "evaluate",
     "init",
@@ -78,6 +81,7 @@ _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
     "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
+    "nuqconv.comparison.dump": ("Dumped", "dump"),
     "nuqconv.comparison.reduction.reduce": ("reduce",),
     "nuqconv.comparison.reduction.result": ("Reduced",),
     "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),

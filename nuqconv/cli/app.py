@@ -36,6 +36,10 @@ COMMANDS = {
         "nuqconv.cli.reduce",
         "Find the smallest part of a model that still differs in two runtimes, or with which a command still fails: for a bug report.",
     ),
+    "dump": Place(
+        "nuqconv.cli.dump",
+        "Write the output of every layer as .npy files, in the naming of Ascend's comparator, from real Caffe or onnxruntime.",
+    ),
     "evaluate": Place(
         "nuqconv.cli.evaluate",
         "Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from nuqconv.errors import ModelError
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Loaded", "LoadedSide", "Side", "SideRun", "check_inputs", "input_shapes", "layer_type", "runnable_values"]
+
+_ROOM = 256 << 20
+"""Bytes of blobs that are held at once."""
+_ITEM = 4
+_UNKNOWN = 1 << 18
+"""Numbers of a blob whose shape nobody says."""
 
 
 class Loaded(ABC):
@@ -50,6 +57,7 @@ class Side(ABC):
         outputs: The model's outputs.
         graph: The model as it was read from Caffe, or None.
         notes: What should be known of it.
+        keeps_states: Whether `in_order` gives each layer's own output, whatever a later layer does to its memory.
     """
 
     label: str
@@ -58,6 +66,7 @@ class Side(ABC):
     outputs: tuple[str, ...]
     graph: Graph | None = None
     notes: tuple[str, ...] = ()
+    keeps_states: bool = False
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -71,6 +80,32 @@ class Side(ABC):
         """The value of a blob at the moment when its layer has run, where memory may be overwritten later; else None."""
         del inputs, name
         return None
+
+    def in_order(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Yields blobs one by one, as their layers have made them; so many are held at once as have room.
+
+        Args:
+            inputs: As in `run`.
+            names: The blobs, in the order of execution.
+        """
+        for group in self._groups(names):
+            found = self.run(inputs, group)
+            for name in group:
+                yield name, found.pop(name)
+
+    def _groups(self, names: Sequence[str]) -> Iterator[list[str]]:
+        shapes = {} if self.graph is None else self.graph.shapes
+        group: list[str] = []
+        left = _ROOM
+        for name in names:
+            size = _ITEM * prod(shapes.get(name) or (_UNKNOWN,))
+            if group and size > left:
+                yield group
+                group, left = [], _ROOM
+            group.append(name)
+            left -= size
+        if group:
+            yield group
 
     def layer(self, name: str) -> tuple[str, str]:
         """Returns name and type of the layer that makes a blob."""

@@ -9,32 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nuqconv.comparison.chosen import runnable
 from nuqconv.errors import NuqconvError
 from nuqconv.formats import ModelFiles
 from nuqconv.ir import Array
 from nuqconv.runtimes.loaded import Side
-from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Recorder", "runnable"]
+__all__ = ["Recorder"]
 
 _LOG = logging.getLogger(__name__)
-
-
-def runnable(model: ModelFiles, shapes: Mapping[str, Sequence[int]], stack: ExitStack) -> Runnable:
-    """Returns a model as runtimes take it; a Caffe net for training is cut for inference.
-
-    Args:
-        model: The model.
-        shapes: Shapes of its inputs, where they are not the file's.
-        stack: Removes what is written for the run.
-    """
-    if model.format.runs_in_caffe and model.paths:
-        return Runnable.cut_for_inference(model, shapes, stack)
-    return Runnable.of(model)
 
 
 class Recorder:

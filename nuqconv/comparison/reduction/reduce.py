@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv import __version__
+from nuqconv.comparison.chosen import best_runtime
 from nuqconv.comparison.compare import SAMPLES
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
-from nuqconv.comparison.reduction.recorder import Recorder, runnable
+from nuqconv.comparison.reduction.recorder import Recorder
 from nuqconv.comparison.reduction.result import Attempt, Reduced
 from nuqconv.comparison.reduction.search import Part, smallest_part, without_pieces
 from nuqconv.data import DataSet
@@ -26,7 +27,6 @@ from nuqconv.formats import Model, ModelFiles, ReadOptions, in_files, open_model
 from nuqconv.ir import Array
 from nuqconv.runtimes.base import in_one_line
 from nuqconv.runtimes.caffe.process import CaffeProcess
-from nuqconv.runtimes.caffe.runtime import Caffe
 from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 
 __all__ = ["MAX_RUNS", "reduce"]
@@ -159,25 +159,15 @@ def _chosen(
     """Returns the runtimes that "auto" stands for with the whole models: a part might have others."""
     one, two = runtimes
     if one == AUTO:
-        one = _best(models[0], shapes, process)
+        one = best_runtime(models[0], shapes, process)
         if len(models) == 1 and one == DEFAULT and two in (AUTO, DEFAULT):
             # Why there is nothing to compare with, `compare` says.
             return runtimes
     if two == AUTO and len(models) == 1:
         two = DEFAULT
     elif two == AUTO:
-        two = one if models[0].format is models[1].format else _best(models[1], shapes, process)
+        two = one if models[0].format is models[1].format else best_runtime(models[1], shapes, process)
     return one, two
-
-
-def _best(model: ModelFiles, shapes: Mapping[str, Sequence[int]], process: CaffeProcess | None) -> str:
-    own = next((item for item in RUNTIMES.values() if model.format.name in item.own_of), None)
-    if own is not None and own.name == Caffe.name and process is not None:
-        own = own.with_options(process=process)
-    if own is None or not own.is_there():
-        return DEFAULT
-    with ExitStack() as stack:
-        return DEFAULT if own.shared(stack).lacks(runnable(model, shapes, stack)) else own.name
 
 
 @dataclass

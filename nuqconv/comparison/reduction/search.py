@@ -52,7 +52,9 @@ class _Search:
         part = self._around(suspects)
         if part is None:
             part = self._begun(self._needed(self._ended(self.whole)))
-        without_pieces(part, self.fails)
+        ends = (part[0], part[-1])
+        # Both ends are needed now, and nothing between them if two elements are to blame.
+        without_pieces(ends if len(part) > len(ends) and self.fails(ends) else part, self.fails)
 
     def fails(self, part: Part) -> bool:
         if part not in self._known:

@@ -225,7 +225,7 @@ def test_any_layers_cut_out_compute_in_real_caffe_what_they_did_in_the_whole(
 def test_what_agrees_is_not_reduced(model, onnx_file, inputs):
     with pytest.raises(
         NothingToReduceError,
-        match="there is nothing to reduce: 0 of 61 common blobs differ \\(rtol 0.001, atol 1e-05\\)",
+        match=r"there is nothing to reduce: 0 of 61 common blobs differ \(rtol 0.001, atol 1e-05\)",
     ):
         nuqconv.reduce(model, onnx_file, runtimes=("onnxruntime", "onnxruntime"), inputs=inputs)
 
