@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from onnx import ModelProto
 
 from nuqconv.comparison.chosen import best_runtime, runnable
 from nuqconv.comparison.compare import random_inputs
@@ -199,10 +200,7 @@ def _input_tops(side: Side, model: Runnable) -> Iterator[_Top]:
 def _tops(side: Side) -> Iterator[_Top]:
     """Yields the outputs of all layers."""
     if isinstance(side, OnnxSide):
-        for node in side.model.graph.node:
-            named = [(index, name) for index, name in enumerate(node.output) if name]
-            for index, name in named:
-                yield _Top(node.name or named[0][1], node.op_type, index, name)
+        yield from _tops_of_nodes(side.model)
         return
     if side.graph is None:
         raise UnsupportedError(f"{side.label}: does not say which layers it has")
@@ -216,6 +214,13 @@ def _tops(side: Side) -> Iterator[_Top]:
         raise ModelError(
             f"{side.label}: does not give the outputs of all layers; another runtime may have them", missing
         )
+
+
+def _tops_of_nodes(model: ModelProto) -> Iterator[_Top]:
+    for node in model.graph.node:
+        named = [(index, name) for index, name in enumerate(node.output) if name]
+        for index, name in named:
+            yield _Top(node.name or named[0][1], node.op_type, index, name)
 
 
 def _targets(folder: Path, tops: Sequence[_Top], stamp: int) -> dict[_Top, Path]:

@@ -15,9 +15,8 @@ __all__ = ["print_dumped"]
 
 def print_dumped(found: Dumped, folder: Path, console: Console) -> None:
     """Prints a row for each file, and where they are."""
-    headings = (
-        ("layer", "type", "shape", "file") if narrow(console) else ("layer", "type", "blob", "shape", "numbers", "file")
-    )
+    wide = ("layer", "type", "blob", "shape", "numbers", "file")
+    headings = ("layer", "shape", "file") if narrow(console) else wide
     table = new_table(*headings)
     for top in found.tops:
         told = {

@@ -33,7 +33,7 @@ class Progress:
         self._total = 0
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._console.status("running the whole model"))
+        self._status = self._stack.enter_context(self._console.status("running the whole model"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,6 +42,7 @@ class Progress:
     def tell(self, attempt: Attempt) -> None:
         """Prints a line."""
         self._total = self._total or attempt.layers
+        self._status.update("looking for a smaller part")
         samples = "" if attempt.samples is None else f", {attempt.samples} {_plural('sample', attempt.samples)}"
         reason = f": {escape(attempt.words)}" if attempt.fails is None else ""
         self._console.print(

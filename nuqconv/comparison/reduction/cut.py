@@ -111,6 +111,11 @@ class Cuttable(ABC):
         made = {name for number in steps for name in self.steps[number].makes}
         return Cutting(tuple(sorted(steps)), tuple(sorted(fed - made, key=self.order.__getitem__)))
 
+    def layers(self, steps: Iterable[int] | None = None) -> tuple[Step, ...]:
+        """Returns the steps, all by default, but for those that make constants."""
+        numbers = range(len(self.steps)) if steps is None else steps
+        return tuple(self.steps[number] for number in numbers if not self.feedable.isdisjoint(self.steps[number].makes))
+
     def ends(self, steps: Sequence[int]) -> tuple[str, ...]:
         """Returns the values of some steps that none of them reads."""
         read = {name for number in steps for name in self.steps[number].reads}

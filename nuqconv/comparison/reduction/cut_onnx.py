@@ -94,7 +94,7 @@ def _reads(node: NodeProto) -> Iterator[str]:
     yield from node.input
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            own = {item.name for item in (*graph.input, *graph.initializer)}
+            own = {*(item.name for item in graph.input), *(item.name for item in graph.initializer)}
             own.update(name for inner in graph.node for name in inner.output)
             yield from (name for inner in graph.node for name in _reads(inner) if name not in own)
             # A branch can hand on a value from outside as it is.

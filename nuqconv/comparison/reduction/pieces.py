@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.comparison.random_numbers import random_input
-from nuqconv.comparison.reduction.cut import Cuttable, CuttableGraph, Cutting, Written
+from nuqconv.comparison.reduction.cut import Cuttable, CuttableGraph, Cutting, Step, Written
 from nuqconv.comparison.reduction.cut_onnx import CuttableOnnx
 from nuqconv.comparison.reduction.search import Part
 from nuqconv.errors import ConfigError, ModelError
@@ -30,15 +30,17 @@ class Cut:
     Attributes:
         cuttings: The steps of each.
         fed: The values that both are fed, by the first model's names, in order.
+        layers: The layers of the first model's part.
     """
 
     cuttings: tuple[Cutting, ...]
     fed: tuple[str, ...]
+    layers: tuple[Step, ...]
 
     @property
     def size(self) -> int:
-        """Layers of the first model's part."""
-        return len(self.cuttings[0].steps)
+        """How many layers it has."""
+        return len(self.layers)
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,14 @@ class Pieces:
         return found
 
     def element(self, value: str) -> int | None:
-        """Returns the element that makes a value of the first model."""
-        number = self.models[0].maker.get(value)
-        return None if number is None else self._of_step.get(number)
+        """Returns the element that makes a value of the first model; for a constant, the first one that reads it."""
+        first, reached = self.models[0], {value}
+        for number, step in enumerate(first.steps):
+            if value in step.makes or not reached.isdisjoint(step.reads):
+                if number in self._of_step:
+                    return self._of_step[number]
+                reached.update(step.makes)
+        return None
 
     def cut(self, part: Part) -> Cut:
         """Returns a part of each model."""
@@ -150,13 +157,13 @@ class Pieces:
             for value in cutting.fed
         }
         order = self.models[0].order
-        return Cut(cuttings, tuple(sorted(names, key=lambda value: order.get(value, len(order)))))
+        fed = tuple(sorted(names, key=lambda value: order.get(value, len(order))))
+        return Cut(cuttings, fed, self.models[0].layers(cuttings[0].steps))
 
     def whole(self) -> Cut:
         """Returns all of it, with what the user feeds as inputs."""
-        return Cut(
-            tuple(Cutting(tuple(range(len(model.steps))), model.inputs) for model in self.models), self.models[0].inputs
-        )
+        cuttings = tuple(Cutting(tuple(range(len(model.steps))), model.inputs) for model in self.models)
+        return Cut(cuttings, self.models[0].inputs, self.models[0].layers())
 
     def write(self, cut: Cut, fed: Mapping[str, Array], folder: Path) -> PartFiles:
         """Writes the parts.

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nuqconv.comparison.compare import Model, compare
+from nuqconv.comparison.compare import compare
 from nuqconv.comparison.report import Divergence
 from nuqconv.errors import ConfigError
-from nuqconv.formats import ReadOptions
+from nuqconv.formats import ModelFiles, ReadOptions
 from nuqconv.ir import Array
 from nuqconv.runtimes.caffe.process import CaffeProcess
 from nuqconv.runtimes.caffe.runtime import Caffe
@@ -55,7 +55,7 @@ class Question(ABC):
     """Asked of every part; a context manager."""
 
     @abstractmethod
-    def ask(self, models: Sequence[Model], inputs: Mapping[str, Array], folder: Path) -> Answer:
+    def ask(self, models: Sequence[ModelFiles], inputs: Mapping[str, Array], folder: Path) -> Answer:
         """Looks at one or two models.
 
         Args:
@@ -106,13 +106,13 @@ class Difference(Question):
         read_options: ReadOptions | None = None,
     ) -> None:
         self.runtimes = runtimes
-        self._tolerances = {"rtol": rtol, "atol": atol}
+        self.rtol, self.atol = rtol, atol
         self._given = process
         self._options = read_options
         self._own = ExitStack()
         self._process: CaffeProcess | None = None
 
-    def ask(self, models: Sequence[Model], inputs: Mapping[str, Array], folder: Path) -> Answer:
+    def ask(self, models: Sequence[ModelFiles], inputs: Mapping[str, Array], folder: Path) -> Answer:
         """Compares all common blobs."""
         del folder
         report = compare(
@@ -121,7 +121,8 @@ class Difference(Question):
             runtimes=self.runtimes,
             process=self._living(),
             read_options=self._options,
-            **self._tolerances,
+            rtol=self.rtol,
+            atol=self.atol,
         )
         bad = sum(not item.agrees for item in report.blobs)
         words = f"{bad} of {len(report.blobs)} common blobs differ (rtol {report.rtol:g}, atol {report.atol:g})"
@@ -130,7 +131,7 @@ class Difference(Question):
     def how(self, models: Sequence[Sequence[str]], tool: str) -> str:
         """``nuqconv compare``."""
         runtimes = [word for name in self.runtimes for word in ("--runtime", name)]
-        tolerances = [word for name, value in self._tolerances.items() for word in (f"--{name}", f"{value:g}")]
+        tolerances = ["--rtol", f"{self.rtol:g}", "--atol", f"{self.atol:g}"]
         options = self._options or ReadOptions()
         reading = [word for stage in sorted(options.stages) for word in ("--stage", stage)]
         reading += ["--level", str(options.level)] if options.level else []
@@ -179,13 +180,12 @@ class Command(Question):
             )
         self.code, self.text, self.timeout = code, text, timeout
 
-    def ask(self, models: Sequence[Model], inputs: Mapping[str, Array], folder: Path) -> Answer:
+    def ask(self, models: Sequence[ModelFiles], inputs: Mapping[str, Array], folder: Path) -> Answer:
         """Runs the command."""
         (model,) = models
-        paths = [Path(item) for item in (model if isinstance(model, tuple) else (model,))]  # type: ignore[arg-type]
         given = folder / INPUTS
         np.savez(given, **inputs)  # type: ignore[arg-type]
-        code, output = self._run(self._filled([str(path.absolute()) for path in paths], str(given.absolute())))
+        code, output = self._run(self._filled([str(path.absolute()) for path in model.paths], str(given.absolute())))
         if code is None:
             return Answer(False, f"the command ran for more than {self.timeout:g} seconds")
         if self.code is None:

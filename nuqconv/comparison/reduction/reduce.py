@@ -181,7 +181,6 @@ class _Found:
 
     def result(self, reduction: _Reduction, source: str, tool: str) -> Reduced:
         first = reduction.pieces.models[0]
-        steps = [first.steps[number] for number in self.cut.cuttings[0].steps]
         paths = [path for model in self.files.models for path in model]
         makers = {
             key: first.steps[first.maker[value]].name
@@ -190,8 +189,8 @@ class _Found:
         }
         begins = self.answer.first
         return Reduced(
-            layers=tuple((step.name, step.kind) for step in steps),
-            total=len(first.steps),
+            layers=tuple((step.name, step.kind) for step in self.cut.layers),
+            total=len(first.layers()),
             files={path.name: path.read_bytes() for path in paths},
             inputs=dict(self.files.inputs),
             made_by=makers,
@@ -274,14 +273,11 @@ class _Reduction:
         return found
 
     def _whole_as_given(self) -> Answer:
-        answer = self.question.ask([self._given(model) for model in self.sources], self._feeds, self._folder)
-        self._tell(len(self.pieces.models[0].steps), samples_of(self._feeds), answer.fails, answer.words)
+        answer = self.question.ask(self.sources, self._feeds, self._folder)
+        self._tell(len(self.pieces.models[0].layers()), samples_of(self._feeds), answer.fails, answer.words)
         if not answer.fails:
             raise NothingToReduceError(f"there is nothing to reduce: {answer.words}")
         return answer
-
-    def _given(self, model: ModelFiles) -> Model:
-        return model if isinstance(self.question, Difference) else tuple(model.paths)
 
     def _one_sample(self, answer: Answer) -> _Found | None:
         """Tries the whole with one sample, on which all that follows is faster."""
@@ -312,8 +308,7 @@ class _Reduction:
         files, answer = None, None
         try:
             files = self.pieces.write(cut, fed, folder)
-            models = [paths if len(paths) > 1 else paths[0] for paths in files.models]
-            answer = self.question.ask(models, files.inputs, folder)
+            answer = self.question.ask([open_model(paths) for paths in files.models], files.inputs, folder)
             words = answer.words
         except NuqconvError as error:
             words = f"cannot be {'written' if files is None else 'run'}: {in_one_line(error)}"
