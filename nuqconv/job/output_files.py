@@ -29,6 +29,7 @@ class OutputFiles:
     nuq_layer_record: Path | None
     quant_info: Path | None
     scale_offset_record: Path | None
+    nuq_codebooks: Path | None = None
     fake_quant_onnx: Path | None = None
     qdq_onnx: Path | None = None
     nuq_onnx: Path | None = None
@@ -46,6 +47,7 @@ class OutputFiles:
             nuq_layer_record=home / f"{prefix}_nuq_layer_record.txt",
             quant_info=home / f"{prefix}_quant.json",
             scale_offset_record=Path(record_file).absolute(),
+            nuq_codebooks=home / f"{prefix}_nuq_codebooks.json",
         )
 
     @classmethod

@@ -23,6 +23,7 @@ from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.data_facts import GivenBatches, calibration_digest
+from nuqconv.job.device_notes import device_notes
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
 from nuqconv.job.interruption import Interruption, script_log
 from nuqconv.job.job import Job, TimedEvaluator, read_job
@@ -222,6 +223,7 @@ def search_model(
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
+        notes += device_notes(job, found.outcome.plan, files)
         write_outputs(job, found.outcome.plan, files, staging)
         errors = errors_of(job, found.outcome.plan, inputs, shown.on_step)
         seconds = (time.monotonic() - start, evaluator.seconds)

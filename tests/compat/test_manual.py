@@ -47,7 +47,7 @@ def test_lenet_gets_the_files_of_nuqconv_quantize(tmp_path, definition):
     assert ended.returncode == 0, ended.stderr
     result = nuqconv.quantize((LENET_MODEL, LENET_WEIGHTS), data={"data": DATA}, config=config, batch_size=8)
     files = result.save(tmp_path / "wanted" / "net", record=tmp_path / "wanted" / "record.txt")
-    assert len(files.present()) == 7
+    assert len(files.present()) == 8
     for path in files.present().values():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name
     assert any(layer.num_steps == 16 for layer in result.plan.values()) == bool(definition)
