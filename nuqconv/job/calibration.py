@@ -53,12 +53,14 @@ class Calibration:
         histograms: A histogram for each value measured.
         notes: What the user should know about it.
         batches: The first batches of inputs, at most `KEPT_BYTES`, for what else has to be measured; none where they could not be had.
+        reasons: Why nothing was measured, where it was not.
     """
 
     source: Source
     histograms: Mapping[str, Histogram]
     notes: tuple[str, ...] = ()
     batches: tuple[Mapping[str, Array], ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -168,7 +170,7 @@ def _split(batches: Batches, size: int) -> Iterator[Mapping[str, Array]]:
 def _weights_only(reasons: Sequence[str]) -> Calibration:
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
-    return Calibration(Source.NONE, {}, (note,))
+    return Calibration(Source.NONE, {}, (note,), reasons=tuple(reasons))
 
 
 def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:
