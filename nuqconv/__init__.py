@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from nuqconv.auto_nuq import auto_nuq
     from nuqconv.comparison.compare import CompareReport, compare
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
-    from nuqconv.compat import init, quantize_model, save_model, set_cpu_mode, set_gpu_mode
+    from nuqconv.compat import (
+        accuracy_based_auto_calibration,
+        convert_model,
+        init,
+        quantize_model,
+        save_model,
+        set_cpu_mode,
+        set_gpu_mode,
+    )
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
     from nuqconv.data import Hdf5, ImageList, Images, Lmdb
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
@@ -49,11 +57,13 @@ __all__ = [
     "Quantized",
     "SearchOptions",
     "SmallestBytes",
+    "accuracy_based_auto_calibration",
     "auto",
     "auto_nuq",
     "compare",
     "compare_quantized",
     "convert",
+    "convert_model",
     "create_quant_config",
     "errors",
     "evaluate",
@@ -73,7 +83,15 @@ __all__ = [
 _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
     "nuqconv.comparison.compare": ("CompareReport", "compare"),
-    "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
+    "nuqconv.compat": (
+        "accuracy_based_auto_calibration",
+        "convert_model",
+        "init",
+        "quantize_model",
+        "save_model",
+        "set_cpu_mode",
+        "set_gpu_mode",
+    ),
     "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
     "nuqconv.data": ("Hdf5", "ImageList", "Images", "Lmdb"),
