@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nuqconv import errors
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
-    from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.comparison.compare import CompareOptions, CompareReport, compare
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
     from nuqconv.compat import init, quantize_model, save_model, set_cpu_mode, set_gpu_mode
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
@@ -34,6 +34,7 @@ __all__ = [
     "AutoNuqEvaluatorBase",
     "BatchEvaluator",
     "CaffeEvaluator",
+    "CompareOptions",
     "CompareReport",
     "Conversion",
     "Evaluation",
@@ -72,7 +73,7 @@ __all__ = [
 
 _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
-    "nuqconv.comparison.compare": ("CompareReport", "compare"),
+    "nuqconv.comparison.compare": ("CompareOptions", "CompareReport", "compare"),
     "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
     "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),

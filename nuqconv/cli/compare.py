@@ -42,7 +42,7 @@ def compare(
         Path | None,
         typer.Option(
             help="Inputs: .npz with one array for each input blob, also one that auto takes; or other samples as for --data, of which the first "
-            "{nuqconv.comparison.compare:SAMPLES} are taken. By default random numbers."
+            "{nuqconv.comparison.inputs:SAMPLES} are taken. By default random numbers."
         ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help=DATA_HELP, rich_help_panel=_QUANTIZED)] = None,
@@ -100,8 +100,10 @@ def compare(
     from nuqconv.cli.views.comparison import print_comparison
     from nuqconv.cli.views.data import data_files, data_set
     from nuqconv.cli.views.quantization import print_quantization
+    from nuqconv.comparison.compare import CompareOptions
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
+    from nuqconv.comparison.tolerance import Tolerance
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats import open_models
     from nuqconv.job.console import error_console
@@ -156,11 +158,7 @@ def compare(
             *models,
             inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
             runtimes=(names[0], names[1]),
-            blobs=blob,
-            input_shapes=shapes,
-            seed=seed,
-            rtol=rtol,
-            atol=atol,
+            options=CompareOptions(blobs=blob, input_shapes=shapes, seed=seed, tolerance=Tolerance(rtol, atol)),
         )
     print_comparison(report, console)
     if json is not None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nuqconv.comparison.measure import Tolerance, aligned
+from nuqconv.comparison.measure import aligned
+from nuqconv.comparison.tolerance import Tolerance
 from nuqconv.ir import Array, Node
 from nuqconv.ir.ops import BatchNorm, Op, Pooling, Power, Quantize, ReLU, Softmax
 from nuqconv.ir.traits import Jumps, Windowed

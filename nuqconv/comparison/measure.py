@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.comparison.report import BlobComparison
+from nuqconv.comparison.tolerance import Tolerance
 from nuqconv.ir import Array
 from nuqconv.search.metrics.boxes import real_rows
 
-__all__ = ["Tolerance", "aligned", "compare_blob", "detections", "worst"]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """``|a - b| <= atol * max(1, largest |b|) + rtol * |b|``.
-
-    The absolute part grows with the blob's largest number, as the rounding of a sum grows with its terms.
-    """
-
-    rtol: float = 1e-3
-    atol: float = 1e-5
-
-    def differs(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Returns where two arrays of one shape differ; NaN equals NaN, an infinity itself."""
-        size = np.abs(b)
-        finite = size[np.isfinite(size)]
-        bound = self.atol * max(1.0, float(finite.max()) if finite.size else 0.0) + self.rtol * size
-        with np.errstate(invalid="ignore"):
-            near = np.abs(a - b) <= bound
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        both = np.isfinite(a) & np.isfinite(b)
-        wrong: NDArray[np.bool_] = ~(same | (near & both))
-        return wrong
+__all__ = ["aligned", "compare_blob", "detections", "worst"]
 
 
 def aligned(a: Array, b: Array) -> bool:

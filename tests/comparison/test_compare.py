@@ -14,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 import nuqconv
+from nuqconv import CompareOptions
 from nuqconv.backends.onnx import to_onnx
 from nuqconv.comparison import Tolerance, compare_blob
 from nuqconv.comparison.causes import Evidence, likely_causes
@@ -268,7 +269,7 @@ layer { name: "relu" type: "ReLU" bottom: "odd" top: "relu" }
     assert not report.agrees
     assert list(report.not_compared) == ["relu"]
     assert any("NobodyKnowsThis" in note for note in report.notes)
-    assert nuqconv.compare(graph, graph, blobs=["fc"]).agrees
+    assert nuqconv.compare(graph, graph, options=CompareOptions(blobs=["fc"])).agrees
 
 
 def test_opencv(model):
@@ -348,7 +349,7 @@ def test_other_input_names_and_shapes(model, good, tmp_path):
     assert "'data' is 'image'" in report.notes[-1]
     graph = nuqconv.load(*model)
     again = to_onnx(graph, dynamic_batch=True)
-    report = nuqconv.compare(model, again, runtimes=ORT, input_shapes={"data": (3, 3, 12, 12)})
+    report = nuqconv.compare(model, again, runtimes=ORT, options=CompareOptions(input_shapes={"data": (3, 3, 12, 12)}))
     assert report.agrees
     assert report.blob["prob"].shapes == ((3, 5), (3, 5))
 
@@ -366,17 +367,19 @@ def test_refusals(model, good, tmp_path):
     with pytest.raises(ConfigError, match=r"expected an \.onnx file"):
         nuqconv.compare(model, tmp_path / "x.tflite", runtimes=ORT)
     with pytest.raises(ConfigError, match="given inputs have their own"):
-        nuqconv.compare(model, good, runtimes=ORT, inputs={"data": x}, input_shapes={"data": (1, 3, 12, 12)})
+        nuqconv.compare(
+            model, good, runtimes=ORT, inputs={"data": x}, options=CompareOptions(input_shapes={"data": (1, 3, 12, 12)})
+        )
     with pytest.raises(ConfigError, match="'date' is no input"):
-        nuqconv.compare(model, good, runtimes=ORT, input_shapes={"date": (1,)})
+        nuqconv.compare(model, good, runtimes=ORT, options=CompareOptions(input_shapes={"date": (1,)}))
     with pytest.raises(ConfigError, match="must not be negative"):
-        nuqconv.compare(model, good, runtimes=ORT, rtol=-1)
+        Tolerance(rtol=-1)
     with pytest.raises(ConfigError, match="found 3 parts"):
         nuqconv.compare((*model, "x"), good)
     with pytest.raises(ModelError, match="'data' is missing"):
         nuqconv.compare(model, good, runtimes=ORT, inputs={"a": x, "b": x})
     with pytest.raises(ModelError, match="no blob in common"):
-        nuqconv.compare(model, good, runtimes=ORT, blobs=["nothing"])
+        nuqconv.compare(model, good, runtimes=ORT, options=CompareOptions(blobs=["nothing"]))
 
 
 def test_rows_that_fill_up_are_no_detections():
