@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from nuqconv.errors import ModelError
@@ -50,6 +51,7 @@ class Side(ABC):
         outputs: The model's outputs.
         graph: The model as it was read from Caffe, or None.
         notes: What should be known of it.
+        own: Whether what runs is this package's own conversion, so that a fault of the converter is in it.
     """
 
     label: str
@@ -58,6 +60,7 @@ class Side(ABC):
     outputs: tuple[str, ...]
     graph: Graph | None = None
     notes: tuple[str, ...] = ()
+    own: bool = False
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -67,10 +70,31 @@ class Side(ABC):
         """Whether `run` gives a value."""
         return name in self.names
 
-    def exact(self, inputs: Mapping[str, Array], name: str) -> Array | None:
-        """The value of a blob at the moment when its layer has run, where memory may be overwritten later; else None."""
-        del inputs, name
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """The values of blobs at the moment when their layers have run, of those whose memory may be overwritten later."""
+        del inputs, names
+        return {}
+
+    def bottoms(self, name: str) -> tuple[str, ...] | None:
+        """Returns the values that the layer of a value reads, constants left out; None for what no layer makes."""
+        node = None if self.graph is None else self.graph.producer.get(name)
+        return None if node is None else node.inputs
+
+    def alone(self, name: str, given: Mapping[str, Array]) -> Array | None:
+        """Computes a value from values of others that are given, on which all that it needs stands; None where a side has no way of its own."""
+        del name, given
         return None
+
+    def sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
+        """Returns the bytes of each value of `names` with these inputs, as far as they are known."""
+        if self.graph is None:
+            return {}
+        whole = {self.graph.storage_name(item.name): prod(item.shape) for item in self.graph.inputs}
+        # A graph may run with other batches than it was read with.
+        times = max((array.size / whole[name] for name, array in inputs.items() if whole.get(name)), default=1.0)
+        shapes = self.graph.shapes
+        known = {name: shapes.get(name) for name in self.names}
+        return {name: int(4 * prod(shape) * times) for name, shape in known.items() if shape is not None}
 
     def layer(self, name: str) -> tuple[str, str]:
         """Returns name and type of the layer that makes a blob."""

@@ -18,7 +18,7 @@ from nuqconv import CompareOptions
 from nuqconv.backends.onnx import to_onnx
 from nuqconv.comparison import Tolerance, compare_blob
 from nuqconv.comparison.causes import Evidence, likely_causes
-from nuqconv.comparison.measure import detections
+from nuqconv.comparison.matching import detections
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import BatchNorm, Pooling, Quantize, ReLU, Softmax
@@ -251,7 +251,7 @@ layer { name: "relu" type: "ReLU" bottom: "flat" top: "flat" }
     files = write_net(tmp_path, text, {"conv": [rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)]})
     report = nuqconv.compare((files.model, files.weights), process=process)
     assert report.agrees
-    assert any("'conv' is overwritten in memory that it shares" in note for note in report.notes)
+    assert any("'conv' is overwritten in memory that is shared" in note for note in report.notes)
 
 
 def test_layers_without_a_form_in_onnx(tmp_path):
@@ -331,12 +331,15 @@ def test_report_as_json(model, good, tmp_path):
     report = nuqconv.compare(model, bad, runtimes=ORT)
     content = json.loads(report.to_json())
     assert content["agrees"] is False
-    assert content["first"]["layer"] == "fc"
-    assert content["blobs"][-1]["name"] == "prob"
-    assert content["blobs"][-1]["max_abs"] is None
-    assert content["blobs"][0]["shapes"] == [[2, 8, 12, 12]] * 2
+    assert content["verdict"] == "differ"
+    (column,) = content["columns"]
+    assert [root["layer"] for root in column["roots"]] == ["fc"]
+    assert column["blobs"][-1]["name"] == "prob"
+    assert column["blobs"][-1]["max_abs"] is None
+    assert column["blobs"][-1]["role"] == "inherited"
+    assert column["blobs"][0]["shapes"] == [[2, 8, 12, 12]] * 2
     with pytest.raises(AttributeError):
-        report.rtol = 1
+        report.source = ""
 
 
 def test_other_input_names_and_shapes(model, good, tmp_path):

@@ -140,17 +140,28 @@ class _CaffeSide(Side):
         return name in self.names or (name in self._states and self._states[name] in self._net.blobs)
 
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Runs the net once, and once more for each earlier state."""
+        """Runs the net once, and once more where earlier states are among the names."""
         found: dict[str, Array] = dict(self._net.run(inputs, [name for name in names if name not in self._states]))
-        for name in names:
-            if name in self._states:
-                found[name] = self.exact(inputs, name)
+        found.update(self.exact(inputs, [name for name in names if name in self._states]))
         return {name: found[name] for name in names}
 
-    def exact(self, inputs: Mapping[str, Array], name: str) -> Array:
-        """Caffe lets Flatten, Reshape, Split and others share their bottom's memory, which an in-place layer then overwrites."""
-        blob = self.graph.storage_name(name)
-        return self._net.run(inputs, [blob], end=self.graph.producer[name].name)[blob]
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Caffe lets Flatten, Reshape, Split and others share their bottom's memory, which an in-place layer then overwrites.
+
+        The net runs once, and stops behind each layer whose blobs are wanted.
+        """
+        wanted = set(names)
+        ends = [(node.name, made) for node in self.graph.nodes if (made := wanted.intersection(node.outputs))]
+        order = [layer.name for layer in self._net.layers]
+        found: dict[str, Array] = {}
+        feeds, start = inputs, None
+        for end, made in ends:
+            blobs = {name: self.graph.storage_name(name) for name in sorted(made)}
+            values = self._net.run(feeds, list(blobs.values()), start=start, end=end)
+            found.update({name: values[blob] for name, blob in blobs.items()})
+            place = order.index(end) + 1
+            feeds, start = {}, order[place] if place < len(order) else None
+        return found
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """Caffe's own."""

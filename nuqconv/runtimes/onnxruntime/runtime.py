@@ -120,6 +120,8 @@ class _Plain(Loaded):
 class _GraphSide(LoadedSide):
     """A graph in onnxruntime, through the lowering of this package."""
 
+    own = True
+
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """The graph's."""
         node = self.graph.node.get(layer)
