@@ -29,6 +29,7 @@ Stage = Annotated[
     list[str] | None,
     typer.Option(
         "--stage",
+        metavar="NAME",
         help="A stage that selects layers by their include and exclude rules; may be given several times.",
         rich_help_panel=_READING,
     ),

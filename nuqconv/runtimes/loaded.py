@@ -19,7 +19,7 @@ __all__ = ["Loaded", "LoadedSide", "Side", "SideRun", "check_inputs", "input_sha
 _ROOM = 256 << 20
 """Bytes of blobs that are held at once."""
 _UNKNOWN = 1 << 20
-"""Numbers of a blob whose shape nobody says."""
+"""Bytes of a blob whose shape nobody says."""
 
 
 class Loaded(ABC):
