@@ -10,7 +10,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -80,6 +80,7 @@ def compare(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
@@ -109,7 +110,7 @@ def compare(
 
     targets = [path for path in (json, html) if path is not None]
     check_targets(targets, inputs=[*files, *data_files(inputs, None, None), *data_files(data, prep, None)])
-    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
+    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level, exact_sizes)
     pair = None if exact or runtime or blob else _quantized(files, shapes, options)
     console = new_console()
     if pair is not None:
