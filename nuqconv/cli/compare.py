@@ -10,7 +10,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, parse_size, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, parse_size, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -137,6 +137,7 @@ def compare(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
@@ -173,7 +174,7 @@ def compare(
     targets = [path for path in (json, html, save) if path is not None]
     read = [*files, *data_files(inputs, None, None), *data_files(data, prep, None), *filter(None, [against])]
     check_targets(targets, inputs=read)
-    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
+    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level, exact_sizes)
     if inputs is not None and data is not None:
         raise ConfigError("--inputs and --data exclude each other")
     by_number = exact or runtime or outputs or tolerance or function or save or against
