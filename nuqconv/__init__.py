@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nuqconv import errors
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
-    from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.comparison.compare import CompareOptions, CompareReport, compare
     from nuqconv.comparison.dump import Dumped, dump
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
     from nuqconv.comparison.reduction.reduce import reduce
@@ -45,6 +45,7 @@ __all__ = [
     "AutoNuqEvaluatorBase",
     "BatchEvaluator",
     "CaffeEvaluator",
+    "CompareOptions",
     "CompareReport",
     "Conversion",
     "Dumped",
@@ -89,7 +90,7 @@ __all__ = [
 
 _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
-    "nuqconv.comparison.compare": ("CompareReport", "compare"),
+    "nuqconv.comparison.compare": ("CompareOptions", "CompareReport", "compare"),
     "nuqconv.comparison.dump": ("Dumped", "dump"),
     "nuqconv.comparison.reduction.reduce": ("reduce",),
     "nuqconv.comparison.reduction.result": ("Reduced",),

@@ -74,6 +74,7 @@ COMMANDS = {
 app = make_app(
     name="nuqconv",
     cls=group_of(COMMANDS),
+    add_completion=True,
     help="Finds the strongest non-uniform weight quantization of a trained Caffe model that your accuracy demand allows.",
 )
 
@@ -105,7 +106,8 @@ def options(
     plugin: Annotated[
         list[str] | None,
         typer.Option(
-            help="A Python module to import first, which registers layer types or runtimes; may be given several times."
+            metavar="MODULE",
+            help="A Python module to import first, which registers layer types or runtimes; may be given several times.",
         ),
     ] = None,
     version: Annotated[

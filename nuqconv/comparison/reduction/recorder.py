@@ -55,10 +55,8 @@ class Recorder:
         if not names:
             return
         try:
-            found = side.run(self._inputs, names)
-            for name in names:
-                exact = side.exact(self._inputs, name)
-                self._known[name] = np.asarray(found[name] if exact is None else exact)
+            found = {**side.run(self._inputs, names), **side.exact(self._inputs, names)}
+            self._known.update({name: np.asarray(found[name]) for name in names})
         except NuqconvError as error:
             _LOG.info("values cannot be recorded on %s: %s", side.label, error)
 

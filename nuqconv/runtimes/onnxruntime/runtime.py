@@ -122,6 +122,8 @@ class _GraphSide(LoadedSide):
 
     keeps_states = True
 
+    own = True
+
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """The graph's."""
         node = self.graph.node.get(layer)
