@@ -15,7 +15,7 @@ import numpy as np
 
 from nuqconv import __version__
 from nuqconv.comparison.chosen import best_runtime
-from nuqconv.comparison.compare import SAMPLES
+from nuqconv.comparison.inputs import given_inputs, inputs_in_words
 from nuqconv.comparison.reduction.cut import Cuttable
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
@@ -26,6 +26,7 @@ from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, NothingToReduceError, NuqconvError
 from nuqconv.formats import Model, ModelFiles, ReadOptions, in_files, open_model
 from nuqconv.ir import Array
+from nuqconv.ir.ops import Shape
 from nuqconv.runtimes.base import in_one_line
 from nuqconv.runtimes.caffe.process import CaffeProcess
 from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
@@ -100,7 +101,7 @@ def reduce(
             for item in (model, other)
             if item is not None
         ]
-        given = _arrays(inputs, models[0])
+        given = given_inputs(inputs, models[0], read_options)
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
         if given is not None:
             shapes = {name: tuple(array.shape) for name, array in given.items()}
@@ -114,9 +115,7 @@ def reduce(
             own = [name for name, item in RUNTIMES.items() if models[0].format.name in item.own_of]
             recording = [DEFAULT, *own]
         pieces = Pieces([cuttable(item, shapes) for item in models])
-        source = f"random numbers of seed {seed}" if given is None else "given"
-        if isinstance(inputs, DataSet):
-            source = f"the first samples of {inputs.describe()}"
+        source = f"random numbers of seed {seed}" if inputs is None else inputs_in_words(inputs)
         feeds = made_up_inputs(pieces.models[0], shapes, seed) if given is None else given
         _check_names(feeds, pieces.models[0])
         stack.enter_context(question)
@@ -152,18 +151,10 @@ def _check_names(feeds: Mapping[str, Array], model: Cuttable) -> None:
         raise ModelError(f"the inputs do not fit; the model needs {', '.join(keys) or 'none'}", problems)
 
 
-def _arrays(inputs: Mapping[str, Array] | DataSet | None, model: ModelFiles) -> dict[str, Array] | None:
-    if inputs is None:
-        return None
-    if not isinstance(inputs, DataSet):
-        return {name: np.asarray(array) for name, array in inputs.items()}
-    return dict(next(iter(inputs.for_net(model.inputs()).batches(SAMPLES, SAMPLES))).inputs)
-
-
 def _chosen(
     models: Sequence[ModelFiles],
     runtimes: tuple[str, str],
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Shape],
     process: CaffeProcess | None,
 ) -> tuple[str, str]:
     """Returns the runtimes that "auto" stands for with the whole models: a part might have others."""
