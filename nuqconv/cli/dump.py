@@ -9,7 +9,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -23,7 +23,7 @@ def dump(
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write the files into.")],
     data: Annotated[Path | None, typer.Option(help=f"By default random numbers. {DATA_HELP}")] = None,
     prep: Prep = None,
-    limit: Annotated[
+    samples: Annotated[
         int | None, typer.Option(min=1, help="Samples of --data; by default as many as the model's batch has.")
     ] = None,
     runtime: Annotated[
@@ -40,15 +40,17 @@ def dump(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Write the output of every layer as .npy files, in the naming of Ascend's comparator, from real Caffe or onnxruntime.
 
     The files are called LAYER.INDEX.TIMESTAMP.npy, with _ for / and . of the layer's name. Each holds what that layer made, also where a later
     layer changes the blob in place, and the .prototxt stays as it is.
 
-    Example: nuqconv dump deploy.prototxt weights.caffemodel --data set.npz -o dumps/float
-
-    The quantized model: nuqconv dump out/net_deploy_model.prototxt out/net_deploy_weights.caffemodel --data set.npz -o dumps/int8
+    Examples:
+        nuqconv dump deploy.prototxt weights.caffemodel --data set.npz -o dumps/float
+        # The quantized model
+        nuqconv dump out/net_deploy_model.prototxt out/net_deploy_weights.caffemodel --data set.npz -o dumps/int8
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_files, data_set
@@ -58,19 +60,19 @@ def dump(
     from nuqconv.formats import open_models
     from nuqconv.job.console import error_console
 
-    if data is None and not (prep is None and limit is None):
-        raise ConfigError("--prep and --limit are for --data")
-    models = open_models(files, read_options(allow_unknown_fields, stage, level))
+    if data is None and not (prep is None and samples is None):
+        raise ConfigError("--prep and --samples are for --data")
+    models = open_models(files, read_options(allow_unknown_fields, stage, level, exact_sizes))
     if len(models) != 1:
         raise ConfigError(f"{len(models)} models are given; dump them one after the other, into folders of their own")
     check_targets([output / "layer.npy"], inputs=[*files, *data_files(data, prep, None)])
-    samples = None if data is None else data_set(data, prep, None, models[0])
+    taken = None if data is None else data_set(data, prep, None, models[0])
     with error_console().status("running the model"):
         found = dump_model(
             models[0],
             output,
-            data=samples,
-            limit=limit,
+            data=taken,
+            limit=samples,
             runtime=runtime,
             input_shapes=parse_shapes(input_shape),
             seed=seed,

@@ -9,7 +9,7 @@ import typer
 
 from nuqconv.cli.data_options import Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, read_options
 from nuqconv.errors import ConfigError, NothingToReduceError
 from nuqconv.runtimes.table import AUTO
 
@@ -78,6 +78,7 @@ def reduce(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Find the smallest part of a model that still differs in two runtimes, or with which a command still fails: for a bug report.
 
@@ -85,11 +86,12 @@ def reduce(
 
     Exit codes: 0 a part is written, 1 there is nothing to reduce, 2 wrong usage or input.
 
-    Example: nuqconv reduce deploy.prototxt weights.caffemodel --runtime caffe --runtime onnxruntime -o bug
-
-    Two models: nuqconv reduce deploy.prototxt weights.caffemodel model.onnx -o bug
-
-    A command: nuqconv reduce model.onnx --command "python check.py {model} {inputs}" -o bug
+    Examples:
+        nuqconv reduce deploy.prototxt weights.caffemodel --runtime caffe --runtime onnxruntime -o bug
+        # Two models
+        nuqconv reduce deploy.prototxt weights.caffemodel model.onnx -o bug
+        # A command
+        nuqconv reduce model.onnx --command "python check.py {model} {inputs}" -o bug
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_files, run_inputs
@@ -99,7 +101,7 @@ def reduce(
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_models
 
-    options = read_options(allow_unknown_fields, stage, level)
+    options = read_options(allow_unknown_fields, stage, level, exact_sizes)
     models = open_models(files, options)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; a difference has two sides")

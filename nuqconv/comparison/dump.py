@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto
 
 from nuqconv.comparison.chosen import best_runtime, runnable
-from nuqconv.comparison.compare import random_inputs
+from nuqconv.comparison.inputs import random_inputs
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, UnsupportedError
 from nuqconv.files.staging import check_targets, move_into_place, staging_folder

@@ -105,7 +105,7 @@ def test_wrong_usage_of_reduce(run, tmp_path, words, message):
 
 def test_dump_writes_a_file_for_each_layer(run, subset, tmp_path):
     ended = run(
-        *("dump", *MODEL, "--data", subset, "--limit", 3, "--runtime", "onnxruntime"),
+        *("dump", *MODEL, "--data", subset, "--samples", 3, "--runtime", "onnxruntime"),
         *("--timestamp", 42, "-o", tmp_path / "d"),
         columns=120,
     )
@@ -130,7 +130,7 @@ def test_dump_on_a_narrow_terminal(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--limit", 3], "are for --data"),
+        (["--samples", 3], "are for --data"),
         (MODEL, "2 models are given"),
         (["--timestamp", 10**16], "at most 16 digits"),
     ],

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nuqconv.comparison.compare import compare
+from nuqconv.comparison.options import CompareOptions
 from nuqconv.comparison.report import Divergence
+from nuqconv.comparison.tolerance import Tolerance
 from nuqconv.errors import ConfigError
 from nuqconv.formats import ModelFiles, ReadOptions
 from nuqconv.ir import Array
@@ -119,13 +121,11 @@ class Difference(Question):
             *models,
             inputs=inputs,
             runtimes=self.runtimes,
+            options=CompareOptions(read=self._options, tolerance=Tolerance(self.rtol, self.atol)),
             process=self._living(),
-            read_options=self._options,
-            rtol=self.rtol,
-            atol=self.atol,
         )
         bad = sum(not item.agrees for item in report.blobs)
-        words = f"{bad} of {len(report.blobs)} common blobs differ (rtol {report.rtol:g}, atol {report.atol:g})"
+        words = f"{bad} of {len(report.blobs)} common blobs differ (rtol {self.rtol:g}, atol {self.atol:g})"
         return Answer(report.first is not None, words, report.first)
 
     def how(self, models: Sequence[Sequence[str]], tool: str) -> str:

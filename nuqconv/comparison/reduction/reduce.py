@@ -15,7 +15,7 @@ import numpy as np
 
 from nuqconv import __version__
 from nuqconv.comparison.chosen import best_runtime
-from nuqconv.comparison.compare import SAMPLES
+from nuqconv.comparison.inputs import given_inputs
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
 from nuqconv.comparison.reduction.recorder import Recorder
@@ -99,7 +99,7 @@ def reduce(
             for item in (model, other)
             if item is not None
         ]
-        given = _arrays(inputs, models[0])
+        given = given_inputs(inputs, models[0], read_options)
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
         if given is not None:
             shapes = {name: tuple(array.shape) for name, array in given.items()}
@@ -140,14 +140,6 @@ def _check(
         raise ConfigError("input_shapes are for random inputs; given inputs have their own")
     if max_runs < 1:
         raise ConfigError(f"max_runs is {max_runs}; it must be at least 1")
-
-
-def _arrays(inputs: Mapping[str, Array] | DataSet | None, model: ModelFiles) -> dict[str, Array] | None:
-    if inputs is None:
-        return None
-    if not isinstance(inputs, DataSet):
-        return {name: np.asarray(array) for name, array in inputs.items()}
-    return dict(next(iter(inputs.for_net(model.inputs()).batches(SAMPLES, SAMPLES))).inputs)
 
 
 def _chosen(
