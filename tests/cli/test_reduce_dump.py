@@ -70,12 +70,12 @@ def test_the_command_in_the_readme_shows_it(reduced):
     assert "1 of 1 common blobs differ" in ended.stdout
 
 
-@pytest.mark.parametrize("columns", [120, 80, 60])
-def test_a_command_that_fails(run, tmp_path, columns):
+def test_a_command_that_fails(run, tmp_path):
     command = "sh -c '! grep -q ReLU {model}'"
-    ended = run("reduce", *MODEL, "--command", command, "-o", tmp_path / "bug", columns=columns)
+    ended = run("reduce", *MODEL, "--command", command, "-o", tmp_path / "bug")
     assert ended.code == 0, ended.err
-    assert max(map(len, ended.out.splitlines())) <= columns or columns != 120
+    assert "to see it" in ended.out
+    assert "sh -c '! grep -q ReLU model.prototxt'" in ended.out
     told = json.loads((tmp_path / "bug" / "reduced.json").read_text())
     assert [layer["type"] for layer in told["layers"]] == ["ReLU"]
     assert told["runs"] == len(told["attempts"]) == len(ended.err.splitlines())

@@ -9,20 +9,21 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from nuqconv import __version__
 from nuqconv.comparison.chosen import best_runtime
 from nuqconv.comparison.inputs import given_inputs
+from nuqconv.comparison.reduction.cut import Cuttable
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
 from nuqconv.comparison.reduction.recorder import Recorder
 from nuqconv.comparison.reduction.result import Attempt, Reduced
 from nuqconv.comparison.reduction.search import Part, smallest_part, without_pieces
 from nuqconv.data import DataSet
-from nuqconv.errors import ConfigError, NothingToReduceError, NuqconvError
+from nuqconv.errors import ConfigError, ModelError, NothingToReduceError, NuqconvError
 from nuqconv.formats import Model, ModelFiles, ReadOptions, in_files, open_model
 from nuqconv.ir import Array
 from nuqconv.runtimes.base import in_one_line
@@ -110,13 +111,14 @@ def reduce(
             recording = list(runtimes[: 3 - len(models)])
         else:
             question = Command(command, exit_code, text, timeout)
-            own = [name for name, item in RUNTIMES.items() if models[0].format.name in item.own_of and item.is_there()]
+            own = [name for name, item in RUNTIMES.items() if models[0].format.name in item.own_of]
             recording = [DEFAULT, *own]
         pieces = Pieces([cuttable(item, shapes) for item in models])
         source = f"random numbers of seed {seed}" if given is None else "given"
         if isinstance(inputs, DataSet):
             source = f"the first samples of {inputs.describe()}"
         feeds = made_up_inputs(pieces.models[0], shapes, seed) if given is None else given
+        _check_names(feeds, pieces.models[0])
         stack.enter_context(question)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nuqconv-")))
         reduction = _Reduction(models, pieces, question, recording, feeds, folder, max_runs, on_attempt, stack)
@@ -140,6 +142,14 @@ def _check(
         raise ConfigError("input_shapes are for random inputs; given inputs have their own")
     if max_runs < 1:
         raise ConfigError(f"max_runs is {max_runs}; it must be at least 1")
+
+
+def _check_names(feeds: Mapping[str, Array], model: Cuttable) -> None:
+    keys = [model.key(value) for value in model.inputs]
+    problems = [f"input '{name}' is missing" for name in keys if name not in feeds]
+    problems += [f"'{name}' is no input" for name in feeds if name not in keys]
+    if problems:
+        raise ModelError(f"the inputs do not fit; the model needs {', '.join(keys) or 'none'}", problems)
 
 
 def _chosen(
@@ -257,7 +267,11 @@ class _Reduction:
 
     def versions(self) -> dict[str, str]:
         """Returns the versions of what took part."""
-        found = {"nuqconv": __version__, "Python": platform.python_version(), "numpy": np.__version__}
+        found = {
+            "nuqconv": metadata.version("nuqconv"),
+            "Python": platform.python_version(),
+            "numpy": np.metadata.version("nuqconv"),
+        }
         if isinstance(self.question, Difference):
             for name in dict.fromkeys(self.question.runtimes):
                 # Where it is on this machine is nobody's business.

@@ -19,7 +19,7 @@ import nuqconv
 from nuqconv import runtimes
 from nuqconv.comparison.reduction.cut import CuttableGraph
 from nuqconv.comparison.reduction.pieces import Pieces
-from nuqconv.errors import ConfigError, NothingToReduceError
+from nuqconv.errors import ConfigError, ModelError, NothingToReduceError
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.loaded import Side
 from nuqconv.runtimes.model import Runnable
@@ -143,6 +143,8 @@ def test_30_seeded_faults_are_reduced_to_at_most_3_layers(found, graph):
 def test_30_seeded_faults_take_few_runs(found, graph):
     runs = [len(reduced.attempts) for reduced, _ in found]
     assert statistics.median(runs) <= 2 * math.log2(len(graph.nodes)) + 10
+    # Commands alone, of which nothing is known but that they fail, do no worse.
+    assert statistics.median(runs[2::3]) <= 2 * math.log2(len(graph.nodes)) + 10
     # None of them is far from that.
     assert max(runs) <= 6 * math.log2(len(graph.nodes)) + 10
 
@@ -237,7 +239,7 @@ def test_a_command_that_succeeds_is_not_reduced(model):
 
 def test_a_command_fails_the_same_way_or_not_at_all(model, inputs, tmp_path):
     script = tmp_path / "check.py"
-    # Where "b3/sum" is missing it fails in another way, which is no part of the fault.
+    # Without "b5/b" it fails in another way, which is no part of the fault.
     script.write_text(
         "import sys\n"
         "text = open(sys.argv[1]).read()\n"
@@ -273,6 +275,11 @@ def test_a_command_that_does_not_end_is_ended(model, inputs):
 def test_wrong_usage(model, arguments, message):
     with pytest.raises(ConfigError, match=message):
         nuqconv.reduce(model, **arguments)
+
+
+def test_inputs_that_do_not_fit(model, inputs):
+    with pytest.raises(ModelError, match="needs data\n  - 'more' is no input"):
+        nuqconv.reduce(model, command="false {model}", inputs={**inputs, "more": inputs["data"]})
 
 
 def test_the_smallest_so_far_is_given_when_there_may_be_no_more_runs(model, inputs):
