@@ -30,7 +30,8 @@ COMMANDS = {
     "convert": Place("nuqconv.cli.convert", "Convert between Caffe and ONNX, or within one of them."),
     "compare": Place(
         "nuqconv.cli.compare",
-        "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
+        "Run two models, or one model in several runtimes, on the same inputs, compare every common blob, and name the layers that differ by "
+        "themselves.",
     ),
     "reduce": Place(
         "nuqconv.cli.reduce",

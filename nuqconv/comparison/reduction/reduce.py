@@ -9,14 +9,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from nuqconv import __version__
 from nuqconv.comparison.chosen import best_runtime
 from nuqconv.comparison.inputs import given_inputs, inputs_in_words
-from nuqconv.comparison.reduction.cut import Cuttable
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
 from nuqconv.comparison.reduction.recorder import Recorder
@@ -104,6 +103,7 @@ def reduce(
         given = given_inputs(inputs, models[0], read_options)
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
         if given is not None:
+            _check_names(given, list(models[0].inputs()))
             shapes = {name: tuple(array.shape) for name, array in given.items()}
         question: Question
         if command is None:
@@ -117,7 +117,6 @@ def reduce(
         pieces = Pieces([cuttable(item, shapes) for item in models])
         source = f"random numbers of seed {seed}" if inputs is None else inputs_in_words(inputs)
         feeds = made_up_inputs(pieces.models[0], shapes, seed) if given is None else given
-        _check_names(feeds, pieces.models[0])
         stack.enter_context(question)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nuqconv-")))
         reduction = _Reduction(models, pieces, question, recording, feeds, folder, max_runs, on_attempt, stack)
@@ -143,8 +142,7 @@ def _check(
         raise ConfigError(f"max_runs is {max_runs}; it must be at least 1")
 
 
-def _check_names(feeds: Mapping[str, Array], model: Cuttable) -> None:
-    keys = [model.key(value) for value in model.inputs]
+def _check_names(feeds: Mapping[str, Array], keys: Sequence[str]) -> None:
     problems = [f"input '{name}' is missing" for name in keys if name not in feeds]
     problems += [f"'{name}' is no input" for name in feeds if name not in keys]
     if problems:
@@ -266,7 +264,7 @@ class _Reduction:
 
     def versions(self) -> dict[str, str]:
         """Returns the versions of what took part."""
-        found = {"nuqconv": __version__, "Python": platform.python_version(), "numpy": np.__version__}
+        found = {"nuqconv": metadata.version("nuqconv"), "Python": platform.python_version(), "numpy": np.__version__}
         if isinstance(self.question, Difference):
             for name in dict.fromkeys(self.question.runtimes):
                 # Where it is on this machine is nobody's business.
