@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nuqconv.config import QuantConfig, load_config
+from nuqconv.config import LayerFacts, QuantConfig, load_config
+from nuqconv.config.layers import LAYER_TYPES
 from nuqconv.errors import ConfigError, UnsupportedError
 from nuqconv.formats import CAFFE, Format, SourceModel, WriteOptions
 from nuqconv.ir import Graph
@@ -73,15 +75,49 @@ def read_job(source: SourceModel, config_file: Path) -> Job:
         ConfigError: The configuration is wrong or lets nothing be searched.
     """
     graph = float_graph(source)
-    config = load_config(config_file, layer_facts(graph))
+    facts = layer_facts(graph)
+    config = load_config(config_file, facts)
     job = make_job(source, config, layer_requests(config, graph), str(config_file))
     if not any(request.steps for request in job.requests):
+        if not any(item.nuq_capable for item in facts):
+            raise ConfigError(
+                f"{_name(source)}: none of its {len(facts)} layers can be quantized non-uniformly, so there is nothing to compress; "
+                "quantize without a search (nuqconv quantize) what can be int8",
+                _reasons(facts),
+            )
         raise ConfigError(
             f"{config_file}: no layer has wts_algo nuq_quantize, so there is nothing to search; "
             "set it for the layers that may be compressed, write a configuration with create_quant_config, or quantize "
-            "without a search (nuqconv quantize)"
+            "without a search (nuqconv quantize)",
+            _chosen(facts, config),
         )
     return job
+
+
+def _reasons(facts: Sequence[LayerFacts]) -> list[str]:
+    """Says of every layer why its weights cannot have a codebook; of types that are never quantized how many there are."""
+    found = [
+        f"layer '{item.name}' ({item.type}): {'can be int8 only: ' if item.quantizable else ''}{item.reason or 'it has no weights'}"
+        for item in facts
+        if item.type in LAYER_TYPES
+    ]
+    others = Counter(item.type for item in facts if item.type not in LAYER_TYPES)
+    if others:
+        found.append(f"of types that are never quantized: {', '.join(f'{n} {kind}' for kind, n in others.items())}")
+    return found
+
+
+def _chosen(facts: Sequence[LayerFacts], config: QuantConfig) -> list[str]:
+    """Says what a configuration has chosen for each layer that could have a codebook."""
+    found = []
+    for item in facts:
+        if item.nuq_capable:
+            layer = config.layers.get(item.name)
+            said = "is not in the configuration" if layer is None else "has quant_enable false"
+            if layer is not None and layer.quant_enable:
+                said = f"has wts_algo {getattr(layer.weight_quant_params, 'wts_algo', 'of no kind')}"
+            found.append(f"layer '{item.name}' ({item.type}) {said}")
+    return found
 
 
 def float_graph(source: SourceModel) -> Graph:

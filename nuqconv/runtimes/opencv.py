@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.errors import ModelError, NuqconvError, RuntimeMissingError
-from nuqconv.ir import Array, Graph
+from nuqconv.ir import Array, Graph, Node
 from nuqconv.runtimes.base import Loaded, Runtime
 from nuqconv.runtimes.loaded import Side, SideRun, input_shapes
 from nuqconv.runtimes.model import Runnable
@@ -69,7 +69,7 @@ class _OpenCvSide(Side):
         self.label = label
         self._net = net
         self._error = error
-        self._layers = {name: node.name for node in graph.nodes if node.name in known for name in node.outputs}
+        self._layers = {name: node.name for node in graph.nodes if node.name in known for name in _made(graph, node)}
         self._numbers = {name: number for node in graph.nodes for number, name in enumerate(node.outputs)}
         self.names = tuple(self._layers)
         self.inputs = input_shapes(graph)
@@ -94,6 +94,12 @@ class _OpenCvSide(Side):
         for layer in dict.fromkeys(self._layers[name] for name in several):
             found.update(self.run(inputs, [name for name in several if self._layers[name] == layer]))
         return found
+
+
+def _made(graph: Graph, node: Node) -> tuple[str, ...]:
+    """Returns the outputs of a layer that OpenCV makes: the first ones, as many as are read."""
+    read = sum(bool(graph.consumers[name]) for name in node.outputs)
+    return node.outputs[: max(1, read)]
 
 
 def _opencv() -> Any:

@@ -53,7 +53,10 @@ def test_a_configuration_with_all_kinds_of_faults(job, tmp_path):
             "{}",
             (
                 ": no layer has wts_algo nuq_quantize, so there is nothing to search; set it for the layers that may be compressed, "
-                "write a configuration with create_quant_config, or quantize without a search (nuqconv quantize)"
+                "write a configuration with create_quant_config, or quantize without a search (nuqconv quantize)\n"
+                "  - layer 'conv1' (Convolution) is not in the configuration\n"
+                "  - layer 'conv2' (Convolution) is not in the configuration\n"
+                "  - layer 'fc' (InnerProduct) is not in the configuration"
             ),
         ),
     ],
