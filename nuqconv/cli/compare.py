@@ -10,7 +10,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, parse_size, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, parse_size, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -44,14 +44,17 @@ def compare(
     ] = None,
     inputs: Annotated[
         Path | None,
+        typer.Option(hidden=True),
+    ] = None,
+    data: Annotated[
+        Path | None,
         typer.Option(
-            help="Inputs: .npz with one array for each input blob, also one that auto takes; or other samples as for --data, of which the first "
-            "{nuqconv.comparison.inputs:SAMPLES} are taken. By default random numbers."
+            help=f"{DATA_HELP} The arrays of a .npz need not have one number of samples; of other data the first "
+            "{nuqconv.comparison.inputs:SAMPLES} are taken, where no model is quantized. By default random numbers."
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help=DATA_HELP, rich_help_panel=_QUANTIZED)] = None,
     prep: Prep = None,
-    limit: Annotated[
+    samples: Annotated[
         int | None, typer.Option(min=1, help="Most samples of --data.", rich_help_panel=_QUANTIZED)
     ] = None,
     max_error: Annotated[
@@ -71,11 +74,15 @@ def compare(
         ),
     ] = False,
     input_shape: Annotated[
-        list[str] | None, typer.Option(help="Shape of a random input, as NAME:1,3,300,300; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
-    blob: Annotated[
-        list[str] | None, typer.Option(help="A blob to compare instead of all; may be given several times.")
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BLOB", help="A blob to compare instead of all; may be given several times."),
     ] = None,
     rtol: Annotated[float, typer.Option(min=0, help="Relative tolerance.", rich_help_panel=_EQUAL)] = 1e-3,
     atol: Annotated[
@@ -130,6 +137,7 @@ def compare(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
@@ -142,11 +150,12 @@ def compare(
 
     Exit codes: 0 no difference was found, 1 they differ, 2 wrong usage or input.
 
-    Example: nuqconv compare deploy.prototxt weights.caffemodel model.onnx
-
-    Or: nuqconv compare deploy.prototxt weights.caffemodel --runtime caffe,opencv,onnxruntime
-
-    Or: nuqconv compare deploy.prototxt weights.caffemodel out/net_fake_quant_model.prototxt out/net_fake_quant_weights.caffemodel --data set.npz
+    Examples:
+        nuqconv compare deploy.prototxt weights.caffemodel model.onnx
+        # One model in several runtimes
+        nuqconv compare deploy.prototxt weights.caffemodel --runtime caffe,opencv,onnxruntime
+        # Where quantization hurts
+        nuqconv compare deploy.prototxt weights.caffemodel out/net_fake_quant_model.prototxt out/net_fake_quant_weights.caffemodel --data set.npz
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.comparison import print_comparison
@@ -165,21 +174,21 @@ def compare(
     targets = [path for path in (json, html, save) if path is not None]
     read = [*files, *data_files(inputs, None, None), *data_files(data, prep, None), *filter(None, [against])]
     check_targets(targets, inputs=read)
-    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
-    by_number = exact or runtime or blob or tolerance or function or save or against
+    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level, exact_sizes)
+    if inputs is not None and data is not None:
+        raise ConfigError("--inputs and --data exclude each other")
+    by_number = exact or runtime or outputs or tolerance or function or save or against
     pair = None if by_number else _quantized(files, shapes, options)
     console = new_console()
     if pair is not None:
-        if inputs is not None and data is not None:
-            raise ConfigError("--inputs and --data exclude each other")
-        samples: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
+        taken: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
         if data is not None:
-            samples = data_set(data, prep, None, pair[0])
+            taken = data_set(data, prep, None, pair[0])
         with error_console().status("running both"):
             found = compare_quantized(
                 *pair,
-                data=samples,
-                limit=limit,
+                data=taken,
+                limit=samples,
                 input_shapes=shapes,
                 seed=seed,
                 max_error=max_error,
@@ -191,10 +200,10 @@ def compare(
         if not found.agrees:
             raise typer.Exit(1)
         return
+    inputs = data if inputs is None else inputs
     only = {
-        "--data": data,
         "--prep": None if inputs else prep,
-        "--limit": limit,
+        "--samples": samples,
         "--max-error": max_error,
         "--html": html,
     }
@@ -202,7 +211,7 @@ def compare(
     if given:
         raise ConfigError(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
-            "other models are compared on --inputs, and --json writes their report"
+            "other models are compared number by number, on --data or random numbers, and --json writes their report"
         )
     models = _models(files, options)
     names = [name.strip() for text in runtime or (AUTO,) for name in text.split(",")]
@@ -213,7 +222,7 @@ def compare(
             inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
             runtimes=names,
             options=CompareOptions(
-                blobs=blob,
+                blobs=outputs,
                 input_shapes=shapes,
                 seed=seed,
                 tolerance=default,

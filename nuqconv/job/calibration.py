@@ -55,12 +55,14 @@ class Calibration:
         histograms: A histogram for each value measured.
         notes: What the user should know about it.
         batches: The first batches of inputs, at most `KEPT_BYTES`, for what else has to be measured; none where they could not be had.
+        reasons: Why nothing was measured, where it was not.
     """
 
     source: Source
     histograms: Mapping[str, Histogram]
     notes: tuple[str, ...] = ()
     batches: tuple[Mapping[str, Array], ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -115,7 +117,8 @@ def calibrate(
         found = model.histograms()
         if found:
             found = checked_histograms(graph, found, values)
-            return Calibration(Source.CAFFE, found, _constant(graph, found), model.batches())
+            notes = (*_too_few(model.passes(), wanted), *_constant(graph, found))
+            return Calibration(Source.CAFFE, found, notes, model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     return _weights_only(reasons)
 
@@ -142,20 +145,18 @@ class _Counted:
 
     def notes(self, wanted: int | None) -> tuple[str, ...]:
         """Returns what the user should know of their number, and whether they are all the same."""
-        found = []
-        if self.samples > 1:
-            found += [
-                f"calibration data are constant: all {self.samples} samples of input '{name}' are the same"
-                for name, same in self._same.items()
-                if same
-            ]
-        if wanted is not None and self.batches < wanted:
-            found.append(
-                f"calibrated on {self.batches} batches, fewer than the {wanted} asked for ({self.samples} samples)"
-            )
-        if self.samples == 1:
-            found.append("calibrated on one sample")
-        return tuple(found)
+        one = ("calibrated on one sample",) if self.samples == 1 else ()
+        same = [name for name, found in self._same.items() if found and self.samples > 1]
+        constant = [
+            f"calibration data are constant: all {self.samples} samples of input '{name}' are the same" for name in same
+        ]
+        return (*_too_few(self.batches, wanted, f" ({self.samples} samples)"), *one, *constant)
+
+
+def _too_few(batches: int, wanted: int | None, more: str = "") -> tuple[str, ...]:
+    if wanted is None or batches >= wanted:
+        return ()
+    return (f"calibrated on {batches} batches, fewer than the {wanted} asked for{more}",)
 
 
 def in_own_batches(batches: Batches, size: int | None) -> Batches:
@@ -183,7 +184,7 @@ def _split(batches: Batches, size: int) -> Iterator[Mapping[str, Array]]:
 def _weights_only(reasons: Sequence[str]) -> Calibration:
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
-    return Calibration(Source.NONE, {}, (note,))
+    return Calibration(Source.NONE, {}, (note,), reasons=tuple(reasons))
 
 
 def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Loaded", "LoadedSide", "Side", "SideRun", "check_inputs", "input_shapes", "layer_type", "runnable_values"]
+
+_ROOM = 256 << 20
+"""Bytes of blobs that are held at once."""
+_UNKNOWN = 1 << 20
+"""Bytes of a blob whose shape nobody says."""
 
 
 class Loaded(ABC):
@@ -51,6 +56,7 @@ class Side(ABC):
         outputs: The model's outputs.
         graph: The model as it was read from Caffe, or None.
         notes: What should be known of it.
+        keeps_states: Whether `in_order` gives each layer's own output, whatever a later layer does to its memory.
         own: Whether what runs is this package's own conversion, so that a fault of the converter is in it.
     """
 
@@ -60,6 +66,7 @@ class Side(ABC):
     outputs: tuple[str, ...]
     graph: Graph | None = None
     notes: tuple[str, ...] = ()
+    keeps_states: bool = False
     own: bool = False
 
     @abstractmethod
@@ -92,6 +99,32 @@ class Side(ABC):
         """Computes a value from values of others that are given, on which all that it needs stands; None where a side has no way of its own."""
         del name, given
         return None
+
+    def in_order(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Yields blobs one by one, as their layers have made them; so many are held at once as have room.
+
+        Args:
+            inputs: As in `run`.
+            names: The blobs, in the order of execution.
+        """
+        for group in self._groups(inputs, names):
+            found = self.run(inputs, group)
+            for name in group:
+                yield name, found.pop(name)
+
+    def _groups(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[list[str]]:
+        sizes = self.sizes(inputs)
+        group: list[str] = []
+        left = _ROOM
+        for name in names:
+            size = sizes.get(name, _UNKNOWN)
+            if group and size > left:
+                yield group
+                group, left = [], _ROOM
+            group.append(name)
+            left -= size
+        if group:
+            yield group
 
     def sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
         """Returns the bytes of each value of `names` with these inputs, as far as they are known."""

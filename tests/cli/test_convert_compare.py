@@ -58,7 +58,7 @@ def test_convert_folds(run, tmp_path):
         (("--integer",), "has no quantized layers"),
         (("--input-shape", "data=1,3"), "expected NAME:SIZE"),
         (("--input-shape", "image:1,1,28,28"), "'image'"),
-        (("--output", "nothing"), "'nothing'"),
+        (("--outputs", "nothing"), "'nothing'"),
     ],
 )
 def test_convert_refuses(run, tmp_path, options, message):
@@ -96,12 +96,12 @@ def test_compare_names_the_first_layer(run, converted, tmp_path):
     assert "6 of 8 common blobs differ" in ended.out
     # A tolerance that is wide enough accepts it.
     assert run("compare", *MODEL, tmp_path / "bad.onnx", *ORT, "--rtol", "10", "--atol", "10").code == 0
-    assert run("compare", *MODEL, tmp_path / "bad.onnx", *ORT, "--blob", "pool1").code == 0
+    assert run("compare", *MODEL, tmp_path / "bad.onnx", *ORT, "--outputs", "pool1").code == 0
 
 
 def test_compare_with_given_inputs(run, converted, tmp_path):
     np.savez(tmp_path / "x.npz", data=np.zeros((1, 1, 28, 28), np.uint8))
-    ended = run("compare", *MODEL, converted, *ORT, "--inputs", tmp_path / "x.npz", columns=150)
+    ended = run("compare", *MODEL, converted, *ORT, "--data", tmp_path / "x.npz", columns=150)
     assert ended.code == 0
     assert "data 1x1x28x28: given" in ended.out
 
@@ -132,7 +132,7 @@ def test_compare_with_opencv(run):
         ((*MODEL, "--runtime", "opencv", "--tolerance", "prob2:rtol=1"), "'prob2' fits none of the"),
         ((*MODEL, "--runtime", "opencv", "--function", "nowhere.py"), "nowhere.py: there is no such file"),
         ((*MODEL, "--against", MODEL[0]), "is no .npz file"),
-        ((*MODEL, "--runtime", "opencv", "--inputs", "nowhere.npz"), "nowhere.npz"),
+        ((*MODEL, "--runtime", "opencv", "--data", "nowhere.npz"), "nowhere.npz"),
         ((*MODEL, "--runtime", "opencv", "--input-shape", "image:1"), "'image' is no input"),
         ((*MODEL, "--runtime", "opencv", "--json", MODEL[0]), "is an input of this run"),
     ],

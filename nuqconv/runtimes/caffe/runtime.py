@@ -125,6 +125,8 @@ class _Children(ChildPool[KeptNet], ModelPool):
 
 
 class _CaffeSide(Side):
+    keeps_states = True
+
     def __init__(self, graph: Graph, label: str, net: Net) -> None:
         self.graph: Graph = graph
         self.label = label
@@ -145,23 +147,22 @@ class _CaffeSide(Side):
         found.update(self.exact(inputs, [name for name in names if name in self._states]))
         return {name: found[name] for name in names}
 
-    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Caffe lets Flatten, Reshape, Split and others share their bottom's memory, which an in-place layer then overwrites.
-
-        The net runs once, and stops behind each layer whose blobs are wanted.
-        """
+    def in_order(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Runs the net once, from each layer that makes one of the blobs to the next, and takes its tops before anybody changes them."""
         wanted = set(names)
-        ends = [(node.name, made) for node in self.graph.nodes if (made := wanted.intersection(node.outputs))]
-        order = [layer.name for layer in self._net.layers]
-        found: dict[str, Array] = {}
-        feeds, start = inputs, None
-        for end, made in ends:
-            blobs = {name: self.graph.storage_name(name) for name in sorted(made)}
-            values = self._net.run(feeds, list(blobs.values()), start=start, end=end)
-            found.update({name: values[blob] for name, blob in blobs.items()})
-            place = order.index(end) + 1
-            feeds, start = {}, order[place] if place < len(order) else None
-        return found
+        layers = [layer.name for layer in self._net.layers]
+        begin = None
+        for node in self.graph.nodes:
+            made = [name for name in node.outputs if name in wanted]
+            if made:
+                blobs = [self.graph.storage_name(name) for name in made]
+                values = self._net.run(inputs if begin is None else {}, blobs, start=begin, end=node.name)
+                begin = next(iter(layers[layers.index(node.name) + 1 :]), None)
+                yield from ((name, values[blob]) for name, blob in zip(made, blobs, strict=True))
+
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Caffe lets Flatten, Reshape, Split and others share their bottom's memory, which an in-place layer then overwrites."""
+        return dict(self.in_order(inputs, names))
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """Caffe's own."""

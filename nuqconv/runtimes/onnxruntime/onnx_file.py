@@ -31,6 +31,8 @@ class OnnxSide(Side):
         input_blobs: The same for inputs.
     """
 
+    keeps_states = True
+
     def __init__(
         self,
         model: ModelProto | str | os.PathLike[str],
