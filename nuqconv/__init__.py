@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nuqconv.search.evaluator import AutoNuqEvaluatorBase
     from nuqconv.search.objective import NearestMetric, SmallestBytes
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AutoNuqEvaluatorBase",

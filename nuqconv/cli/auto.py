@@ -13,7 +13,16 @@ import typer
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_drop, parse_size, read_options
+from nuqconv.cli.options import (
+    AllowUnknownFields,
+    ExactSizes,
+    Level,
+    Stage,
+    cores,
+    parse_drop,
+    parse_size,
+    read_options,
+)
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
 
@@ -31,7 +40,7 @@ __all__ = ["auto"]
 
 
 _SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations at once"
-_ISOLATION = "A crashing runtime"
+_ISOLATION, _WHERE = "A crashing runtime", "What onnxruntime computes on"
 
 
 def auto(
@@ -163,6 +172,22 @@ def auto(
             min=0, help="Seconds after which an evaluation is begun again in another process.", rich_help_panel=_WORKERS
         ),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of each model that runs in onnxruntime; by default all cores, with --workers a worker's share of them.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Where onnxruntime computes, as cuda,cpu: the first that can run an operator runs it. By default cpu.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     isolate: Annotated[
         bool,
         typer.Option(
@@ -248,6 +273,8 @@ def auto(
             outputs=outputs,
             runtime=elsewhere,
             isolate=isolate or None,
+            provider=provider,
+            threads=threads,
         )
         own = load_evaluator(evaluator, parse_arguments(evaluator_arg or ()))
     elif data is None or evaluator_arg:
@@ -257,7 +284,7 @@ def auto(
         drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=max_size is None)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
-    place = _runtime(runtime, isolate, memory_limit, child_timeout)
+    place = _on(_runtime(runtime, isolate, memory_limit, child_timeout), provider, threads, workers)
     _check_reports(report, json, inputs=[model, weights, config, calibration, *data_files(data, prep, labels)])
     source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
     prefix = output_prefix(save, source)
@@ -364,6 +391,23 @@ def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: 
         )
     limit = None if memory_limit is None else memory_limit << 20
     return chosen.with_options(isolate=True, memory_limit=limit, timeout=child_timeout)
+
+
+def _on(place: Runtime, provider: str | None, threads: int | None, workers: int | None) -> Runtime:
+    """Returns the runtime with its devices and threads; workers share the cores."""
+    from nuqconv.runtimes.table import RUNTIMES
+
+    given = {"providers": provider, "threads": threads}
+    refused = [name for name, value in given.items() if value is not None and name not in place.options()]
+    if refused:
+        can = [other for other, runtime in RUNTIMES.items() if set(refused) <= set(runtime.options())]
+        raise ConfigError(f"--provider and --threads are for {', '.join(can)}; {place.title} decides that itself")
+    if threads is None and workers is not None and workers > 1 and "threads" in place.options():
+        threads = max(1, cores() // workers)
+    options: dict[str, object] = {} if threads is None else {"threads": threads}
+    if provider is not None:
+        options["providers"] = tuple(name.strip() for name in provider.split(",") if name.strip())
+    return place.with_options(**options) if options else place
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:

@@ -24,13 +24,16 @@ def dump(
     data: Annotated[Path | None, typer.Option(help=f"By default random numbers. {DATA_HELP}")] = None,
     prep: Prep = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples of --data; by default as many as the model's batch has.")
+        int | None, typer.Option(min=1, help="How many of --data; by default as many as the model's batch has.")
     ] = None,
     runtime: Annotated[
         str, one_of("nuqconv.runtimes.table:NAMES_AND_AUTO", help="Where the model runs: real Caffe or onnxruntime.")
     ] = AUTO,
     input_shape: Annotated[
-        list[str] | None, typer.Option(help="Shape of a random input, as NAME:1,3,300,300; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
     timestamp: Annotated[
@@ -72,7 +75,7 @@ def dump(
             models[0],
             output,
             data=taken,
-            limit=samples,
+            samples=samples,
             runtime=runtime,
             input_shapes=parse_shapes(input_shape),
             seed=seed,

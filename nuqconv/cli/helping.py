@@ -31,7 +31,14 @@ __all__ = [
 
 HELP_ALL = "--help-all"
 SELDOM = frozenset(
-    {"Its journal", "Several evaluations at once", "A crashing runtime", "How a .prototxt is read", "For a device"}
+    {
+        "Its journal",
+        "Several evaluations at once",
+        "A crashing runtime",
+        "What onnxruntime computes on",
+        "How a .prototxt is read",
+        "For a device",
+    }
 )
 """Panels of options that only --help-all shows."""
 

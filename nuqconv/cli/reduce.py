@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.data_options import Prep
+from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, read_options
 from nuqconv.errors import ConfigError, NothingToReduceError
@@ -28,22 +28,26 @@ def reduce(
         "reduced"
     ),
     runtime: Annotated[
-        list[str] | None,
+        str | None,
         one_of(
             "nuqconv.runtimes.table:NAMES_AND_AUTO",
-            help="Runtime of the first side; given twice, of the second too.",
+            several=True,
+            help="The runtimes of the two sides, with a comma between them; of one name the second side's is chosen.",
         ),
     ] = None,
-    inputs: Annotated[
+    data: Annotated[
         Path | None,
         typer.Option(
-            help="Inputs: .npz with one array for each input blob, or other samples, of which the first "
+            help=f"{DATA_HELP} The arrays of a .npz need not have one number of samples; of other data the first "
             "{nuqconv.comparison.inputs:SAMPLES} are taken. By default random numbers."
         ),
     ] = None,
     prep: Prep = None,
     input_shape: Annotated[
-        list[str] | None, typer.Option(help="Shape of a random input, as NAME:1,3,300,300; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
     rtol: Annotated[float, typer.Option(min=0, help="Relative tolerance.")] = 1e-3,
@@ -87,10 +91,10 @@ def reduce(
     Exit codes: 0 a part is written, 1 there is nothing to reduce, 2 wrong usage or input.
 
     Examples:
-        nuqconv reduce deploy.prototxt weights.caffemodel --runtime caffe --runtime onnxruntime -o bug
+        nuqconv reduce deploy.prototxt weights.caffemodel --runtime caffe,onnxruntime -o bug
         # Two models
         nuqconv reduce deploy.prototxt weights.caffemodel model.onnx -o bug
-        # A command
+        # A command that fails
         nuqconv reduce model.onnx --command "python check.py {model} {inputs}" -o bug
     """
     from nuqconv.cli.report import new_console
@@ -105,12 +109,12 @@ def reduce(
     models = open_models(files, options)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; a difference has two sides")
-    names = [*(runtime or ())]
+    names = [] if runtime is None else [name.strip() for name in runtime.split(",")]
     if len(names) > 2:
-        raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
+        raise ConfigError(f"--runtime names {len(names)} runtimes; there are two sides")
     if command is not None and names:
         raise ConfigError("--runtime is of two sides that differ; with --command the command says where the model runs")
-    check_targets([output / README], inputs=[*files, *data_files(inputs, None, None)])
+    check_targets([output / README], inputs=[*files, *data_files(data, prep, None)])
     names += [AUTO] * (2 - len(names))
     plugins = [] if context.parent is None else context.parent.params.get("plugin") or []
     console = new_console()
@@ -122,7 +126,7 @@ def reduce(
                 exit_code=exit_code,
                 text=text,
                 timeout=timeout,
-                inputs=None if inputs is None else run_inputs(inputs, prep, models[0]),
+                inputs=None if data is None else run_inputs(data, prep, models[0]),
                 runtimes=(names[0], names[1]),
                 input_shapes=parse_shapes(input_shape),
                 seed=seed,
@@ -136,5 +140,5 @@ def reduce(
     except NothingToReduceError as error:
         print_nothing(error, console)
         raise typer.Exit(1) from error
-    check_targets(found.targets(output), inputs=[*files, *data_files(inputs, None, None)])
+    check_targets(found.targets(output), inputs=[*files, *data_files(data, prep, None)])
     print_reduced(found, found.save(output), console)

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto
 
 from nuqconv.comparison.chosen import best_runtime, runnable
-from nuqconv.comparison.inputs import random_inputs
+from nuqconv.comparison.inputs import inputs_in_words, random_inputs
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, UnsupportedError
 from nuqconv.files.staging import check_targets, move_into_place, staging_folder
@@ -90,7 +90,7 @@ def dump(
     folder: StrPath,
     *,
     data: Mapping[str, Array] | DataSet | None = None,
-    limit: int | None = None,
+    samples: int | None = None,
     runtime: str = AUTO,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
@@ -107,7 +107,7 @@ def dump(
         model: The model.
         folder: Where the files go; all of them appear or none.
         data: An array for each input, or a data set, of which the first samples are taken; by default random numbers.
-        limit: Samples of a data set; by default as many as the model's batch has.
+        samples: How many of a data set; by default as many as the model's batch has.
         runtime: Real Caffe or onnxruntime, ``"auto"`` for the first of them that has all layers.
         input_shapes: Shapes of random inputs, where others than the model's are wanted.
         seed: Of the random inputs.
@@ -131,7 +131,7 @@ def dump(
         raise ConfigError(f"timestamp {stamp} must be a number of at most {_DIGITS} digits")
     with ExitStack() as stack:
         source = stack.enter_context(in_files(open_model(model, None, read_options)))
-        given = _arrays(data, limit, source)
+        given = _arrays(data, samples, source)
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
         if given is not None:
             shapes = {name: tuple(array.shape) for name, array in given.items()}
@@ -142,24 +142,22 @@ def dump(
         targets = _targets(Path(folder), tops, stamp)
         check_targets(targets.values(), inputs=source.paths)
         written = _write(side, inputs, targets)
-        words = "given" if isinstance(data, Mapping) else f"random numbers of seed {seed}"
-        if isinstance(data, DataSet):
-            words = f"the first samples of {data.describe()}"
+        words = f"random numbers of seed {seed}" if data is None else inputs_in_words(data)
         return Dumped(written, side.label, words, tuple(dict.fromkeys((*prepared.notes, *side.notes))))
 
 
 def _arrays(
-    data: Mapping[str, Array] | DataSet | None, limit: int | None, model: ModelFiles
+    data: Mapping[str, Array] | DataSet | None, samples: int | None, model: ModelFiles
 ) -> dict[str, Array] | None:
-    if limit is not None and (limit < 1 or not isinstance(data, DataSet)):
-        raise ConfigError(f"limit {limit} is the number of samples of a data set, at least 1")
+    if samples is not None and (samples < 1 or not isinstance(data, DataSet)):
+        raise ConfigError(f"samples {samples}: expected a number of at least 1, for a data set")
     if data is None:
         return None
     if not isinstance(data, DataSet):
         return {name: np.asarray(array) for name, array in data.items()}
     inputs = model.inputs()
     own = next((shape[0] for shape in inputs.values() if shape), None)
-    count = limit or own or 1
+    count = samples or own or 1
     return dict(next(iter(data.for_net(inputs).batches(count, count))).inputs)
 
 

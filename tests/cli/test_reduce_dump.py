@@ -45,7 +45,7 @@ def nuqconv_in(folder, *words):
 def reduced(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bug")
     (folder / "wrong_plugin.py").write_text(PLUGIN)
-    runtimes = ("--runtime", "onnxruntime", "--runtime", "wrong")
+    runtimes = ("--runtime", "onnxruntime,wrong")
     return folder, nuqconv_in(folder, "--plugin", "wrong_plugin", "reduce", *MODEL, *runtimes, "-o", "out")
 
 

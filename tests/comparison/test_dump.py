@@ -261,7 +261,7 @@ def test_all_files_or_none(model, inputs, tmp_path, monkeypatch):
     ("arguments", "error", "message"),
     [
         ({"timestamp": 10**16}, ConfigError, "at most 16 digits"),
-        ({"limit": 3}, ConfigError, "samples of a data set"),
+        ({"samples": 3}, ConfigError, "for a data set"),
         ({"data": {"other": np.zeros((2, 3, 8, 8))}, "runtime": "onnxruntime"}, ModelError, "'data' is missing"),
         ({"runtime": "opencv"}, UnsupportedError, "does not promise"),
         ({"runtime": "none"}, ConfigError, "is not known"),

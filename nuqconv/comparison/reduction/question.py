@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nuqconv.comparison.compare import compare
-from nuqconv.comparison.options import CompareOptions
+from nuqconv.comparison.compare import CompareOptions, compare
 from nuqconv.comparison.report import Divergence
 from nuqconv.comparison.tolerance import Tolerance
 from nuqconv.errors import ConfigError
@@ -108,7 +107,7 @@ class Difference(Question):
         read_options: ReadOptions | None = None,
     ) -> None:
         self.runtimes = runtimes
-        self.rtol, self.atol = rtol, atol
+        self.tolerance = Tolerance(rtol, atol)
         self._given = process
         self._options = read_options
         self._own = ExitStack()
@@ -121,23 +120,25 @@ class Difference(Question):
             *models,
             inputs=inputs,
             runtimes=self.runtimes,
-            options=CompareOptions(read=self._options, tolerance=Tolerance(self.rtol, self.atol)),
+            options=CompareOptions(tolerance=self.tolerance, read=self._options),
             process=self._living(),
         )
-        bad = sum(not item.agrees for item in report.blobs)
-        words = f"{bad} of {len(report.blobs)} common blobs differ (rtol {self.rtol:g}, atol {self.atol:g})"
+        bad = sum(item.differs for item in report.blobs)
+        within = f"rtol {self.tolerance.rtol:g}, atol {self.tolerance.atol:g}"
+        words = f"{bad} of {len(report.blobs)} common blobs differ ({within})"
         return Answer(report.first is not None, words, report.first)
 
     def how(self, models: Sequence[Sequence[str]], tool: str) -> str:
         """``nuqconv compare``."""
-        runtimes = [word for name in self.runtimes for word in ("--runtime", name)]
-        tolerances = ["--rtol", f"{self.rtol:g}", "--atol", f"{self.atol:g}"]
+        runtimes = ["--runtime", ",".join(self.runtimes)]
+        tolerances = ["--rtol", f"{self.tolerance.rtol:g}", "--atol", f"{self.tolerance.atol:g}"]
         options = self._options or ReadOptions()
         reading = [word for stage in sorted(options.stages) for word in ("--stage", stage)]
         reading += ["--level", str(options.level)] if options.level else []
         reading += ["--allow-unknown-fields"] if options.allow_unknown_fields else []
+        reading += ["--exact-sizes"] if options.exact_sizes else []
         files = [name for model in models for name in model]
-        return f"{tool} {shlex.join(['compare', *files, '--inputs', INPUTS, *runtimes, *tolerances, *reading])}"
+        return f"{tool} {shlex.join(['compare', *files, '--data', INPUTS, *runtimes, *tolerances, *reading])}"
 
     def close(self) -> None:
         """Ends the process of real Caffe, if it was started here."""

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.comparison.chosen import best_runtime
-from nuqconv.comparison.inputs import given_inputs
-from nuqconv.comparison.reduction.cut import Cuttable
+from nuqconv.comparison.inputs import given_inputs, inputs_in_words
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
 from nuqconv.comparison.reduction.recorder import Recorder
@@ -26,6 +25,7 @@ from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, NothingToReduceError, NuqconvError
 from nuqconv.formats import Model, ModelFiles, ReadOptions, in_files, open_model
 from nuqconv.ir import Array
+from nuqconv.ir.ops import Shape
 from nuqconv.runtimes.base import in_one_line
 from nuqconv.runtimes.caffe.process import CaffeProcess
 from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
@@ -103,6 +103,7 @@ def reduce(
         given = given_inputs(inputs, models[0], read_options)
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
         if given is not None:
+            _check_names(given, list(models[0].inputs()))
             shapes = {name: tuple(array.shape) for name, array in given.items()}
         question: Question
         if command is None:
@@ -114,11 +115,8 @@ def reduce(
             own = [name for name, item in RUNTIMES.items() if models[0].format.name in item.own_of]
             recording = [DEFAULT, *own]
         pieces = Pieces([cuttable(item, shapes) for item in models])
-        source = f"random numbers of seed {seed}" if given is None else "given"
-        if isinstance(inputs, DataSet):
-            source = f"the first samples of {inputs.describe()}"
+        source = f"random numbers of seed {seed}" if inputs is None else inputs_in_words(inputs)
         feeds = made_up_inputs(pieces.models[0], shapes, seed) if given is None else given
-        _check_names(feeds, pieces.models[0])
         stack.enter_context(question)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nuqconv-")))
         reduction = _Reduction(models, pieces, question, recording, feeds, folder, max_runs, on_attempt, stack)
@@ -144,8 +142,7 @@ def _check(
         raise ConfigError(f"max_runs is {max_runs}; it must be at least 1")
 
 
-def _check_names(feeds: Mapping[str, Array], model: Cuttable) -> None:
-    keys = [model.key(value) for value in model.inputs]
+def _check_names(feeds: Mapping[str, Array], keys: Sequence[str]) -> None:
     problems = [f"input '{name}' is missing" for name in keys if name not in feeds]
     problems += [f"'{name}' is no input" for name in feeds if name not in keys]
     if problems:
@@ -155,7 +152,7 @@ def _check_names(feeds: Mapping[str, Array], model: Cuttable) -> None:
 def _chosen(
     models: Sequence[ModelFiles],
     runtimes: tuple[str, str],
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Shape],
     process: CaffeProcess | None,
 ) -> tuple[str, str]:
     """Returns the runtimes that "auto" stands for with the whole models: a part might have others."""
@@ -267,11 +264,7 @@ class _Reduction:
 
     def versions(self) -> dict[str, str]:
         """Returns the versions of what took part."""
-        found = {
-            "nuqconv": metadata.version("nuqconv"),
-            "Python": platform.python_version(),
-            "numpy": np.metadata.version("nuqconv"),
-        }
+        found = {"nuqconv": metadata.version("nuqconv"), "Python": platform.python_version(), "numpy": np.__version__}
         if isinstance(self.question, Difference):
             for name in dict.fromkeys(self.question.runtimes):
                 # Where it is on this machine is nobody's business.

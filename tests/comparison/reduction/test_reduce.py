@@ -176,7 +176,7 @@ def test_what_is_written_shows_it_by_the_command_that_it_tells(model, inputs, tm
     told = json.loads(files[4].read_text())
     words = shlex.split(told["command"])
     assert words[:4] == ["nuqconv", "compare", "model.prototxt", "model.caffemodel"]
-    assert words[4:10] == ["--inputs", "inputs.npz", "--runtime", "onnxruntime", "--runtime", "wrong"]
+    assert words[4:8] == ["--data", "inputs.npz", "--runtime", "onnxruntime,wrong"]
     assert told["inputs"] == {"b4/a": {"shape": [1, 4, 8, 8], "made_by": "b4/a_bn"}}
     assert told["command"] in files[3].read_text()
     assert told["versions"]["nuqconv"] == nuqconv.__version__
