@@ -28,7 +28,7 @@ __all__ = ["CompareOptions", "CompareReport", "Model", "compare"]
 
 _HINT = (
     "one of the models is a quantized one, so that it differs by design; nuqconv.compare_quantized(original, quantized, data=...), or "
-    "`nuqconv compare` without --exact, --runtime and --blob, says where the quantization hurts"
+    "`nuqconv compare` without --exact, --runtime and --outputs, says where the quantization hurts"
 )
 
 _Result = TypeVar("_Result")

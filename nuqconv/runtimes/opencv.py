@@ -58,17 +58,18 @@ class OpenCv(Runtime):
             known = frozenset(net.getLayerNames())
         except cv2.error as error:
             raise ModelError(f"{label}: cannot be read: {error}") from error
-        return _OpenCvSide(model.graph, label, net, known, cv2.error)
+        return _OpenCvSide(model.graph, label, net, known, cv2)
 
 
 class _OpenCvSide(Side):
     """OpenCV names a result by its layer; here it gets the blob's name again."""
 
-    def __init__(self, graph: Graph, label: str, net: Any, known: frozenset[str], error: type[Exception]) -> None:
+    def __init__(self, graph: Graph, label: str, net: Any, known: frozenset[str], cv2: Any) -> None:
         self.graph: Graph = graph
         self.label = label
         self._net = net
-        self._error = error
+        self._error: type[Exception] = cv2.error
+        self._mat = cv2.Mat
         self._layers = {name: node.name for node in graph.nodes if node.name in known for name in _made(graph, node)}
         self._numbers = {name: number for node in graph.nodes for number, name in enumerate(node.outputs)}
         self.names = tuple(self._layers)
@@ -80,7 +81,8 @@ class _OpenCvSide(Side):
         layers = list(dict.fromkeys(self._layers[name] for name in names))
         try:
             for blob, array in inputs.items():
-                self._net.setInput(np.ascontiguousarray(array, np.float32), blob)
+                # A plain array of three axes would be taken for a picture, with its last axis as channels.
+                self._net.setInput(self._mat(np.ascontiguousarray(array, np.float32)), blob)
             results = self._net.forwardAndRetrieve(layers)
         except self._error as error:
             raise ModelError(f"{self.label}: cannot run: {error}") from error

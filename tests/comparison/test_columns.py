@@ -242,3 +242,53 @@ def test_detections_are_a_set():
     np.testing.assert_array_equal(b, rows(other, one, two))
     a, b = match_detections(rows(), rows(one))
     assert (a.size, b.size) == (0, 7)
+
+
+DETECTOR = """
+layer { name: "loc" type: "Input" top: "loc" input_param { shape { dim: 1 dim: 480 } } }
+layer { name: "conf" type: "Input" top: "conf" input_param { shape { dim: 1 dim: 480 } } }
+layer { name: "feat" type: "Input" top: "feat" input_param { shape { dim: 1 dim: 1 dim: 5 dim: 8 } } }
+layer { name: "image" type: "Input" top: "image" input_param { shape { dim: 1 dim: 3 dim: 40 dim: 64 } } }
+layer { name: "prior" type: "PriorBox" bottom: "feat" bottom: "image" top: "prior" prior_box_param { min_size: 12
+  aspect_ratio: 2 flip: true clip: false variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 offset: 0.5 } }
+layer { name: "half" type: "Power" bottom: "loc" top: "half" power_param { scale: 0.5 } }
+layer { name: "out" type: "DetectionOutput" bottom: "half" bottom: "conf" bottom: "prior" top: "out" detection_output_param { num_classes: 4
+  share_location: true background_label_id: 0 nms_param { nms_threshold: 0.45 top_k: 100 } code_type: CENTER_SIZE keep_top_k: 50
+  confidence_threshold: 0.2 } }
+"""
+
+
+def test_opencv_gives_detections_in_another_order(tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    files = write_net(tmp_path, DETECTOR, {})
+    rng = np.random.default_rng(0)
+    shapes = {"feat": (1, 1, 5, 8), "image": (1, 3, 40, 64)}
+    inputs = {
+        "loc": rng.normal(size=(1, 480)),
+        "conf": rng.uniform(size=(1, 480)),
+        **{name: np.ones(shape) for name, shape in shapes.items()},
+    }
+
+    def compared(feeds):
+        return nuqconv.compare((files.model, files.weights), inputs=feeds, runtimes=("onnxruntime", "opencv"))
+
+    report = compared(inputs)
+    assert report.blob["out"].shapes == ((1, 1, 50, 7),) * 2
+    assert report.agrees
+    # The test sees the false alarm that there would be.
+    monkeypatch.setattr("nuqconv.comparison.judge.match_detections", lambda found, reference: (found, reference))
+    assert [root.layer for root in compared(inputs).roots] == ["out"]
+
+
+def test_opencv_is_fed_inputs_of_three_axes(tmp_path):
+    """A plain array of three axes would be taken for a picture with channels."""
+    pytest.importorskip("cv2")
+    text = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 5 } } }
+layer { name: "power" type: "Power" bottom: "data" top: "power" power_param { scale: 2 } }
+layer { name: "soft" type: "Softmax" bottom: "power" top: "soft" softmax_param { axis: 1 } }
+"""
+    files = write_net(tmp_path, text, {})
+    report = nuqconv.compare((files.model, files.weights), runtimes=("onnxruntime", "opencv"))
+    assert report.agrees
+    assert report.blob["soft"].shapes == ((2, 3, 5), (2, 3, 5))
