@@ -116,7 +116,8 @@ class Sides:
             names[0], note = self.best(first, needs_own=single and set(names[1:]) <= {AUTO, DEFAULT})
             self.notes += [note] if note else []
         names[1:] = [self._other(name, names[0], first, second, single=single) for name in names[1:]]
-        again = [name for place, name in enumerate(names) if name in names[:place] and (single or place > 1)]
+        ours = names if single else names[1:]
+        again = [name for place, name in enumerate(ours) if name in ours[:place]]
         if again:
             raise ConfigError(f"one model in one runtime ({again[0]}) is compared with itself; choose another runtime")
         self.notes[:0] = dict.fromkeys((*first.notes, *second.notes))
