@@ -4,6 +4,7 @@
 # make lint    ruff, mypy, import rules
 # make fuzz    FUZZ_SECONDS (60) of random mutations for each kind of file that is read
 # make faults  every operation on files of whole runs made to fail, and the process killed at each (about an hour)
+# make zoo     published architectures: to ONNX and back, every blob against real Caffe or OpenCV
 # make soak    10,000 forward passes and 1,000 trials: does memory grow?
 # make bench   the benchmarks           make results   the table of docs/results.md
 # make docs    the documents as a site, in build/site; a broken link is an error
@@ -21,7 +22,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test quick explore faults fuzz soak lint bench bench-search results caffe models format docs wheel-check lowest clean
+.PHONY: demo test quick explore faults fuzz soak zoo lint bench bench-search results caffe models format docs wheel-check lowest clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -91,6 +92,10 @@ bench-search: $(VENV)/test.stamp caffe
 
 results: $(VENV)/test.stamp caffe
 	PYTHONPATH=tools $(BIN)/python benchmarks/results.py
+
+# The table of docs/results.md; about three minutes. make test runs a sample.
+zoo: $(VENV)/test.stamp caffe
+	PYTHONPATH=tools $(BIN)/python -m tests.zoo
 
 docs: $(VENV)/test.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[docs]'

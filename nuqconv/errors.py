@@ -21,6 +21,7 @@ __all__ = [
     "LostEvaluationError",
     "ModelError",
     "NetError",
+    "NothingToReduceError",
     "NuqconvDeprecationWarning",
     "NuqconvError",
     "OnnxProcessError",
@@ -81,6 +82,10 @@ class NetError(ModelError, RuntimeError):
 
 class UnsupportedError(NuqconvError):
     """The model is right, but a layer or parameter in it is outside what the asked operation can do."""
+
+
+class NothingToReduceError(NuqconvError):
+    """What is to be reduced does not differ or fail to begin with, or no part of it does so alone."""
 
 
 class ConfigError(NuqconvError):

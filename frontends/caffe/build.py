@@ -62,7 +62,7 @@ def read_model(model_file: str | Path, weights_file: str | Path, options: ReadOp
     definition, weights = read_prototxt(model_file), read_weights(weights_file)
     state = NetState(options.phase, options.level, options.stages.union(definition.header.state.stage))
     shapes = {name: tuple(int(size) for size in shape) for name, shape in options.input_shapes.items()}
-    builder = _Builder(definition, weights, state, shapes, allow_unknown=options.allow_unknown_fields)
+    builder = _Builder(definition, weights, state, shapes, options)
     if options.chooses_layers:
         builder.forget_rules()
     builder.prepare(cut=options.cut_for_inference)
@@ -91,13 +91,12 @@ class _Builder:
         weights: Weights,
         state: NetState,
         given: Mapping[str, Shape],
-        *,
-        allow_unknown: bool,
+        options: ReadOptions,
     ) -> None:
         self.definition = definition
         self.weights = weights
         self.given = given
-        self.allow_unknown = allow_unknown
+        self.options = options
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.renamed: dict[str, LayerText] = {}
@@ -384,12 +383,14 @@ class _Builder:
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             if reading.by_blobs:
-                reading = reading.by_blobs(len(self.params.stored(message)))
+                reading = reading.by_blobs(self.params.stored(message))
         except CannotReadError as error:
-            return _opaque(message, f"its parameters are not supported: {error}")
+            reading = replace(_opaque(message, f"its parameters are not supported: {error}"), exact=error.exact)
         except WrongLayerError as error:
             self.problems.append(f"{self._place(layer)}: {error}")
             return _opaque(message, str(error))
+        if reading.exact is not None and self.options.exact_sizes:
+            reading = replace(reading, op=reading.exact, note="its sizes are not cut to whole pixels, as was asked for")
         if reading.note:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
@@ -417,7 +418,7 @@ class _Builder:
             return _opaque(layer.message, f"it is not as registered: {error}")
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
-        if self.allow_unknown:
+        if self.options.allow_unknown_fields:
             self.notes += [f"{item}; {fate}" for item in fields]
             for item in fields:
                 _LOG.warning("%s; %s", item, fate)

@@ -13,7 +13,16 @@ import typer
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, cores, parse_drop, parse_size, read_options
+from nuqconv.cli.options import (
+    AllowUnknownFields,
+    ExactSizes,
+    Level,
+    Stage,
+    cores,
+    parse_drop,
+    parse_size,
+    read_options,
+)
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
 
@@ -225,6 +234,7 @@ def auto(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
@@ -276,7 +286,7 @@ def auto(
         raise ConfigError("--journal and --no-journal exclude each other")
     place = _on(_runtime(runtime, isolate, memory_limit, child_timeout), provider, threads, workers)
     _check_reports(report, json, inputs=[model, weights, config, calibration, *data_files(data, prep, labels)])
-    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
     prefix = output_prefix(save, source)
     samples, ranges = _data_sets(source, data, prep, labels, calibration)
     shapes = _shapes(source, samples, batch_size)
@@ -293,7 +303,7 @@ def auto(
                     batch_size=batch_size,
                     calibration=ranges,
                     runtime=place,
-                    read_options=read_options(allow_unknown_fields, None, 0),
+                    read_options=read_options(allow_unknown_fields, None, 0, exact_sizes),
                 )
             )
         if config is None:

@@ -10,7 +10,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, parse_size, read_options
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 _QUANTIZED = "A model and the same model quantized"
+_EQUAL = "What counts as equal"
+_FILES = "Results of a runtime that is not everywhere"
 
 
 def compare(
@@ -35,7 +37,9 @@ def compare(
         list[str] | None,
         one_of(
             "nuqconv.runtimes.table:NAMES_AND_AUTO",
-            help="Runtime of the first model; given twice, of the second too.",
+            several=True,
+            help="The runtimes, with commas between names: the first is that of the first model, which the others are held against, a column each. "
+            "A single model runs in all of them, the second of two in all but the first.",
         ),
     ] = None,
     inputs: Annotated[
@@ -46,7 +50,7 @@ def compare(
         Path | None,
         typer.Option(
             help=f"{DATA_HELP} The arrays of a .npz need not have one number of samples; of other data the first "
-            "{nuqconv.comparison.compare:SAMPLES} are taken, where no model is quantized. By default random numbers."
+            "{nuqconv.comparison.inputs:SAMPLES} are taken, where no model is quantized. By default random numbers."
         ),
     ] = None,
     prep: Prep = None,
@@ -80,27 +84,76 @@ def compare(
         list[str] | None,
         typer.Option(metavar="BLOB", help="A blob to compare instead of all; may be given several times."),
     ] = None,
-    rtol: Annotated[float, typer.Option(min=0, help="Relative tolerance.")] = 1e-3,
+    rtol: Annotated[float, typer.Option(min=0, help="Relative tolerance.", rich_help_panel=_EQUAL)] = 1e-3,
     atol: Annotated[
-        float, typer.Option(min=0, help="Absolute tolerance; a multiple of the largest number where that exceeds 1.")
+        float,
+        typer.Option(
+            min=0,
+            help="Absolute tolerance; a multiple of the largest number where that exceeds 1.",
+            rich_help_panel=_EQUAL,
+        ),
     ] = 1e-5,
+    quantile: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of a blob's numbers that must be within the tolerance.", rich_help_panel=_EQUAL
+        ),
+    ] = 1.0,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BLOB:rtol=X,atol=Y,quantile=Z",
+            help="Tolerance of a blob, or of all that a pattern such as 'fc*' fits; may be given several times.",
+            rich_help_panel=_EQUAL,
+        ),
+    ] = None,
+    function: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py[:NAME]",
+            help="A function of yours that decides instead of tolerances: compare(name, found, reference) returns True or False, or a pair of that "
+            "and a text.",
+            rich_help_panel=_EQUAL,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write inputs and all results of the first side to this .npz file.", rich_help_panel=_FILES),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the results in a file of --save for the first side, with its inputs: what runs here is held against them.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory that the blobs of one side may take at once; more of them are compared in several runs.",
+        ),
+    ] = "512MiB",
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
     ] = None,
 ) -> None:
-    """Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.
+    """Run two models, or one model in several runtimes, on the same inputs, compare every common blob, and name the layers that differ by themselves.
 
     Of a model and the same model quantized by nuqconv it says instead where the quantization hurts: the error of every quantized layer, in the
     network and alone.
 
-    Exit codes: 0 they agree, 1 they differ, 2 wrong usage or input.
+    Exit codes: 0 no difference was found, 1 they differ, 2 wrong usage or input.
 
     Examples:
         nuqconv compare deploy.prototxt weights.caffemodel model.onnx
+        # One model in several runtimes
+        nuqconv compare deploy.prototxt weights.caffemodel --runtime caffe,opencv,onnxruntime
         # Where quantization hurts
         nuqconv compare deploy.prototxt weights.caffemodel out/net_fake_quant_model.prototxt out/net_fake_quant_weights.caffemodel --data set.npz
     """
@@ -108,19 +161,24 @@ def compare(
     from nuqconv.cli.views.comparison import print_comparison
     from nuqconv.cli.views.data import data_files, data_set
     from nuqconv.cli.views.quantization import print_quantization
+    from nuqconv.comparison.compare import CompareOptions
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
+    from nuqconv.comparison.tolerance import Tolerance, parse_tolerances
+    from nuqconv.evaluators.loading import load_function
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats import open_models
     from nuqconv.job.console import error_console
     from nuqconv.report.html.comparison import comparison_page
 
-    targets = [path for path in (json, html) if path is not None]
-    check_targets(targets, inputs=[*files, *data_files(inputs, None, None), *data_files(data, prep, None)])
-    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level)
+    targets = [path for path in (json, html, save) if path is not None]
+    read = [*files, *data_files(inputs, None, None), *data_files(data, prep, None), *filter(None, [against])]
+    check_targets(targets, inputs=read)
+    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level, exact_sizes)
     if inputs is not None and data is not None:
         raise ConfigError("--inputs and --data exclude each other")
-    pair = None if exact or runtime or outputs else _quantized(files, shapes, options)
+    by_number = exact or runtime or outputs or tolerance or function or save or against
+    pair = None if by_number else _quantized(files, shapes, options)
     console = new_console()
     if pair is not None:
         taken: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
@@ -155,20 +213,25 @@ def compare(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
             "other models are compared number by number, on --data or random numbers, and --json writes their report"
         )
-    models, names = _models(files, options), [*(runtime or ())]
-    if len(names) > 2:
-        raise ConfigError(f"--runtime is given {len(names)} times; there are two sides")
-    names += [AUTO] * (2 - len(names))
-    with error_console().status("running both"):
+    models = _models(files, options)
+    names = [name.strip() for text in runtime or (AUTO,) for name in text.split(",")]
+    default = Tolerance(rtol, atol, quantile)
+    with error_console().status("running all sides"):
         report = compare_models(
             *models,
             inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
-            runtimes=(names[0], names[1]),
-            blobs=outputs,
-            input_shapes=shapes,
-            seed=seed,
-            rtol=rtol,
-            atol=atol,
+            runtimes=names,
+            options=CompareOptions(
+                blobs=outputs,
+                input_shapes=shapes,
+                seed=seed,
+                tolerance=default,
+                tolerances=parse_tolerances(tolerance, default),
+                function=None if function is None else load_function(function, "compare"),
+                memory=int(parse_size(memory)),
+                save=save,
+                against=against,
+            ),
         )
     print_comparison(report, console)
     if json is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
 
 __all__ = ["config"]
 
@@ -39,6 +39,7 @@ def config(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Write a quantization configuration for a model, ready to be edited.
 
@@ -53,7 +54,7 @@ def config(
     from nuqconv.formats import open_model
     from nuqconv.job.layer_facts import layer_facts
 
-    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
     create_quant_config(
         output,
         source,

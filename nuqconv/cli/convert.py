@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes
 
 __all__ = ["convert"]
 
@@ -47,6 +47,7 @@ def convert(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace model files that nuqconv did not write, or that were edited since.")
     ] = False,
@@ -84,6 +85,7 @@ def convert(
             allow_unknown_fields=allow_unknown_fields,
             level=level,
             stages=stage or (),
+            exact_sizes=exact_sizes,
             force=force,
         )
     print_conversion(result, console)

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["data"]
@@ -58,6 +58,7 @@ def show(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Say what the net sees of a data set, and write the prepared samples, a contact sheet of them, or an AIPP file.
 
@@ -82,7 +83,9 @@ def show(
         source,
         prep,
         labels,
-        open_model(tuple(model), options=read_options(allow_unknown_fields, stage, level)) if model else None,
+        open_model(tuple(model), options=read_options(allow_unknown_fields, stage, level, exact_sizes))
+        if model
+        else None,
     )
     console = new_console()
     say_data(found, console)
@@ -133,6 +136,7 @@ def check(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Say how far the common mistakes in preparing data move the outputs, next to int8; with labels, which way scores best.
 
@@ -147,7 +151,7 @@ def check(
     from nuqconv.job.data_check import check_data
     from nuqconv.search.metrics import parse_metric
 
-    files = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    files = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
     found = data_set(source, prep, labels, files)
     batch = files.own_batch() or _BATCH
     options = ReadOptions(files.sizes_for(found.shapes(), min(samples, batch)))

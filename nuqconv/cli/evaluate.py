@@ -9,7 +9,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_drop, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -51,6 +51,7 @@ def evaluate(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     json: Annotated[Path | None, typer.Option(help="Write all of it as JSON to this file.")] = None,
 ) -> None:
     """Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.
@@ -85,7 +86,7 @@ def evaluate(
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
     runtimes = [runtime_named(name) for name in names]
-    models = open_models(files, read_options(allow_unknown_fields, stage, level))
+    models = open_models(files, read_options(allow_unknown_fields, stage, level, exact_sizes))
     found = data_set(data, prep, labels, models[0])
     console = new_console()
     say_data(found, console)

@@ -90,7 +90,8 @@ class HelpfulCommand(TyperCommand):
             if table is not None and isinstance(param, TyperOption):
                 known = entries(table)
                 said = "; ".join(f"{name}: {summary}" for name, summary in known.items() if summary)
-                param.metavar = "NAME" if said else "|".join(known)
+                name = "NAME,..." if getattr(param.callback, "several", False) else "NAME"
+                param.metavar = name if said else "|".join(known)
                 told = f"{said}." if said and said not in (param.help or "") else ""
                 param.help = " ".join(filter(None, (param.help, told)))
             if isinstance(param, TyperOption) and param.help:

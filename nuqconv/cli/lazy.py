@@ -53,17 +53,19 @@ def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:
     return LateGroup
 
 
-def one_of(table: str, **options: Any) -> Any:
+def one_of(table: str, *, several: bool = False, **options: Any) -> Any:
     """Returns an option that takes one of the names in a table, which is imported only when a name or the help is wanted.
 
     Args:
         table: ``module:NAME`` of the table: a mapping from names, or only the names. What an entry has as ``summary`` is said in the help.
+        several: Whether a text may be several names with commas between them.
         options: Those of `typer.Option`.
     """
 
     def check(ctx: typer.Context, param: Any, value: Any) -> Any:
         # The default is the command's own; a list is of an option that may be given several times.
-        for name in [] if value == param.default or value is None else value if isinstance(value, list) else [value]:
+        given = [] if value == param.default or value is None else value if isinstance(value, list) else [value]
+        for name in [part.strip() for text in given for part in text.split(",")] if several else given:
             names = list(helping.entries(table))
             if name not in names:
                 known = ", ".join(f"'{item}'" for item in names)
@@ -73,7 +75,7 @@ def one_of(table: str, **options: Any) -> Any:
     def complete(incomplete: str) -> list[str]:
         return [name for name in helping.entries(table) if name.startswith(incomplete)]
 
-    check.table = table  # type: ignore[attr-defined]
+    check.table, check.several = table, several  # type: ignore[attr-defined]
     return typer.Option(callback=check, autocompletion=complete, **options)
 
 

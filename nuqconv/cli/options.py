@@ -14,7 +14,17 @@ from nuqconv.errors import ConfigError
 if TYPE_CHECKING:
     from nuqconv.frontends.options import ReadOptions
 
-__all__ = ["AllowUnknownFields", "Level", "Stage", "cores", "parse_drop", "parse_shapes", "parse_size", "read_options"]
+__all__ = [
+    "AllowUnknownFields",
+    "ExactSizes",
+    "Level",
+    "Stage",
+    "cores",
+    "parse_drop",
+    "parse_shapes",
+    "parse_size",
+    "read_options",
+]
 
 _READING = "How a .prototxt is read"
 
@@ -39,12 +49,24 @@ Level = Annotated[
     int, typer.Option("--level", help="The level that selects layers by their rules.", rich_help_panel=_READING)
 ]
 
+ExactSizes = Annotated[
+    bool,
+    typer.Option(
+        "--exact-sizes",
+        help="Take PriorBox sizes that are no whole numbers as they stand, like OpenCV; SSD Caffe cuts them.",
+        rich_help_panel=_READING,
+    ),
+]
 
-def read_options(allow_unknown_fields: bool, stage: Sequence[str] | None, level: int) -> ReadOptions:
-    """Returns how the files of models are read, from the three options that every command with a model takes."""
+
+def read_options(
+    allow_unknown_fields: bool, stage: Sequence[str] | None, level: int, exact_sizes: bool = False
+) -> ReadOptions:
+    """Returns how the files of models are read, from the options that every command with a model takes."""
     from nuqconv.frontends.options import ReadOptions
 
-    return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=frozenset(stage or ()))
+    stages = frozenset(stage or ())
+    return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=stages, exact_sizes=exact_sizes)
 
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}

@@ -53,12 +53,14 @@ class Calibration:
         histograms: A histogram for each value measured.
         notes: What the user should know about it.
         batches: The first batches of inputs, at most `KEPT_BYTES`, for what else has to be measured; none where they could not be had.
+        reasons: Why nothing was measured, where it was not.
     """
 
     source: Source
     histograms: Mapping[str, Histogram]
     notes: tuple[str, ...] = ()
     batches: tuple[Mapping[str, Array], ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -112,7 +114,8 @@ def calibrate(
     else:
         found = model.histograms()
         if found:
-            return Calibration(Source.CAFFE, checked_histograms(graph, found, values), batches=model.batches())
+            notes = _too_few(model.passes(), wanted)
+            return Calibration(Source.CAFFE, checked_histograms(graph, found, values), notes, model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     return _weights_only(reasons)
 
@@ -132,14 +135,14 @@ class _Counted:
 
     def notes(self, wanted: int | None) -> tuple[str, ...]:
         """Returns what the user should know of their number."""
-        found = []
-        if wanted is not None and self.batches < wanted:
-            found.append(
-                f"calibrated on {self.batches} batches, fewer than the {wanted} asked for ({self.samples} samples)"
-            )
-        if self.samples == 1:
-            found.append("calibrated on one sample")
-        return tuple(found)
+        one = ("calibrated on one sample",) if self.samples == 1 else ()
+        return (*_too_few(self.batches, wanted, f" ({self.samples} samples)"), *one)
+
+
+def _too_few(batches: int, wanted: int | None, more: str = "") -> tuple[str, ...]:
+    if wanted is None or batches >= wanted:
+        return ()
+    return (f"calibrated on {batches} batches, fewer than the {wanted} asked for{more}",)
 
 
 def in_own_batches(batches: Batches, size: int | None) -> Batches:
@@ -167,7 +170,7 @@ def _split(batches: Batches, size: int) -> Iterator[Mapping[str, Array]]:
 def _weights_only(reasons: Sequence[str]) -> Calibration:
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
-    return Calibration(Source.NONE, {}, (note,))
+    return Calibration(Source.NONE, {}, (note,), reasons=tuple(reasons))
 
 
 def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:

@@ -65,7 +65,7 @@ class _OpenCvSide(Side):
     """OpenCV names a result by its layer; here it gets the blob's name again."""
 
     def __init__(self, graph: Graph, label: str, net: Any, known: frozenset[str], error: type[Exception]) -> None:
-        self.graph = graph
+        self.graph: Graph = graph
         self.label = label
         self._net = net
         self._error = error
@@ -86,6 +86,14 @@ class _OpenCvSide(Side):
             raise ModelError(f"{self.label}: cannot run: {error}") from error
         made = dict(zip(layers, results, strict=True))
         return {name: np.array(made[self._layers[name]][self._numbers[name]]) for name in names}
+
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """OpenCV keeps the first output of a layer that is asked for, and uses the memory of the others again; asked for one layer it stops there."""
+        several = [name for name in names if len(self.graph.producer[name].outputs) > 1]
+        found: dict[str, Array] = {}
+        for layer in dict.fromkeys(self._layers[name] for name in several):
+            found.update(self.run(inputs, [name for name in several if self._layers[name] == layer]))
+        return found
 
 
 def _opencv() -> Any:

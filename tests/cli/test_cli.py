@@ -35,6 +35,7 @@ FILES = [
     "model_deploy_weights.caffemodel",
     "model_fake_quant_model.prototxt",
     "model_fake_quant_weights.caffemodel",
+    "model_nuq_codebooks.json",
     "model_nuq_layer_record.txt",
     "model_quant.json",
     "model_scale_offset_record.txt",

@@ -75,8 +75,10 @@ def test_compare_agrees(run, converted, tmp_path):
     assert "all 8 common blobs agree" in ended.out
     assert "InnerProduct" in ended.out
     content = json.loads(report.read_text())
-    assert content["agrees"] is True
-    assert len(content["blobs"]) == 8
+    # Both sides are this package's own conversion.
+    assert (content["agrees"], content["verdict"]) == (True, "not proven")
+    assert "not proven: all 8 common blobs agree" in ended.out
+    assert len(content["columns"][0]["blobs"]) == 8
 
 
 def test_compare_names_the_first_layer(run, converted, tmp_path):
@@ -124,7 +126,12 @@ def test_compare_with_opencv(run):
         ((MODEL[0],), "followed by its .caffemodel"),
         ((*MODEL, *MODEL, *MODEL), "3 models are given"),
         ((*MODEL, *ORT), "compared with itself"),
-        ((*MODEL, *ORT, "--runtime", "opencv"), "there are two sides"),
+        ((*MODEL, "--runtime", "caffe,onnxruntime,onnxruntime"), "compared with itself"),
+        ((*MODEL, "--runtime", "caffe,tensorrt"), "'tensorrt' is not one of"),
+        ((*MODEL, "--runtime", "opencv", "--tolerance", "prob=1"), "expected NAME:rtol=NUMBER"),
+        ((*MODEL, "--runtime", "opencv", "--tolerance", "prob2:rtol=1"), "'prob2' fits none of the"),
+        ((*MODEL, "--runtime", "opencv", "--function", "nowhere.py"), "nowhere.py: there is no such file"),
+        ((*MODEL, "--against", MODEL[0]), "is no .npz file"),
         ((*MODEL, "--runtime", "opencv", "--data", "nowhere.npz"), "nowhere.npz"),
         ((*MODEL, "--runtime", "opencv", "--input-shape", "image:1"), "'image' is no input"),
         ((*MODEL, "--runtime", "opencv", "--json", MODEL[0]), "is an input of this run"),

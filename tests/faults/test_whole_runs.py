@@ -24,7 +24,7 @@ from tests.support.memory import memory_folder
 
 ALL = os.environ.get("NUQCONV_ALL_FAULTS") == "1"
 WAYS = (*((mode, False) for mode in ERRORS), ("ENOSPC", True), *((mode, False) for mode in KILLS))
-STRIDE = {"auto": 47, "auto again": 43, "auto restart": 53}
+STRIDE = {"auto": 61, "auto again": 59, "auto restart": 67}
 
 
 @pytest.fixture(scope="module")

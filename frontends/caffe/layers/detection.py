@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -50,10 +51,8 @@ def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     broken = [size for size in (*least, *most) if not size.is_integer()]
     if not broken:
         return least, most, ""
-    if min(least) < 1:
-        raise CannotReadError(f"min_size {min(least):g} is less than a pixel: Caffe's layer cuts it to 0")
     told = ", ".join(f"{size:g} to {size // 1:g}" for size in broken)
-    note = f"its sizes are cut to whole pixels, as in SSD Caffe: {told}; OpenCV and others do not cut them"
+    note = f"its sizes are cut to whole pixels, as in SSD Caffe: {told}; OpenCV and others do not cut them (exact_sizes=True, --exact-sizes)"
     return tuple(size // 1 for size in least), tuple(size // 1 for size in most), note
 
 
@@ -96,10 +95,13 @@ def read_prior_box(layer: Any) -> Reading:
     if len(layer.bottom) != 2:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected a feature map and the image")
     least, most, note = _sizes(param)
-    return Reading(
-        PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset),
-        note=note,
-    )
+    op = PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset)
+    exact = replace(op, min_sizes=tuple(param.min_size), max_sizes=tuple(param.max_size)) if note else None
+    if min(least) < 1:
+        raise CannotReadError(
+            f"min_size {min(param.min_size):g} is less than a pixel: Caffe's layer cuts it to 0", exact
+        )
+    return Reading(op, note=note, exact=exact)
 
 
 def _limit(name: str, value: int) -> int:

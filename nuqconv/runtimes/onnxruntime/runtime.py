@@ -134,7 +134,11 @@ class _Plain(Loaded):
 
 
 class _GraphSide(LoadedSide):
-    """A graph in onnxruntime, through the lowering of this package."""
+    """A graph in onnxruntime, through the lowering of this package; every state of a blob is a value of its own there."""
+
+    keeps_states = True
+
+    own = True
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """The graph's."""
