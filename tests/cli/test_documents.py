@@ -17,7 +17,7 @@ from tests.cli.conftest import LENET
 
 ROOT = Path(__file__).parents[2]
 FASHION = ROOT / "examples" / "fashion-mobilenet"
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")) + ["README.md"]
+PAGES = [*sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")), "README.md"]
 BLOCK = re.compile(r"(?ms)^(<!-- not run: (?P<why>[^\n]+) -->\n)?( *)```(?P<kind>\w+)\n(?P<text>.*?)^\3```$")
 LINE = re.compile(r"(?m)^    (?P<text>(?:nuqconv|pip|make|python3?|dask|kubectl|sbatch) .*)$")
 
@@ -51,10 +51,13 @@ def blocks(page):
         Block(item["kind"], re.sub(rf"(?m)^{item[3]}", "", item["text"]), item["why"]) for item in BLOCK.finditer(text)
     ]
     rest = BLOCK.sub("", text)
-    return found + [
-        Block("sh", item["text"], _why(rest, item.start()))
-        for item in LINE.finditer(rest)
-        if not item["text"].startswith(NOT_COMMANDS)
+    return [
+        *found,
+        *(
+            Block("sh", item["text"], _why(rest, item.start()))
+            for item in LINE.finditer(rest)
+            if not item["text"].startswith(NOT_COMMANDS)
+        ),
     ]
 
 
