@@ -162,6 +162,7 @@ def test_there_are_codebooks(run):
     assert "nuq" in precisions.values()
 
 
+@pytest.mark.slow
 def test_real_caffe_in_the_child_finds_the_same(run, tmp_path, caffe_python):
     child = Run(tmp_path / "child", "caffe")
     assert child.result["original_metric"] == pytest.approx(run.result["original_metric"], abs=1e-7)
@@ -178,6 +179,7 @@ def test_real_caffe_in_the_child_finds_the_same(run, tmp_path, caffe_python):
         assert found.value.scale_d == pytest.approx(wanted.value.scale_d, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_workers_find_the_module_too(run, tmp_path):
     """Processes that are spawned import the script, and `caffe` with it."""
     workers = Run(tmp_path / "workers", "onnxruntime", "--workers")
