@@ -457,10 +457,10 @@ def _data_sets(
 
 
 def _shapes(source: ModelFiles, samples: DataSet | None, batch_size: int) -> dict[str, tuple[int, ...]] | None:
-    """Returns the shapes of inputs: the sizes that the model leaves open are those of a batch of the data."""
-    if samples is None:
-        return None
-    return source.sizes_for(samples.shapes(), min(batch_size, len(samples))) or None
+    """Returns the shapes of inputs, or None where the files say them all."""
+    from nuqconv.job.asked import data_shapes
+
+    return data_shapes(source, samples, batch_size) or None
 
 
 def _say(samples: DataSet | None, ranges: DataSet | None, used: int) -> None:

@@ -278,8 +278,10 @@ def test_wrong_usage(model, arguments, message):
 
 
 def test_inputs_that_do_not_fit(model, inputs):
-    with pytest.raises(ModelError, match="needs data\n  - 'more' is no input"):
+    with pytest.raises(ModelError, match="'more', which is no input"):
         nuqconv.reduce(model, command="false {model}", inputs={**inputs, "more": inputs["data"]})
+    with pytest.raises(ModelError, match="input 'data' is missing"):
+        nuqconv.reduce(model, command="false {model}", inputs={})
 
 
 def test_the_smallest_so_far_is_given_when_there_may_be_no_more_runs(model, inputs):
