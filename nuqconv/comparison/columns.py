@@ -74,7 +74,8 @@ class Held:
 
     def column(self) -> Column:
         """Finds the roots of all differences, and returns all that is known of this side."""
-        found = find_roots(self.reference, self.other, self.judge, {name: self._rows[name] for name in self.names})
+        compared = {name: self._rows[name] for name in self.names}
+        found = find_roots(self.reference, self.other, self.judge, compared, every=self.options.all_roots)
         rows = dict(found.rows)
         roots = tuple(explain(root, self.reference, self.other, self.judge, rows) for root in found.roots)
         label = self.other.side.label

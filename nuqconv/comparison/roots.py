@@ -60,7 +60,9 @@ class Found:
     unknown: tuple[str, ...]
 
 
-def find_roots(reference: Taken, other: Taken, judge: Judge, rows: Mapping[str, BlobComparison]) -> Found:
+def find_roots(
+    reference: Taken, other: Taken, judge: Judge, rows: Mapping[str, BlobComparison], *, every: bool = True
+) -> Found:
     """Finds the layers that differ for a reason of their own.
 
     Args:
@@ -68,9 +70,10 @@ def find_roots(reference: Taken, other: Taken, judge: Judge, rows: Mapping[str, 
         other: The side that is held against it.
         judge: Says what agrees.
         rows: What was compared, by value, in the order of execution.
+        every: Whether to look further when one is found.
     """
     search = _Search(reference, other, judge, rows)
-    roots = list(search.run())
+    roots = list(search.run(every=every))
     return Found(tuple(roots), search.rows, tuple(search.memory), tuple(search.unknown))
 
 
@@ -88,8 +91,11 @@ class _Search:
                 self.readers.setdefault(value, []).append(name)
         self.roots: set[str] = set()
 
-    def run(self) -> Iterator[Root]:
+    def run(self, *, every: bool) -> Iterator[Root]:
         for name in [name for name, row in self.rows.items() if not row.agrees]:
+            if self.roots and not every:
+                self.rows[name] = replace(self.rows[name], role=Role.INHERITED)
+                continue
             root = self._looked_at(name)
             if root is not None:
                 yield from self._narrowed(root)

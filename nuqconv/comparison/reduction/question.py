@@ -122,7 +122,7 @@ class Difference(Question):
             *models,
             inputs=inputs,
             runtimes=self.runtimes,
-            options=CompareOptions(tolerance=self.tolerance, read=self._options),
+            options=CompareOptions(tolerance=self.tolerance, read=self._options, all_roots=False),
             process=self._living(),
         )
         bad = sum(item.differs for item in report.blobs)
