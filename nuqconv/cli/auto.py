@@ -225,7 +225,7 @@ def auto(
     from nuqconv.evaluators.loading import load_evaluator, parse_arguments
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
-    from nuqconv.job.outputs import output_prefix
+    from nuqconv.job.output_files import model_name, output_prefix
     from nuqconv.report.forms import check_form, write_report
     from nuqconv.report.sources import report_of_result
     from nuqconv.search.metrics import parse_metric
@@ -259,7 +259,7 @@ def auto(
         read = [model, weights, config, calibration, *data_files(data, prep, labels)]
         check_targets([report], inputs=[path for path in read if path is not None])
     source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
-    prefix = output_prefix(save, source)
+    prefix = output_prefix(save, model_name(source.paths, source.format))
     samples, ranges = _data_sets(source, data, prep, labels, calibration)
     shapes = _shapes(source, samples, batch_size)
     with ExitStack() as stack:
