@@ -7,6 +7,9 @@
 # make zoo     published architectures: to ONNX and back, every blob against real Caffe or OpenCV
 # make soak    10,000 forward passes and 1,000 trials: does memory grow?
 # make bench   the benchmarks           make results   the table of docs/results.md
+# make docs    the documents as a site, in build/site; a broken link is an error
+# make wheel-check   what would be published, tried on each Python from 3.10 to 3.14 that is found
+# make lowest  tests with the lowest versions of what nuqconv needs
 PYTHON ?= python3
 # Processes that run tests at the same time; 0 runs them in one, as --pdb and -s want it.
 WORKERS ?= 2
@@ -19,7 +22,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test quick explore faults fuzz soak zoo lint bench bench-search results caffe models format clean
+.PHONY: demo test quick explore faults fuzz soak zoo lint bench bench-search results caffe models format docs wheel-check lowest clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -93,6 +96,17 @@ results: $(VENV)/test.stamp caffe
 # The table of docs/results.md; about three minutes. make test runs a sample.
 zoo: $(VENV)/test.stamp caffe
 	PYTHONPATH=tools $(BIN)/python -m tests.zoo
+
+docs: $(VENV)/test.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+wheel-check: $(VENV)/demo.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[release]'
+	$(BIN)/python tools/wheel_check.py
+
+lowest: $(VENV)/demo.stamp
+	$(BIN)/python tools/lowest.py
 
 models: $(VENV)/test.stamp
 	$(BIN)/python tools/real_models.py

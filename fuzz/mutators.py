@@ -24,7 +24,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from nuqconv.frontends.caffe.schema import NetParameter
+from nuqconv.frontends.caffe.schema import NetParameter, message_class
 
 __all__ = ["MUTATORS", "Mutator"]
 
@@ -203,6 +203,11 @@ def _text(data: bytes, random: Random, raw: Raw) -> bytes:
     return raw(data) if random.random() < 0.3 else _tokens(data, random, raw)
 
 
+def _bytes(data: bytes, random: Random, raw: Raw) -> bytes:
+    del random
+    return raw(data)
+
+
 def _leaf(random: Random) -> Any:
     return random.choice(
         (None, True, False, [], {}, _number(random), random.choice(_FLOATS), random.choice(_TEXTS), "\ud800", 10**400)
@@ -339,6 +344,8 @@ def _journal(data: bytes, random: Random, raw: Raw) -> bytes:
         return Path(file.name).read_bytes()
 
 
+_DATUM: Any = message_class("AnnotatedDatum")
+
 MUTATORS: Mapping[str, Mutator] = {
     "prototxt": _prototxt,
     "convert": _prototxt,
@@ -355,5 +362,14 @@ MUTATORS: Mapping[str, Mutator] = {
     "frames": _frames,
     "inspect": _json,
     "preparation": _json,
+    "picture": _bytes,
+    "datum": _binary(_DATUM),
+    "list": _text,
+    "labels": _text,
+    "annotation": _text,
+    "words": _text,
+    "aipp": _text,
+    "mnn": _json,
+    "data_layer": _prototxt,
     "journal": _journal,
 }

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 import nuqconv
@@ -23,7 +24,12 @@ from nuqconv.backends.caffe.record import read_record
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.cli.inspect import inspect
 from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
+from nuqconv.data.database import read_datum
 from nuqconv.data.datafile import read_data
+from nuqconv.data.files import ImageList
+from nuqconv.data.labels import read_class_map, read_classes, read_labels, read_voc
+from nuqconv.data.pictures import Channels, read_picture
+from nuqconv.data.preparation import read_data_layer, read_preparation
 from nuqconv.errors import NuqconvError, OnnxProcessError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
@@ -177,6 +183,37 @@ def _write_journal(path: Path) -> None:
         )
 
 
+def _read_picture(path: Path) -> None:
+    for channels in Channels:
+        with contextlib.suppress(NuqconvError):
+            read_picture(path, channels)
+    with contextlib.suppress(NuqconvError):
+        read_class_map(path)
+    read_preparation("bgr, resize short 8").picture(read_picture(path, Channels.COLOUR))
+
+
+def _read_datum(path: Path) -> None:
+    data = path.read_bytes()
+    for prep in ("bgr, resize 4x4, mean 1 2 3", "gray"):
+        with contextlib.suppress(NuqconvError):
+            read_datum(data, path.name, read_preparation(prep))
+    read_datum(data, path.name, read_preparation(None))
+
+
+def _read_labels(path: Path) -> None:
+    with contextlib.suppress(NuqconvError):
+        read_classes(path)
+    read_labels(path, ["a/one.png", "a/two.png"])
+
+
+def _read_prep(path: Path) -> None:
+    """Reads a preparation and uses it; what it says of itself is read back as the same."""
+    prep = read_preparation(path)
+    if prep.mean_image is None and read_preparation(str(prep)) != prep and str(prep):
+        raise AssertionError("a preparation changed on its way through its text")
+    prep.picture(np.zeros((8, 8, prep.channels or 3), np.uint8))
+
+
 class _Frames(process.ChildProcess):
     """The parent's side of the pipe, with a file where the child would be."""
 
@@ -229,6 +266,15 @@ _ALL = (
     Target("frames", ".bin", _read_frames),
     Target("inspect", ".json", _inspect),
     Target("preparation", ".json", lambda path: Preparation.from_json(path.read_bytes().decode("utf-8", "replace"))),
+    Target("picture", ".png", _read_picture),
+    Target("datum", ".bin", _read_datum),
+    Target("list", ".txt", ImageList),
+    Target("labels", ".txt", _read_labels),
+    Target("annotation", ".xml", lambda path: read_voc(path, {"dog": 1, "person": 2})),
+    Target("words", ".txt", _read_prep),
+    Target("aipp", ".cfg", _read_prep),
+    Target("mnn", ".json", _read_prep),
+    Target("data_layer", ".prototxt", read_data_layer),
     Target("journal", ".journal", _read_journal, seed=_write_journal),
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}

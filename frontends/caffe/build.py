@@ -387,7 +387,7 @@ class _Builder:
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             if reading.by_blobs:
-                reading = reading.by_blobs(len(self.params.stored(message)))
+                reading = reading.by_blobs(self.params.stored(message))
         except CannotReadError as error:
             reading = replace(_opaque(message, f"its parameters are not supported: {error}"), exact=error.exact)
         except WrongLayerError as error:

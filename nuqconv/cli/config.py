@@ -22,7 +22,7 @@ def config(
         Path | None, typer.Option(help="A simplified configuration (protobuf text) to follow.")
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(help="A layer to leave in float; may be given several times.")
+        list[str] | None, typer.Option(metavar="LAYER", help="A layer to leave in float; may be given several times.")
     ] = None,
     batch_num: Annotated[
         int | None,
@@ -32,7 +32,8 @@ def config(
     ddr_rate: Annotated[
         float | None,
         typer.Option(
-            help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate."
+            help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate.",
+            rich_help_panel="For a device",
         ),
     ] = None,
     allow_unknown_fields: AllowUnknownFields = False,
@@ -42,7 +43,8 @@ def config(
 ) -> None:
     """Write a quantization configuration for a model, ready to be edited.
 
-    Example: nuqconv config deploy.prototxt weights.caffemodel -o config.json
+    Examples:
+        nuqconv config deploy.prototxt weights.caffemodel -o config.json
     """
     from rich.markup import escape
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
 from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
 from nuqconv.errors import ConfigError
@@ -35,7 +36,7 @@ data = make_app(
 )
 
 
-@data.command()
+@data.command(cls=HelpfulCommand)
 def show(
     source: Annotated[Path, typer.Argument(help="The samples: see --data of nuqconv auto.")],
     prep: Prep = None,
@@ -61,7 +62,8 @@ def show(
 ) -> None:
     """Say what the net sees of a data set, and write the prepared samples, a contact sheet of them, or an AIPP file.
 
-    Example: nuqconv data photos/ --prep "bgr, resize 256x256, crop 224x224, mean 104 117 123" --sheet sheet.png
+    Examples:
+        nuqconv data photos/ --prep "bgr, resize 256x256, crop 224x224, mean 104 117 123" --sheet sheet.png
     """
     from rich.markup import escape
 
@@ -111,7 +113,7 @@ def _check_names(output: Path | None, sheet: Path | None) -> None:
             raise ConfigError(f"{path}: the file is a {suffix} and should be called so")
 
 
-@data.command()
+@data.command(cls=HelpfulCommand)
 def check(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
     source: Annotated[Path, typer.Option("--data", help=DATA_HELP)],
@@ -122,11 +124,13 @@ def check(
     labels: Labels = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="What to score by where there are labels; by default what they are usually judged by."),
+        typer.Option(
+            metavar="NAME", help="What to score by where there are labels; by default what they are usually judged by."
+        ),
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option(help="A blob to judge instead of the net's outputs; may be given several times."),
+        typer.Option(metavar="BLOB", help="A blob to judge instead of the net's outputs; may be given several times."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Most samples to run.")] = 32,
     allow_unknown_fields: AllowUnknownFields = False,
@@ -136,7 +140,8 @@ def check(
 ) -> None:
     """Say how far the common mistakes in preparing data move the outputs, next to int8; with labels, which way scores best.
 
-    Example: nuqconv data check deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123"
+    Examples:
+        nuqconv data check deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123"
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_set, print_check, say_data

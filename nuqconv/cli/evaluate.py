@@ -21,7 +21,7 @@ def evaluate(
         typer.Argument(help="One or several models: a .prototxt followed by its .caffemodel, or an .onnx file."),
     ],
     data: Annotated[Path, typer.Option(help=DATA_HELP)],
-    metric: Annotated[str, typer.Option(help="{nuqconv.search.metrics:METRIC_NAMES}.")] = "top1",
+    metric: Annotated[str, typer.Option(metavar="NAME", help="{nuqconv.search.metrics:METRIC_NAMES}.")] = "top1",
     runtime: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,7 +34,7 @@ def evaluate(
     labels: Labels = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option(help="A blob to judge instead of the nets' outputs; may be given several times."),
+        typer.Option(metavar="BLOB", help="A blob to judge instead of the nets' outputs; may be given several times."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
     samples: Annotated[int | None, typer.Option(min=1, help="Most samples to run; by default all.")] = None,
@@ -58,7 +58,8 @@ def evaluate(
 
     Exit codes: 0 done, and as good as demanded; 1 worse than --max-drop or --max-error allow; 2 wrong usage or input.
 
-    Example: nuqconv evaluate deploy.prototxt weights.caffemodel model.onnx --data set.npz --metric top1 --runtime caffe,onnxruntime
+    Examples:
+        nuqconv evaluate deploy.prototxt weights.caffemodel model.onnx --data set.npz --metric top1 --runtime caffe,onnxruntime
     """
     from rich.markup import escape
 

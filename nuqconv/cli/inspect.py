@@ -26,7 +26,9 @@ def inspect(
 ) -> None:
     """Show what is in model, record, configuration and data files.
 
-    Examples: nuqconv inspect deploy.prototxt weights.caffemodel --layers, nuqconv inspect out/model_scale_offset_record.txt
+    Examples:
+        nuqconv inspect deploy.prototxt weights.caffemodel --layers
+        nuqconv inspect out/model_scale_offset_record.txt
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.files import print_files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ __all__ = [
     "ExactSizes",
     "Level",
     "Stage",
+    "cores",
     "parse_drop",
     "parse_shapes",
     "parse_size",
@@ -38,6 +40,7 @@ Stage = Annotated[
     list[str] | None,
     typer.Option(
         "--stage",
+        metavar="NAME",
         help="A stage that selects layers by their include and exclude rules; may be given several times.",
         rich_help_panel=_READING,
     ),
@@ -89,6 +92,12 @@ def parse_drop(text: str, *, share: bool) -> float:
             f"--max-drop {text}: that is {100 * found:g} percentage points; is {meant} meant? Write {100 * found:g}% if it is not"
         )
     return found
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def parse_shapes(options: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

@@ -34,7 +34,9 @@ def quantize(
     labels: Labels = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="Also measure the original and the result: {nuqconv.search.metrics:METRIC_NAMES}."),
+        typer.Option(
+            metavar="NAME", help="Also measure the original and the result: {nuqconv.search.metrics:METRIC_NAMES}."
+        ),
     ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
@@ -50,9 +52,10 @@ def quantize(
 ) -> None:
     """Quantize a net as you say, without a search, and write the models and record files.
 
-    Example: nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "conv1=16 *=int8" --save out/net
-
-    Uniform int8: nuqconv quantize model.onnx --data set.npz --save out/net
+    Examples:
+        nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "conv1=16 *=int8" --save out/net
+        # Uniform int8
+        nuqconv quantize model.onnx --data set.npz --save out/net
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_files, data_set, say_data

@@ -22,7 +22,7 @@ from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Array
 from nuqconv.search.metrics.truth import Boxes
 
-__all__ = ["Lmdb", "is_lmdb"]
+__all__ = ["Lmdb", "is_lmdb", "read_datum"]
 
 _DATUM: Any = message_class("Datum")
 _ANNOTATED: Any = message_class("AnnotatedDatum")
@@ -93,27 +93,43 @@ class Lmdb(SampleSet):
             yield from transaction.cursor()
 
     def _read(self, value: bytes, name: str, place: int) -> Sample:
-        datum, label = _parsed(value, name)
-        try:
-            if datum.encoded:
-                pixels = decode(datum.data, self._reading(), name)
-                size: tuple[int, int] | None = (pixels.shape[0], pixels.shape[1])
-                array = self.prep.picture(pixels)
-            else:
-                values = _raw(datum)
-                size = (values.shape[1], values.shape[2])
-                array = self.prep.array(values)
-        except FormatError as error:
-            where = "" if str(error).startswith(name) else f"{name}: "
-            raise FormatError(f"{where}{error}") from error
-        if self.labels is not None:
-            return (array,), self.labels[place]
-        if label is not None:
-            return (array,), self._checked_boxes(_boxes(label, size, name), name)
-        return (array,), int(datum.label) if datum.HasField("label") else None
+        array, label = read_datum(value, name, self.prep, labelled=self.labels is not None)
+        return (array,), self._checked_boxes(label, name) if self.labels is None else self.labels[place]
 
-    def _reading(self) -> Channels:
-        return Channels.NATIVE if self.prep.colour is None else self.prep.reading
+
+def read_datum(value: bytes, name: str, prep: Preparation, *, labelled: bool = False) -> tuple[Array, Any]:
+    """Reads one record.
+
+    Args:
+        value: Its bytes, a Datum or an AnnotatedDatum.
+        name: What messages call it.
+        prep: What is done with its picture.
+        labelled: Whether there is a label already, so that its own one is not read.
+
+    Returns:
+        float32 (C, H, W), and its class or boxes; None where it has no label.
+
+    Raises:
+        FormatError: It is no record, or holds what is none.
+    """
+    datum, groups = _parsed(value, name)
+    try:
+        if datum.encoded:
+            pixels = decode(datum.data, Channels.NATIVE if prep.colour is None else prep.reading, name)
+            size: tuple[int, int] | None = (pixels.shape[0], pixels.shape[1])
+            array = prep.picture(pixels)
+        else:
+            values = _raw(datum)
+            size = (values.shape[1], values.shape[2])
+            array = prep.array(values)
+    except FormatError as error:
+        where = "" if str(error).startswith(name) else f"{name}: "
+        raise FormatError(f"{where}{error}") from error
+    if labelled:
+        return array, None
+    if groups is not None:
+        return array, _boxes(groups, size, name)
+    return array, int(datum.label) if datum.HasField("label") else None
 
 
 def _shown(key: bytes) -> str:

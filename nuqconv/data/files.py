@@ -361,7 +361,7 @@ def _base(path: Path, root: str | None, text: str) -> Any:
     def beside(item: str) -> Path:
         return path.parent / item
 
-    found = any(Path(item).is_file() for item in _line(0, text, Path).paths)
+    found = any(_is_file(Path(item)) for item in _line(0, text, Path).paths)
     return Path if found else beside
 
 
@@ -369,16 +369,16 @@ def _line(number: int, text: str, base: Any) -> _Line:
     """Reads a line: where the files that are there tell, they decide."""
     text = text.strip()
     before, blank, after = text.rpartition("\t" if "\t" in text else " ")
-    if base(text).is_file():
+    if _is_file(base(text)):
         return _Line(number, (text,), None)
-    if blank and base(before.strip()).is_file() and not base(after).is_file() and not _LEADING_PATH.fullmatch(after):
+    if blank and _is_file(base(before.strip())) and not _is_file(base(after)) and not _LEADING_PATH.fullmatch(after):
         return _Line(number, (before.strip(),), after.strip())
-    paths, rest = [], text
-    while (found := _LEADING_PATH.match(rest)) is not None:
+    paths, place = [], 0
+    while (found := _LEADING_PATH.match(text, place)) is not None:
         paths.append(found[1])
-        rest = rest[found.end() :]
+        place = found.end()
     if paths:
-        return _Line(number, tuple(paths), rest.strip() or None)
+        return _Line(number, tuple(paths), text[place:].strip() or None)
     return _Line(number, (before.strip(),), after.strip()) if blank else _Line(number, (text,), None)
 
 
@@ -386,7 +386,11 @@ def _path_problem(item: str, root: str | None, path: Path) -> str | None:
     inner = os.path.normpath(item.lstrip("/") if root is not None else item)
     if inner == ".." or inner.startswith(f"..{os.sep}"):
         return f"'{item}' leads outside of {root or 'the folder that it is relative to'}; write it with its whole path"
+    return None if _is_file(path) else f"{path}: there is no such file"
+
+
+def _is_file(path: Path) -> bool:
     try:
-        return None if path.is_file() else f"{path}: there is no such file"
-    except (OSError, ValueError) as error:
-        return f"{item!r}: no file can have this name ({error})"
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuqconv.data.extras import pillow
+from nuqconv.data.pictures import opened_picture, read_picture_file
 from nuqconv.errors import EvaluatorError, FormatError
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.frontends.caffe.fields import parse_fields
@@ -184,7 +186,7 @@ def read_classes(path: str | Path) -> dict[str, int]:
         pairs = [(name, item.integer("label", -1)) for item in items for name in item.scalars("name")]
     else:
         pairs = [(line.strip(), place) for place, (_, line) in enumerate(read_lines(path))]
-    problems = [f"'{name}' is said twice" for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place])]
+    problems = [f"'{name}' is said twice" for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     problems += [f"'{name}' has no label" for name, label in pairs if label < 0]
     if problems or not pairs:
         raise FormatError(f"{path}: is no list of classes", problems or ["it names none"])
@@ -203,9 +205,7 @@ def read_voc(path: str | Path, classes: Mapping[str, int]) -> Boxes:
     """
     try:
         data = read_bounded(path, MOST_TEXT)
-        if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-            raise FormatError(f"{path}: declares entities, which an annotation does not need")
-        root = ET.fromstring(data)  # noqa: S314  (without entities)
+        root = ET.fromstring(data, ET.XMLParser(target=_PlainTree()))  # noqa: S314  (without entities)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ET.ParseError, ValueError) as error:
@@ -231,13 +231,24 @@ def read_voc(path: str | Path, classes: Mapping[str, int]) -> Boxes:
     raise FormatError(f"{path}: the annotation cannot be used", problems)
 
 
+class _PlainTree(ET.TreeBuilder):
+    """Refuses a document type, with which a file may declare entities that grow without bound."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        del public, system
+        raise ValueError(f"it declares a document type ('{name}'), which an annotation does not need")
+
+
 def _number(item: ET.Element, place: str, problems: list[str]) -> float:
     text = (item.findtext(place) or "").strip()
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
         problems.append(f"{place} is '{text}', expected a number")
         return 0.0
+    return value
 
 
 def read_class_map(path: str | Path) -> NDArray[np.uint8]:
@@ -249,13 +260,9 @@ def read_class_map(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         FormatError: It cannot be read, or has colours.
     """
-    image = pillow()
-    try:
-        with image.open(path) as opened:
-            if opened.mode not in ("P", "L", "1"):
-                raise FormatError(
-                    f"{path}: has colours ({opened.mode}); the class of a pixel is its number in a palette, or its grey"
-                )
-            return np.asarray(opened.convert("L") if opened.mode == "1" else opened).astype(np.uint8)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise FormatError(f"{path}: is no picture that can be read: {error}") from error
+    with opened_picture(read_picture_file(path), str(path)) as opened:
+        if opened.mode not in ("P", "L", "1"):
+            raise FormatError(
+                f"{path}: has colours ({opened.mode}); the class of a pixel is its number in a palette, or its grey"
+            )
+        return np.asarray(opened.convert("L") if opened.mode == "1" else opened).astype(np.uint8)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,16 @@ from numpy.typing import NDArray
 
 from nuqconv.data.extras import pillow
 from nuqconv.errors import FormatError
-from nuqconv.files.bounded import MOST_BINARY, read_bounded
+from nuqconv.files.bounded import MOST_BINARY, MOST_PIXELS, read_bounded
 
-__all__ = ["SUFFIXES", "Channels", "decode", "read_picture"]
+__all__ = ["SUFFIXES", "Channels", "decode", "opened_picture", "read_picture", "read_picture_file"]
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """File names of pictures end so."""
 
 _ORIENTATION = 0x0112
+_ROWS = 256
+"""Rows that are converted at a time, so that what lies between stays small."""
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -50,11 +55,19 @@ def read_picture(path: str | Path, channels: Channels) -> NDArray[np.uint8]:
     Raises:
         FormatError: It cannot be read, or is no whole picture.
     """
+    return decode(read_picture_file(path), channels, str(path))
+
+
+def read_picture_file(path: str | Path) -> bytes:
+    """Returns the bytes of a picture's file.
+
+    Raises:
+        FormatError: It cannot be read.
+    """
     try:
-        data = read_bounded(path, MOST_BINARY)
+        return read_bounded(path, MOST_BINARY)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return decode(data, channels, str(path))
 
 
 def decode(data: bytes, channels: Channels, name: str) -> NDArray[np.uint8]:
@@ -71,13 +84,32 @@ def decode(data: bytes, channels: Channels, name: str) -> NDArray[np.uint8]:
     Raises:
         FormatError: It is no whole picture.
     """
+    with opened_picture(data, name) as opened:
+        return _decoded(opened, channels)
+
+
+@contextmanager
+def opened_picture(data: bytes, name: str) -> Iterator[Any]:
+    """Opens a picture with Pillow, for as long as it is worked with.
+
+    Args:
+        data: The bytes of the file.
+        name: What messages call it.
+
+    Yields:
+        Pillow's image, whose pixels may not be decoded yet.
+
+    Raises:
+        FormatError: It is no whole picture, or has too many pixels; whatever is raised while it is open becomes that.
+    """
     image = pillow()
     try:
         with warnings.catch_warnings():
             # Whatever Pillow thinks of a stranger's file, it is read or it is not.
             warnings.simplefilter("ignore")
             with image.open(io.BytesIO(data)) as opened:
-                return _decoded(opened, channels)
+                _check_size(*opened.size)
+                yield opened
     except (
         OSError,
         ValueError,
@@ -101,11 +133,20 @@ def decode(data: bytes, channels: Channels, name: str) -> NDArray[np.uint8]:
         raise FormatError(f"{name}: {what}") from error
 
 
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"it is {height}x{width}, more than the {MOST_PIXELS} pixels that are read")
+
+
 def _decoded(opened: Any, channels: Channels) -> NDArray[np.uint8]:
     kind = opened.format
     if channels is Channels.GRAY and kind == "JPEG":
         # The decoder gives the brightness as it is stored.
         opened.draft("L", None)
+    if channels is Channels.NATIVE and (opened.mode in _DEEP or _is_deep(opened)):
+        raise ValueError("it has 16 bits a channel, which Caffe refuses in a database")
+    # Before the rest: a second try gives the pixels of a broken file without an error.
+    opened.load()
     orientation = 1 if channels is Channels.NATIVE else _orientation(opened)
     pixels = _pixels(opened, channels)
     if channels is Channels.COLOUR and pixels.shape[2] == 1:
@@ -113,20 +154,18 @@ def _decoded(opened: Any, channels: Channels) -> NDArray[np.uint8]:
     elif channels is not Channels.NATIVE and pixels.shape[2] == 4:
         pixels = pixels[..., :3]
     if channels is Channels.GRAY and pixels.shape[2] == 3:
-        pixels = _gray(pixels, kind)
+        pixels = _by_rows(pixels, partial(_gray, kind=kind))
     return np.ascontiguousarray(_turned(pixels, orientation))
 
 
 def _pixels(opened: Any, channels: Channels) -> NDArray[np.uint8]:
     """Returns the pixels as they are stored, colours as blue, green, red."""
     mode = opened.mode
-    if channels is Channels.NATIVE and (mode in _DEEP or _is_deep(opened)):
-        raise ValueError("it has 16 bits a channel, which Caffe refuses in a database")
     if mode in _DEEP:
         deep: NDArray[np.uint8] = (np.asarray(opened) >> 8).astype(np.uint8)[..., None]
         return deep
     if mode == "CMYK" and opened.format == "JPEG":
-        return _from_cmyk(np.asarray(opened))
+        return _by_rows(np.asarray(opened), _from_cmyk)
     if mode in ("1", "L"):
         return np.asarray(opened.convert("L"))[..., None]
     if mode in ("LA", "RGBA", "PA") or (mode == "P" and "transparency" in opened.info):
@@ -147,6 +186,11 @@ def _is_deep(opened: Any) -> bool:
 def _is_gray(opened: Any) -> bool:
     colours = np.asarray(opened.getpalette("RGB")).reshape(-1, 3)
     return bool((colours == colours[:, :1]).all())
+
+
+def _by_rows(pixels: NDArray[np.uint8], convert: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    starts = range(0, max(1, pixels.shape[0]), _ROWS)
+    return np.concatenate([convert(pixels[start : start + _ROWS]) for start in starts])
 
 
 def _from_cmyk(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-__all__ = ["LARGEST_BLOB", "MOST_AXES", "MOST_BINARY", "MOST_TEXT", "read_bounded"]
+__all__ = ["LARGEST_BLOB", "MOST_AXES", "MOST_BINARY", "MOST_PIXELS", "MOST_TEXT", "read_bounded"]
 
 # Networks and configurations are some hundred kilobytes of text; a protobuf file ends at 2 GB.
 MOST_TEXT = 64 * 2**20
@@ -16,6 +16,8 @@ MOST_BINARY = 2**31 - 1
 # Caffe's Blob: kMaxBlobAxes, and counts of numbers held in an int.
 MOST_AXES = 32
 LARGEST_BLOB = 2**31 - 1
+# Of a picture: 8192 x 8192. A few hundred bytes may declare any size.
+MOST_PIXELS = 2**26
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class OutputFiles:
     nuq_layer_record: Path | None
     quant_info: Path | None
     scale_offset_record: Path | None
+    nuq_codebooks: Path | None = None
     fake_quant_onnx: Path | None = None
     qdq_onnx: Path | None = None
     nuq_onnx: Path | None = None
@@ -46,6 +47,7 @@ class OutputFiles:
             nuq_layer_record=home / f"{prefix}_nuq_layer_record.txt",
             quant_info=home / f"{prefix}_quant.json",
             scale_offset_record=Path(record_file).absolute(),
+            nuq_codebooks=home / f"{prefix}_nuq_codebooks.json",
         )
 
     @classmethod
@@ -57,9 +59,12 @@ class OutputFiles:
         """Returns the files of a form, in the order of its format; nothing where the result does not have it."""
         return tuple(path for name in form.outputs if (path := getattr(self, name)) is not None)
 
-    def without(self, forms: Iterable[Form]) -> OutputFiles:
-        """Returns the files without those of some forms."""
-        none: dict[str, Any] = {name: None for form in forms for name in form.outputs}
+    def without(self, forms: Iterable[Form], others: Collection[str] = ()) -> OutputFiles:
+        """Returns the files without those of some forms, and without others by the names of their fields."""
+        left = {name for form in forms for name in form.outputs} | {
+            item.name for item in fields(self) if item.name in others
+        }
+        none: dict[str, Any] = dict.fromkeys(left)
         return replace(self, **none)
 
     def present(self) -> Mapping[str, Path]:

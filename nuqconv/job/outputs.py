@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from nuqconv.backends.caffe.emit import deploy_names
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
 from nuqconv.errors import ConfigError
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.formats import CAFFE, FORMATS, ModelFiles
 from nuqconv.formats.source import StrPath
 from nuqconv.ir import Graph
+from nuqconv.job.codebooks import codebooks_text
 from nuqconv.job.job import Job
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.quantize.plan import Plan, Precision
@@ -140,10 +142,10 @@ def fitting_files(files: OutputFiles, job: Job, plan: Plan) -> tuple[OutputFiles
         odd = [f"{name} ({layer.num_steps})" for name, layer in plan.items() if layer.num_steps not in (None, *sizes)]
         if odd:
             note = (
-                f"no {form.name} model and no factor record are written: their readers know {' and '.join(map(str, sizes))} levels only, "
+                f"no {form.name} model is written: its readers know {' and '.join(map(str, sizes))} levels only, "
                 f"and these layers have others: {', '.join(odd)}"
             )
-            files, notes = replace(files.without([form]), scale_offset_record=None), (*notes, note)
+            files, notes = files.without([form]), (*notes, note)
     return files, notes
 
 
@@ -168,8 +170,9 @@ def write_outputs(job: Job, plan: Plan, files: OutputFiles, staging: Path) -> No
             if files.of(form):
                 form.write(quantized, [staged[name] for name in form.outputs], job.writing)
     texts: dict[str, Callable[[], str]] = {
-        "nuq_layer_record": lambda: nuq_layers_text(plan),
+        "nuq_layer_record": lambda: nuq_layers_text(plan, deploy_names(quantized)),
         "quant_info": lambda: information_text(quantized, job.fold.folded),
+        "nuq_codebooks": lambda: codebooks_text(plan),
         "scale_offset_record": lambda: record_text(job.quantizer, plan, frozenset(job.config.skip_fusion_layers)),
     }
     for name, make in texts.items():

@@ -77,7 +77,7 @@ class PlannedModel:
             save_dir: DIR/PREFIX of the files.
             record: Where to write the quantization factor record; by default beside the others.
             onnx: Whether to write ONNX models too; they are always written for an ONNX model.
-            without: Names of forms that are not to be written, such as ``"deploy"``.
+            without: Names of forms (``"deploy"``) and of other files (``"scale_offset_record"``) that are not to be written.
 
         Returns:
             Their paths.
@@ -89,7 +89,7 @@ class PlannedModel:
         written = [entry for entry in FORMATS if onnx or entry in (CAFFE, self.job.format)]
         place = record_path(prefix) if record is None else Path(record)
         unwanted = [form for entry in FORMATS for form in entry.forms if form.name in without]
-        wanted = OutputFiles.for_prefix(prefix, place, written).without(unwanted)
+        wanted = OutputFiles.for_prefix(prefix, place, written).without(unwanted, without)
         files, _ = fitting_files(wanted, self.job, self.plan)
         targets = list(files.present().values())
         check_targets(targets, inputs=self.sources)

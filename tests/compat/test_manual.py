@@ -20,8 +20,10 @@ import numpy as np
 import amct_caffe as amct
 from amct_caffe.auto_nuq import AutoNuqEvaluatorBase
 
-model, weights, config = sys.argv[1:]
+model, weights, *definition = sys.argv[1:]
+config = "config.json"
 amct.set_cpu_mode()
+amct.create_quant_config(config, model, weights, [], 2, True, *definition)
 graph = amct.init(config, model, weights, "out/record.txt")
 amct.quantize_model(graph, "modified.prototxt", "modified.caffemodel")
 net = caffe.Net("modified.prototxt", "modified.caffemodel", caffe.TEST)
@@ -35,22 +37,41 @@ amct.save_model(graph, "Both", "out/net")
 DATA = lenet_data(16).inputs["data"]
 
 
-@pytest.mark.parametrize("definition", ["", "nuq_config { nuq_quantize { num_steps: 16 } }"])
-def test_lenet_gets_the_files_of_nuqconv_quantize(tmp_path, definition):
-    (tmp_path / "d.cfg").write_text(f"batch_num: 2 {definition}")
-    config = tmp_path / "config.json"
-    nuqconv.create_quant_config(config, LENET_MODEL, LENET_WEIGHTS, config_defination=tmp_path / "d.cfg")
-    np.save(tmp_path / "data.npy", DATA)
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "nuqconv.cli", "run", "script.py", LENET_MODEL, LENET_WEIGHTS, config]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+def nuqconv_run(folder, *arguments):
+    command = [sys.executable, "-m", "nuqconv", *map(str, arguments)]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
     assert ended.returncode == 0, ended.stderr
-    result = nuqconv.quantize((LENET_MODEL, LENET_WEIGHTS), data={"data": DATA}, config=config, batch_size=8)
-    files = result.save(tmp_path / "wanted" / "net", record=tmp_path / "wanted" / "record.txt")
-    assert len(files.present()) == 7
-    for path in files.present().values():
-        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name
-    assert any(layer.num_steps == 16 for layer in result.plan.values()) == bool(definition)
+
+
+@pytest.mark.parametrize("definition", [None, "nuq_config { nuq_quantize { num_steps: 16 } }"])
+def test_lenet_gets_the_files_of_nuqconv_quantize(tmp_path, definition):
+    """Uniform int8, and 16 levels."""
+    np.save(tmp_path / "data.npy", DATA)
+    np.savez(tmp_path / "data.npz", data=DATA)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    if definition:
+        (tmp_path / "d.cfg").write_text(definition)
+    nuqconv_run(tmp_path, "run", "script.py", LENET_MODEL, LENET_WEIGHTS, *(["d.cfg"] if definition else []))
+    how = ["--config", "config.json"] if definition else ["--batch-num", 2]
+    wanted = tmp_path / "wanted"
+    arguments = [
+        "--data",
+        "data.npz",
+        *how,
+        "--batch-size",
+        8,
+        "--save",
+        wanted / "net",
+        "--record",
+        wanted / "record.txt",
+    ]
+    nuqconv_run(tmp_path, "quantize", LENET_MODEL, LENET_WEIGHTS, *arguments)
+    names = sorted(path.name for path in wanted.iterdir())
+    assert len(names) == 8
+    for name in names:
+        assert (tmp_path / "out" / name).read_bytes() == (wanted / name).read_bytes(), name
+    nuq = (wanted / "net_nuq_layer_record.txt").read_text().strip()
+    assert nuq == ("conv1;conv2;ip1;ip2" if definition else "")
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuzz.targets import CORPUS, TARGETS
-from tests.corpus.cases import binaries, caffemodel, large_nets, nets, onnx_models, prototxt, texts
+from tests.corpus.cases import binaries, caffemodel, data_sets, large_nets, nets, onnx_models, prototxt, texts
 from tests.corpus.cases.case import Case
 from tests.corpus.cases.valid import FILES
 
 __all__ = ["CASES", "EXPECTED", "FOUND", "found_files", "path_of"]
 
 CASES: tuple[Case, ...] = tuple(
-    case for module in (prototxt, nets, large_nets, caffemodel, texts, binaries, onnx_models) for case in module.CASES
+    case
+    for module in (prototxt, nets, large_nets, caffemodel, texts, binaries, data_sets, onnx_models)
+    for case in module.CASES
 )
 EXPECTED = CORPUS / "expected.json"
 FOUND = CORPUS / "found"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from nuqconv.data.pictures import Channels, decode, read_picture
 from nuqconv.errors import FormatError
+from tests.corpus.cases.data_sets import picture as stored_png
 from tests.support.datasets import image, picture
 
 FLAGS = {
@@ -96,3 +97,32 @@ def test_a_picture_that_would_fill_the_memory_is_refused():
     Image.new("1", (20000, 20000)).save(data, "PNG")
     with pytest.raises(FormatError, match="decompression bomb"):
         decode(data.getvalue(), Channels.COLOUR, "it")
+
+
+@pytest.mark.parametrize("channels", Channels)
+@pytest.mark.parametrize("kind", ["png", "bmp", "jpg", "tiff", "webp"])
+def test_what_opencv_refuses_of_a_damaged_picture_is_refused(kind, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8)
+    data = cv2.imencode(f".{kind}", pixels)[1].tobytes()
+    taken = []
+    for place in range(len(data) - 1, len(data) // 4, -7):
+        damaged = data[:place]
+        if cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_COLOR) is not None:
+            continue
+        try:
+            decode(damaged, channels, "x")
+        except FormatError:
+            continue
+        taken.append(place)
+    # What is behind the last pixel is not looked at.
+    assert [place for place in taken if place < len(data) - 20] == []
+
+
+@pytest.mark.parametrize("channels", Channels)
+def test_a_png_with_a_damaged_stream_is_refused(channels):
+    data = stored_png()
+    for place in range(43, 112):
+        damaged = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+        assert cv2.imdecode(np.frombuffer(damaged, np.uint8), cv2.IMREAD_COLOR) is None
+        with pytest.raises(FormatError, match="is no picture that can be read"):
+            decode(damaged, channels, "x")

@@ -99,7 +99,7 @@ def start(
     """
     context = multiprocessing.get_context("forkserver")
     # What takes long to import is imported once, and every start is a fork of that.
-    context.set_forkserver_preload(["nuqconv", "nuqconv.cli", "onnxruntime", "tests.faults.runs"])
+    context.set_forkserver_preload(["onnxruntime", "tests.faults.everything", "tests.faults.runs"])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(run, folder, number, mode, forever, largest, there))
     process.start()

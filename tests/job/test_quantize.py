@@ -10,6 +10,7 @@ import pytest
 
 import nuqconv
 from nuqconv.errors import ConfigError, UnsupportedError
+from nuqconv.job.codebooks import read_codebooks
 from nuqconv.runtimes.caffe import Net
 from tests.support.auto import batches
 from tests.support.nets import conv_net
@@ -65,7 +66,8 @@ def test_any_number_of_levels_and_onnx_packs_to_the_bits_needed(net, tmp_path, l
     files = result.save(tmp_path / "out" / "net", onnx=True)
     assert "no deploy model" in result.notes[-1]
     assert "fc (" in result.notes[-1]
-    assert (files.deploy_model, files.deploy_weights, files.scale_offset_record) == (None, None, None)
+    assert (files.deploy_model, files.deploy_weights) == (None, None)
+    assert len(read_codebooks(files.nuq_codebooks)["fc"].levels) <= levels
     sizes = [len(item.raw_data) for item in onnx.load(files.nuq_onnx).graph.initializer]
     if bits < 8:
         assert -(-weights.size * bits // 8) in sizes

@@ -162,12 +162,13 @@ def test_there_are_codebooks(run):
     assert "nuq" in precisions.values()
 
 
+@pytest.mark.slow
 def test_real_caffe_in_the_child_finds_the_same(run, tmp_path, caffe_python):
     child = Run(tmp_path / "child", "caffe")
     assert child.result["original_metric"] == pytest.approx(run.result["original_metric"], abs=1e-7)
     assert child.result["metric"] == pytest.approx(run.result["metric"], abs=1e-7)
     assert child.result["calibration"] == "caffe"
-    for name in ("Lenet_nuq_layer_record.txt", "Lenet_quant.json"):
+    for name in ("Lenet_nuq_layer_record.txt", "Lenet_nuq_codebooks.json", "Lenet_quant.json"):
         assert (child.results / name).read_bytes() == run.results.joinpath(name).read_bytes()
     weights, expected = (read_weights(one.file("deploy_weights.caffemodel")).layers for one in (child, run))
     for name in ("conv1", "conv2", "ip1", "ip2"):
@@ -176,9 +177,9 @@ def test_real_caffe_in_the_child_finds_the_same(run, tmp_path, caffe_python):
     records = (read_record(one.results / "record.txt").record for one in (child, run))
     for found, wanted in zip(*records, strict=True):
         assert found.value.scale_d == pytest.approx(wanted.value.scale_d, rel=1e-6)
-        assert list(found.value.cluster) == list(wanted.value.cluster)
 
 
+@pytest.mark.slow
 def test_workers_find_the_module_too(run, tmp_path):
     """Processes that are spawned import the script, and `caffe` with it."""
     workers = Run(tmp_path / "workers", "onnxruntime", "--workers")

@@ -81,7 +81,7 @@ def read_bn(layer: Any) -> Reading:
         count = blobs or (2 if inference else 4)
         return Reading(BN(param.eps, statistics=count == 4), (4,) * count)
 
-    return Reading(choose(0).op, by_blobs=choose)
+    return Reading(choose(0).op, by_blobs=lambda blobs: choose(len(blobs)))
 
 
 @reads(Normalize, "Normalize", "NormalizeBBox")

@@ -54,8 +54,8 @@ class Reading:
         op: The operator.
         param_ranks: Number of dimensions of each blob that the layer must have, in order; None where any number will do.
         convert: What turns a stored blob into the operator's parameter, where they differ; raises CannotReadError.
-        by_blobs: Where forks store different blobs: takes their number (0 if there are none) and returns the reading that counts; raises
-            CannotReadError.
+        by_blobs: Where the blobs tell more: takes the stored BlobProtos (none if there are none) and returns the reading that counts; raises
+            CannotReadError or WrongLayerError.
         note: What was chosen where forks differ, in words for the user.
         exact: The operator whose sizes are not cut to whole numbers, where ``op`` cuts them.
     """
@@ -63,7 +63,7 @@ class Reading:
     op: Op
     param_ranks: tuple[int | None, ...] = ()
     convert: Callable[[Array], Array] | None = None
-    by_blobs: Callable[[int], Reading] | None = None
+    by_blobs: Callable[[Sequence[Any]], Reading] | None = None
     note: str = ""
     exact: Op | None = None
 

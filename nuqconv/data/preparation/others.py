@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from nuqconv.data.preparation.steps import Resize
 from nuqconv.data.preparation.whole import Preparation
 from nuqconv.errors import ConfigError, FormatError
@@ -24,6 +26,7 @@ _MNN_OTHERS = frozenset(
     )
 )  # fmt: skip
 """Keys of MNN's file that say how to quantize, and on how much."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def is_ncnn(text: str) -> bool:
@@ -56,7 +59,7 @@ def parse_ncnn(text: str) -> Preparation:
     if colour is None:
         problems.append(f"pixel={words['pixel']}: expected {', '.join(_NCNN_ORDERS)}")
     shape = lists["shape"]
-    if shape and (len(shape) not in (2, 3) or any(size < 1 or size != int(size) for size in shape)):
+    if shape and (len(shape) not in (2, 3) or any(not 1 <= size < 2**31 or size != int(size) for size in shape)):
         problems.append(f"shape={words['shape']}: expected [width,height,channels]")
     if problems:
         raise ConfigError(f"the preparation '{text}' cannot be read", problems)
@@ -126,7 +129,7 @@ def parse_mnn(text: str, path: str) -> Preparation:
 
 
 def _json_numbers(name: str, value: Any, problems: list[str]) -> tuple[float, ...]:
-    if isinstance(value, list) and all(type(item) in (int, float) for item in value):
+    if isinstance(value, list) and all(type(item) in (int, float) and abs(item) < _LARGEST for item in value):
         return tuple(float(item) for item in value)
     problems.append(f"{name} is {json.dumps(value)[:60]}, expected a list of numbers")
     return ()

@@ -10,7 +10,7 @@ import numpy as np
 
 from nuqconv.data.resize import METHODS, Picture, Window, resize
 from nuqconv.errors import ConfigError, FormatError, ModelError
-from nuqconv.files.bounded import MOST_BINARY, read_bounded
+from nuqconv.files.bounded import MOST_BINARY, MOST_PIXELS, read_bounded
 from nuqconv.frontends.caffe.schema import BlobProto
 from nuqconv.frontends.caffe.weights import blob_array
 from nuqconv.ir import Array
@@ -216,7 +216,12 @@ def reshaped(
     """Returns the picture after resizing and cropping, and the place and the size of the whole that the part is of."""
     height, width = pixels.shape[:2]
     if change is not None:
+        sides = height, width
         height, width = change.sizes(height, width)
+        if height * width > MOST_PIXELS:
+            raise FormatError(
+                f"'{change}' makes {height}x{width} of a picture of {sides[0]}x{sides[1]}, more than the {MOST_PIXELS} pixels that are worked with"
+            )
     padded = change is not None and change.fit == "pad"
     outer = (change.height, change.width) if padded and change is not None else (height, width)
     window = Window(0, 0, *outer) if crop is None else crop.window(*outer)

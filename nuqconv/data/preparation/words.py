@@ -19,6 +19,7 @@ __all__ = ["parse_words"]
 
 _TOKEN = re.compile(r'"([^"]*)"|([^\s,"]+)|(,)')
 _SIZE = re.compile(r"(\d+)(?:[xX\u00d7](\d+))?")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _ALIASES = {"grey": "gray", "norm": "scale", "center": "crop", "centre": "crop", "unit": "0..1"}
 
 
@@ -92,8 +93,8 @@ def _no_more(word: str, rest: Sequence[str]) -> None:
 
 
 def _size(step: str, text: str) -> tuple[int, int]:
-    found = _SIZE.fullmatch(text)
-    if found is None or int(found[1]) < 1 or (found[2] is not None and int(found[2]) < 1) or len(text) > 20:
+    found = _SIZE.fullmatch(text) if len(text) <= 20 else None
+    if found is None or int(found[1]) < 1 or (found[2] is not None and int(found[2]) < 1):
         raise _WrongStepError(
             f"'{step}': '{text}' is no size; expected HEIGHTxWIDTH, as 256x256, or one number for both"
         )
@@ -108,7 +109,7 @@ def _resize(word: str, rest: Sequence[str]) -> tuple[str, Any]:
     height, width = _size(step, left.pop(0))
     method = left.pop(0) if left and left[0] in METHODS else "linear"
     fill = 0
-    if len(left) >= 2 and left[0] == "fill" and fit == "pad" and left[1].isdecimal():
+    if len(left) >= 2 and left[0] == "fill" and fit == "pad" and _DIGITS.fullmatch(left[1]):
         fill = int(left[1])
         left = left[2:]
     if left:
@@ -126,7 +127,7 @@ def _crop(word: str, rest: Sequence[str]) -> tuple[str, Any]:
     height, width = _size(step, left.pop(0))
     if not left:
         return "crop", Crop(height, width)
-    if len(left) != 3 or left[0] != "at" or not all(item.isdecimal() for item in left[1:]):
+    if len(left) != 3 or left[0] != "at" or not all(_DIGITS.fullmatch(item) for item in left[1:]):
         raise _WrongStepError(f"'{step}': expected crop HEIGHTxWIDTH [at TOP LEFT]")
     return "crop", Crop(height, width, int(left[1]), int(left[2]))
 
@@ -156,8 +157,10 @@ def _factors(word: str, rest: Sequence[str]) -> tuple[str, Any]:
 def _matrix(word: str, rest: Sequence[str]) -> tuple[str, Any]:
     try:
         values = [int(text) for text in rest]
-    except ValueError as error:
-        raise _WrongStepError(f"'{' '.join((word, *rest))}': expected whole numbers, 256 for 1") from error
+    except ValueError:
+        values = []
+    if not all(abs(value) < 2**31 for value in values) or len(values) != len(rest):
+        raise _WrongStepError(f"'{' '.join((word, *rest))}': expected whole numbers, 256 for 1")
     if len(values) not in (9, 12, 15):
         raise _WrongStepError(
             f"'{word}' takes 9 numbers, or 12 with those to subtract before, or 15 with those to add after"

@@ -17,6 +17,7 @@ from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from tests.corpus.cases.data_sets import BOX, annotated, datum, picture, voc
 
 __all__ = ["FILES"]
 
@@ -105,6 +106,16 @@ _MAPPING = {
         }
     ]
 }
+_LIST = "one.txt 3\r\ntwo words.txt 1\n"
+_AIPP = """aipp_op { aipp_mode: static input_format: RGB888_U8 rbuv_swap_switch: true
+  src_image_size_w: 8 src_image_size_h: 8 crop: true crop_size_w: 4 crop_size_h: 4
+  mean_chn_0: 104 mean_chn_1: 117 mean_chn_2: 123 var_reci_chn_0: 0.5 var_reci_chn_1: 0.5 var_reci_chn_2: 0.5 }
+"""
+_MNN = {"format": "BGR", "mean": [104, 117, 123], "normal": [1, 1, 1], "width": 4, "height": 4, "path": "photos"}
+_DATA_LAYER = """layer { name: "d" type: "ImageData" top: "data" top: "label" include { phase: TEST }
+  image_data_param { source: "one.txt" root_folder: "photos/" new_height: 8 new_width: 8 batch_size: 2 }
+  transform_param { crop_size: 4 mean_value: [104, 117, 123] scale: 0.017 } }
+"""
 _REPORT = {
     "trials": [],
     "sizes": {"float_bytes": 4, "bytes": 1, "bits_per_weight": 8.0},
@@ -196,6 +207,15 @@ def _files() -> dict[str, bytes]:
     texts |= {"inspect/report.json": json.dumps(_REPORT), "inspect/config.json": _config()}
     binary = {"caffemodel/v1.caffemodel": _old_weights(), "integers/valid.bin": _integers(), "npz/valid.npz": _npz()}
     binary |= {"onnx/valid.onnx": _onnx(), "frames/valid.bin": _frames()}
+    binary |= {"picture/valid.png": picture(), "datum/annotated.bin": annotated((0, 0, 0.5, 1))}
+    binary |= {"datum/raw.bin": datum(channels=1, height=2, width=3, data=bytes(6), label=3)}
+    binary |= {"datum/encoded.bin": datum(data=picture(), encoded=True, label=1)}
+    binary |= {"datum/floats.bin": datum(channels=1, height=1, width=2, float_data=[0.5, -1])}
+    texts |= {"list/one.txt": _LIST, "list/two words.txt": "one.txt\n", "labels/named.txt": "one.png 1\na/two.png 2\n"}
+    texts |= {"annotation/valid.xml": voc("<name>dog</name>" + BOX.format(5)), "mnn/valid.json": json.dumps(_MNN)}
+    texts |= {"words/valid.txt": "rgb, resize short 8, crop 4x6,  # a remark\n0..1, mean 0.5, std 0.25 0.5 1\n"}
+    texts |= {"words/ncnn.txt": "mean=[104,117,123] norm=[1,1,1] shape=[4,4,3] pixel=BGR", "aipp/valid.cfg": _AIPP}
+    texts |= {"data_layer/valid.prototxt": _DATA_LAYER}
     return {**{name: text.encode() for name, text in texts.items()}, **binary}
 
 
