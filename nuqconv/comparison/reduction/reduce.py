@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nuqconv.comparison.chosen import best_runtime
 from nuqconv.comparison.inputs import given_inputs, inputs_in_words
 from nuqconv.comparison.reduction.cut import Cuttable
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
@@ -22,6 +21,7 @@ from nuqconv.comparison.reduction.question import Answer, Command, Difference, Q
 from nuqconv.comparison.reduction.recorder import Recorder
 from nuqconv.comparison.reduction.result import Attempt, Reduced
 from nuqconv.comparison.reduction.search import Part, smallest_part, without_pieces
+from nuqconv.comparison.sides import best_runtime
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, NothingToReduceError, NuqconvError
 from nuqconv.formats import Model, ModelFiles, ReadOptions, in_files, open_model
