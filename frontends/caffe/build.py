@@ -13,9 +13,9 @@ from google.protobuf import text_format
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
-from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
+from nuqconv.frontends.caffe.data_layers import data_shape
 from nuqconv.frontends.caffe.fields import UnknownField
-from nuqconv.frontends.caffe.layer_types import is_for_training, trait_of, traits_of
+from nuqconv.frontends.caffe.layer_types import is_for_training, makes_data, trait_of, traits_of
 from nuqconv.frontends.caffe.layers import (
     CannotReadError,
     Reading,
@@ -132,7 +132,11 @@ class _Builder:
             self.problems += done.problems
             self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
             return
-        training = [f"{self._place(layer)}" for layer in self.layers if is_for_training(layer.message.type)]
+        training = [
+            self._place(layer)
+            for layer in self.layers
+            if is_for_training(layer.message.type) or makes_data(layer.message)
+        ]
         if training:
             raise UnsupportedError(
                 f"{path}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
@@ -308,7 +312,7 @@ class _Builder:
         made = {*self.definition.header.input, *(top for layer in self.layers for top in layer.message.top)}
         for layer in self._elsewhere():
             for top in layer.message.top:
-                if top in self.given and top not in made and is_data_layer(layer.message.type):
+                if top in self.given and top not in made and makes_data(layer.message):
                     made.add(top)
                     self._input(top, (), self._place(layer))
                     self.notes.append(f"{self._place(layer)}: is of another phase; its blob '{top}' became an input")
@@ -321,7 +325,7 @@ class _Builder:
     def _made_elsewhere(self, blob: str) -> str:
         """Says which layers that the net's state leaves out make a blob, and what selects them."""
         makers = [item for item in self._elsewhere() if blob in item.message.top]
-        data = next((item for item in makers if is_data_layer(item.message.type)), None)
+        data = next((item for item in makers if makes_data(item.message)), None)
         if data is not None:
             example = data_shape(data, list(data.message.top).index(blob)).example.replace("x", ",")
             return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from nuqconv.runtimes.table import AUTO
 
 if TYPE_CHECKING:
     from nuqconv.comparison.compare import Model
+    from nuqconv.comparison.quantization import QuantizationReport
     from nuqconv.data import DataSet
     from nuqconv.formats.source import ModelFiles
     from nuqconv.frontends.options import ReadOptions
@@ -160,7 +162,6 @@ def compare(
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.comparison import print_comparison
     from nuqconv.cli.views.data import data_files, data_set
-    from nuqconv.cli.views.quantization import print_quantization
     from nuqconv.comparison.compare import CompareOptions
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
@@ -169,7 +170,6 @@ def compare(
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats import open_models
     from nuqconv.job.console import error_console
-    from nuqconv.report.html.comparison import comparison_page
 
     targets = [path for path in (json, html, save) if path is not None]
     read = [*files, *data_files(inputs, None, None), *data_files(data, prep, None), *filter(None, [against])]
@@ -179,26 +179,15 @@ def compare(
         raise ConfigError("--inputs and --data exclude each other")
     by_number = exact or runtime or outputs or tolerance or function or save or against
     pair = None if by_number else _quantized(files, shapes, options)
-    console = new_console()
     if pair is not None:
         taken: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
         if data is not None:
             taken = data_set(data, prep, None, pair[0])
         with error_console().status("running both"):
             found = compare_quantized(
-                *pair,
-                data=taken,
-                limit=samples,
-                input_shapes=shapes,
-                seed=seed,
-                max_error=max_error,
+                *pair, data=taken, limit=samples, input_shapes=shapes, seed=seed, max_error=max_error
             )
-        print_quantization(found, console)
-        for path, make in ((json, found.to_json), (html, lambda: comparison_page(found))):
-            if path is not None:
-                write_atomically(path, make())
-        if not found.agrees:
-            raise typer.Exit(1)
+        _show_quantized(found, json, html)
         return
     inputs = data if inputs is None else inputs
     only = {
@@ -213,12 +202,11 @@ def compare(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
             "other models are compared number by number, on --data or random numbers, and --json writes their report"
         )
-    models = _models(files, options)
     names = [name.strip() for text in runtime or (AUTO,) for name in text.split(",")]
     default = Tolerance(rtol, atol, quantile)
     with error_console().status("running all sides"):
         report = compare_models(
-            *models,
+            *_models(files, options),
             inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
             runtimes=names,
             options=CompareOptions(
@@ -233,9 +221,23 @@ def compare(
                 against=against,
             ),
         )
-    print_comparison(report, console)
+    print_comparison(report, new_console())
     if json is not None:
         write_atomically(json, report.to_json())
+    if not report.agrees:
+        raise typer.Exit(1)
+
+
+def _show_quantized(report: QuantizationReport, json: Path | None, html: Path | None) -> None:
+    from nuqconv.cli.report import new_console
+    from nuqconv.cli.views.quantization import print_quantization
+    from nuqconv.files.staging import write_atomically
+    from nuqconv.report.html.comparison import comparison_page
+
+    print_quantization(report, new_console())
+    for path, make in ((json, report.to_json), (html, partial(comparison_page, report))):
+        if path is not None:
+            write_atomically(path, make())
     if not report.agrees:
         raise typer.Exit(1)
 

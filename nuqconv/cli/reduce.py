@@ -101,7 +101,7 @@ def reduce(
     from nuqconv.cli.views.data import data_files, run_inputs
     from nuqconv.cli.views.reduction import Progress, print_nothing, print_reduced
     from nuqconv.comparison.reduction.reduce import reduce as reduce_model
-    from nuqconv.comparison.reduction.result import README
+    from nuqconv.comparison.reduction.result import possible_targets
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_models
 
@@ -114,7 +114,7 @@ def reduce(
         raise ConfigError(f"--runtime names {len(names)} runtimes; there are two sides")
     if command is not None and names:
         raise ConfigError("--runtime is of two sides that differ; with --command the command says where the model runs")
-    check_targets([output / README], inputs=[*files, *data_files(data, prep, None)])
+    check_targets(possible_targets(output), inputs=[*files, *data_files(data, prep, None)])
     names += [AUTO] * (2 - len(names))
     plugins = [] if context.parent is None else context.parent.params.get("plugin") or []
     console = new_console()
@@ -140,5 +140,4 @@ def reduce(
     except NothingToReduceError as error:
         print_nothing(error, console)
         raise typer.Exit(1) from error
-    check_targets(found.targets(output), inputs=[*files, *data_files(data, prep, None)])
     print_reduced(found, found.save(output), console)

@@ -10,8 +10,8 @@ from pathlib import Path
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.comparison.sides import Placed
 from nuqconv.errors import NuqconvError
-from nuqconv.ir import Array, Graph, Input
-from nuqconv.ir.ops import Opaque
+from nuqconv.ir import Array, Graph, Input, Node
+from nuqconv.ir.ops import Opaque, Power
 from nuqconv.ir.traits import Stateful
 from nuqconv.runtimes.model import Runnable
 
@@ -68,6 +68,11 @@ def _part(graph: Graph, name: str, given: Mapping[str, Array]) -> tuple[Graph, d
     if any(isinstance(node.op, Opaque) or node.op.trait(Stateful) for node in nodes):
         return None
     params = {item: graph.params[item] for node in nodes for item in node.params}
+    last = graph.producer[name]
+    if len(last.outputs) > 1:
+        # A runtime need not make what nothing reads.
+        nodes += [Node(f"{last.name}/{value}/read", Power(), (value,), (f"{value}/read",)) for value in last.outputs]
+        name = f"{name}/read"
     inputs = tuple(Input(value, given[value].shape) for value in fed)
     # Names of their own, since a name such as blob@layer says more than that it is an input.
     names = {value: f"given/{number}" for number, value in enumerate(fed)} | {name: "wanted"}

@@ -11,7 +11,7 @@ from nuqconv.comparison.judge import Judge
 from nuqconv.comparison.options import CompareOptions
 from nuqconv.comparison.report import BlobComparison, Column, Role
 from nuqconv.comparison.roots import find_roots
-from nuqconv.comparison.taken import Taken
+from nuqconv.comparison.taken import Taken, all_names
 from nuqconv.comparison.tolerance import Needed
 from nuqconv.errors import ModelError
 from nuqconv.runtimes.loaded import Side
@@ -74,7 +74,8 @@ class Held:
 
     def column(self) -> Column:
         """Finds the roots of all differences, and returns all that is known of this side."""
-        found = find_roots(self.reference, self.other, self.judge, {name: self._rows[name] for name in self.names})
+        compared = {name: self._rows[name] for name in self.names}
+        found = find_roots(self.reference, self.other, self.judge, compared, every=self.options.all_roots)
         rows = dict(found.rows)
         roots = tuple(explain(root, self.reference, self.other, self.judge, rows) for root in found.roots)
         label = self.other.side.label
@@ -131,7 +132,7 @@ class Held:
 def in_order(guide: Side, reference: Side) -> tuple[str, ...]:
     """Returns values in the order of execution: as one side has them, and those that only the reference has behind them."""
     graph = guide.graph
-    names = guide.names if graph is None else [name for node in graph.nodes for name in node.outputs]
+    names = all_names(guide) if graph is None else [name for node in graph.nodes for name in node.outputs]
     return tuple(dict.fromkeys((*names, *reference.names)))
 
 

@@ -11,12 +11,12 @@ from typing import TypeVar
 from nuqconv.comparison.columns import Held, in_order
 from nuqconv.comparison.inputs import given_inputs, inputs_in_words, random_inputs
 from nuqconv.comparison.judge import Judge
-from nuqconv.comparison.kept import KeptSide, ResultsFile, saving, states_of
+from nuqconv.comparison.kept import KeptSide, ResultsFile, saving
 from nuqconv.comparison.options import CompareOptions
 from nuqconv.comparison.quantization import looks_quantized
 from nuqconv.comparison.report import Column, CompareReport, Verdict
 from nuqconv.comparison.sides import CANNOT_RUN, Failed, Model, Placed, Sides
-from nuqconv.comparison.taken import Taken, groups
+from nuqconv.comparison.taken import Taken, all_names, groups
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Array
@@ -28,7 +28,7 @@ __all__ = ["CompareOptions", "CompareReport", "Model", "compare"]
 
 _HINT = (
     "one of the models is a quantized one, so that it differs by design; nuqconv.compare_quantized(original, quantized, data=...), or "
-    "`nuqconv compare` without --exact, --runtime and --blob, says where the quantization hurts"
+    "`nuqconv compare` without --exact, --runtime and --outputs, says where the quantization hurts"
 )
 
 _Result = TypeVar("_Result")
@@ -156,7 +156,7 @@ class _Comparison:
         side = self.reference.side
         names = [name for name in in_order(self.judge.guide, side) if name in wanted]
         if file is not None:
-            names = [*side.names, *states_of(side)]
+            names = all_names(side)
         for group in groups(names, self._sizes(), self.options.memory):
             if file is None:
                 self.reference.run(group)

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from nuqconv.comparison.sides import Placed
+from nuqconv.comparison.taken import all_names
 from nuqconv.data.datafile import read_arrays, read_headers
 from nuqconv.errors import FormatError
 from nuqconv.files.json_model import JsonModel, Text, read_object
 from nuqconv.files.staging import move_into_place, staging_folder
-from nuqconv.ir import Array, Graph
+from nuqconv.ir import Array
 from nuqconv.runtimes.loaded import Side
 from nuqconv.runtimes.model import Runnable
 
@@ -39,6 +40,7 @@ class _About(JsonModel):
     files: list[Text]
     source: Text
     names: list[Text]
+    states: dict[Text, list[Text]]
     outputs: list[Text]
     layers: dict[Text, list[Text]]
 
@@ -62,6 +64,7 @@ class ResultsFile:
             source: Where that comes from, in words.
         """
         side = placed.side
+        states = {name: list(found) for name in side.names if (found := side.states(name))}
         about = _About(
             kind="nuqconv results",
             version=1,
@@ -71,8 +74,9 @@ class ResultsFile:
             files=[] if placed.model is None else _hashes(placed.model),
             source=source,
             names=list(side.names),
+            states=states,
             outputs=list(side.outputs),
-            layers={name: list(side.layer(name)) for name in (*side.names, *states_of(side))},
+            layers={name: list(side.layer(name)) for name in all_names(side)},
         )
         text = json.dumps(about.model_dump(), ensure_ascii=True).encode("ascii")
         self._write(_ABOUT, np.frombuffer(text, np.uint8))
@@ -125,9 +129,10 @@ class KeptSide(Side):
             raise FormatError(f"{path}: holds no results; `nuqconv compare --save` writes such files")
         about = _about(path)
         self.label, self.own, self.runtime, self.source = about.label, about.own, about.runtime, about.source
-        self._files, self._layers = about.files, about.layers
+        self._files, self._layers, self._states = about.files, about.layers, about.states
         held = {name.removeprefix(_BLOB) for name in headers if name.startswith(_BLOB)}
-        missing = [name for name in about.names if name not in held]
+        wanted = [*about.names, *(state for states in about.states.values() for state in states)]
+        missing = [name for name in wanted if name not in held]
         if missing:
             raise FormatError(f"{path}: lacks the results of {', '.join(map(repr, missing[:8]))}")
         self.names, self.outputs = tuple(about.names), tuple(about.outputs)
@@ -153,6 +158,10 @@ class KeptSide(Side):
         """Earlier states of blobs too."""
         return name in self._held
 
+    def states(self, name: str) -> tuple[str, ...]:
+        """What the file says."""
+        return tuple(self._states.get(name, ()))
+
     def layer(self, name: str) -> tuple[str, str]:
         """What the file says."""
         found = self._layers.get(name, ())
@@ -173,12 +182,6 @@ class KeptSide(Side):
             for name, header in read_headers(self._path).items()
             if name.startswith(_BLOB)
         }
-
-
-def states_of(side: Side) -> list[str]:
-    """Returns the earlier states of blobs that a side gives besides its blobs."""
-    graph: Graph | None = side.graph
-    return [] if graph is None else [name for name in graph.storage if name not in side.names and side.has(name)]
 
 
 def _about(path: Path) -> _About:

@@ -30,6 +30,8 @@ class CompareOptions:
         tolerance: What counts as equal.
         tolerances: What counts as equal in single blobs, by name or by a pattern such as ``fc*``; a name goes before patterns, and of these the
             last that fits counts.
+        all_roots: Whether all layers that differ for a reason of their own are looked for, which runs every layer that differs once more, alone; else
+            the first one is enough, and all other differences count as inherited.
         function: Says whether two values of a blob agree, instead of the tolerances.
         memory: Bytes that the values of one side may take at once. Blobs that take more are compared in groups, each of which is a run of its own.
         save: A .npz file to write: the inputs and all results of the reference.
@@ -46,6 +48,7 @@ class CompareOptions:
     seed: int = 0
     tolerance: Tolerance = field(default_factory=Tolerance)
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+    all_roots: bool = True
     function: CompareFunction | None = None
     memory: int = _MEMORY
     save: str | os.PathLike[str] | None = None

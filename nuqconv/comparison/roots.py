@@ -60,7 +60,9 @@ class Found:
     unknown: tuple[str, ...]
 
 
-def find_roots(reference: Taken, other: Taken, judge: Judge, rows: Mapping[str, BlobComparison]) -> Found:
+def find_roots(
+    reference: Taken, other: Taken, judge: Judge, rows: Mapping[str, BlobComparison], *, every: bool = True
+) -> Found:
     """Finds the layers that differ for a reason of their own.
 
     Args:
@@ -68,9 +70,10 @@ def find_roots(reference: Taken, other: Taken, judge: Judge, rows: Mapping[str, 
         other: The side that is held against it.
         judge: Says what agrees.
         rows: What was compared, by value, in the order of execution.
+        every: Whether to look further when one is found.
     """
     search = _Search(reference, other, judge, rows)
-    roots = list(search.run())
+    roots = list(search.run(every=every))
     return Found(tuple(roots), search.rows, tuple(search.memory), tuple(search.unknown))
 
 
@@ -88,8 +91,11 @@ class _Search:
                 self.readers.setdefault(value, []).append(name)
         self.roots: set[str] = set()
 
-    def run(self) -> Iterator[Root]:
+    def run(self, *, every: bool) -> Iterator[Root]:
         for name in [name for name, row in self.rows.items() if not row.agrees]:
+            if self.roots and not every:
+                self.rows[name] = replace(self.rows[name], role=Role.INHERITED)
+                continue
             root = self._looked_at(name)
             if root is not None:
                 yield from self._narrowed(root)
@@ -97,21 +103,15 @@ class _Search:
     def _looked_at(self, name: str) -> Root | None:
         """Says what a value that differs is."""
         inputs_agree = all(self.rows[item].agrees for item in self.cuts[name] if item in self.rows)
-        found = self._alone(name, self.other)
         reference = self.reference.exact([name])[name]
+        if inputs_agree and self._unread(name) and self._is_memory(name, reference):
+            self.memory.append(name)
+            return None
+        found = self._alone(name, self.other)
         row = None if found is None else self.judge.compare(name, found, reference)
         agrees = None if row is None else row.agrees
         if inputs_agree:
             own = self.other.exact([name])[name]
-            if agrees is False and self._unread(name):
-                # It may be the reference that no longer holds what its layer made.
-                made = self._alone(name, self.reference)
-                row = None if made is None else self.judge.compare(name, own, made)
-                agrees = row is not None and row.agrees
-            if agrees is not False and self._unread(name):
-                self.memory.append(name)
-                self.rows[name] = replace(row or self.rows[name], role=Role.MEMORY)
-                return None
             return self._root(Root(name, reference, own, False, agrees, self._same_inputs(name)))
         if found is not None and row is not None and not row.agrees and not self._holds_root(name):
             return self._root(Root(name, reference, found, True, False, True))
@@ -129,6 +129,24 @@ class _Search:
         """Whether nothing that is computed from a value differs, and something is."""
         readers = self.readers.get(name, ())
         return name not in self.outputs and bool(readers) and all(self.rows[item].agrees for item in readers)
+
+    def _is_memory(self, name: str, reference: Array) -> bool:
+        """Whether one of the sides no longer holds what its layer makes of its own inputs; what it does make is then compared instead."""
+        own = self.other.exact([name])[name]
+        for taken, held in ((self.other, own), (self.reference, reference)):
+            made = self._alone(name, taken, taken)
+            if made is None or self.judge.compare(name, made, held).agrees:
+                continue
+            pair = (made, reference) if taken is self.other else (own, made)
+            row = self.judge.compare(name, *pair)
+            if row.agrees:
+                self.rows[name] = replace(row, role=Role.MEMORY)
+                return True
+        if self._alone(name, self.other, self.other) is None:
+            # All that is known is that nothing inherits the difference.
+            self.rows[name] = replace(self.rows[name], role=Role.MEMORY)
+            return True
+        return False
 
     def _narrowed(self, root: Root) -> Iterator[Root]:
         """Looks among the layers that write a blob in place for those that differ."""
@@ -154,12 +172,9 @@ class _Search:
 
     def _states(self, name: str) -> Sequence[str]:
         """The earlier states of a blob that both sides give, in the order in which they are made."""
-        graph = self.judge.guide.graph
-        if graph is None:
-            return ()
-        states = {state for state, blob in graph.storage.items() if blob == name}
-        made = [value for node in graph.nodes for value in node.outputs if value in states]
-        return [state for state in made if self.reference.side.has(state) and self.other.side.has(state)]
+        one, two = self.reference.side, self.other.side
+        states = one.states(name) or two.states(name)
+        return [state for state in states if one.has(state) and two.has(state)]
 
     def _cut(self, name: str) -> tuple[str, ...]:
         """Returns the values nearest before a value that are compared, or fed."""
@@ -191,13 +206,14 @@ class _Search:
         known = self._feedable()
         return any(item in self.roots for item in self.cuts[name] if item not in known)
 
-    def _alone(self, name: str, taken: Taken) -> Array | None:
-        """Returns what a side makes of the reference's inputs."""
+    def _alone(self, name: str, taken: Taken, fed: Taken | None = None) -> Array | None:
+        """Returns what a side makes of inputs, those of the reference or of ``fed``."""
+        source = fed or self.reference
         cut = self._before(name, self._feedable())
-        self.reference.exact([item for item in cut if self.reference.side.has(item)])
+        source.exact([item for item in cut if source.side.has(item)])
         given: dict[str, Array] = {}
         for item in cut:
-            value = (self.other if self.other.side.bottoms(item) is None else self.reference).value(item)
+            value = (self.other if self.other.side.bottoms(item) is None else source).value(item)
             row = self.rows.get(item)
             if value is None or (row is not None and value.size != np.prod(row.shapes[1], dtype=np.int64)):
                 return None

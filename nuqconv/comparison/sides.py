@@ -29,7 +29,7 @@ from nuqconv.runtimes.loaded import Side
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 
-__all__ = ["CANNOT_RUN", "Failed", "Model", "Placed", "Sides"]
+__all__ = ["CANNOT_RUN", "Failed", "Model", "Placed", "Sides", "best_runtime", "runnable"]
 
 StrPath = str | os.PathLike[str]
 Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto | ModelFiles
@@ -116,7 +116,8 @@ class Sides:
             names[0], note = self.best(first, needs_own=single and set(names[1:]) <= {AUTO, DEFAULT})
             self.notes += [note] if note else []
         names[1:] = [self._other(name, names[0], first, second, single=single) for name in names[1:]]
-        again = [name for place, name in enumerate(names) if name in names[:place] and (single or place > 1)]
+        ours = names if single else names[1:]
+        again = [name for place, name in enumerate(ours) if name in ours[:place]]
         if again:
             raise ConfigError(f"one model in one runtime ({again[0]}) is compared with itself; choose another runtime")
         self.notes[:0] = dict.fromkeys((*first.notes, *second.notes))
@@ -173,13 +174,10 @@ class Sides:
             if len(model) != 2:
                 raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
             found = CAFFE.open((Path(model[0]), Path(model[1])), self.options or AS_THEY_ARE)
-            return Runnable.cut_for_inference(found, self.shapes, self.stack)
+            return runnable(found, self.shapes, self.stack)
         if not isinstance(model, ModelFiles) and format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-        opened = open_model(model, options=self.options)
-        if opened.format.runs_in_caffe and opened.paths:
-            return Runnable.cut_for_inference(opened, self.shapes, self.stack)
-        return Runnable.of(opened)
+        return runnable(open_model(model, options=self.options), self.shapes, self.stack)
 
     def placed(self, model: Runnable, name: str) -> Placed:
         """Returns a model in a runtime.
@@ -229,3 +227,29 @@ class Sides:
                 f"or get another {runtime.title} (`nuqconv doctor` says how)"
             )
         return DEFAULT, f"{runtime.title} {missing}; the first model runs in {DEFAULT} through this package's own ONNX"
+
+
+def runnable(model: ModelFiles, shapes: Mapping[str, Shape], stack: ExitStack) -> Runnable:
+    """Returns a model as runtimes take it; a Caffe net for training is cut for inference.
+
+    Args:
+        model: The model.
+        shapes: Shapes of its inputs, where they are not the file's.
+        stack: Removes what is written for the run.
+    """
+    if model.format.runs_in_caffe and model.paths:
+        return Runnable.cut_for_inference(model, shapes, stack)
+    return Runnable.of(model)
+
+
+def best_runtime(model: ModelFiles, shapes: Mapping[str, Shape], process: CaffeProcess | None = None) -> str:
+    """Returns the name of the runtime that ``"auto"`` stands for: the format's own where that is there and has all layers, else onnxruntime.
+
+    Args:
+        model: The model.
+        shapes: Shapes of its inputs, where they are not the file's.
+        process: A living process of real Caffe to ask.
+    """
+    with ExitStack() as stack:
+        sides = Sides(stack, process, shapes, None)
+        return sides.best(sides.model(model))[0]

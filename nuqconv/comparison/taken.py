@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from nuqconv.comparison.judge import Judge
 from nuqconv.comparison.sides import Placed
 from nuqconv.ir import Array
+from nuqconv.runtimes.loaded import Side
 
-__all__ = ["Taken", "groups"]
+__all__ = ["Taken", "all_names", "groups"]
 
 
 class Taken:
@@ -86,3 +87,8 @@ def groups(names: Iterable[str], sizes: Mapping[str, int], room: int) -> Iterato
         left -= size
     if group:
         yield group
+
+
+def all_names(side: Side) -> list[str]:
+    """Returns the blobs that a side gives, and the earlier states of each."""
+    return list(dict.fromkeys(item for name in side.names for item in (*side.states(name), name)))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nuqconv.config import QuantConfig, load_config
-from nuqconv.errors import UnsupportedError
+from nuqconv.config import LayerFacts, QuantConfig, load_config
+from nuqconv.config.layers import LAYER_TYPES
+from nuqconv.errors import ConfigError, UnsupportedError
 from nuqconv.formats import CAFFE, Format, SourceModel, WriteOptions
 from nuqconv.ir import Graph
 from nuqconv.job.candidates import LayerRequest
@@ -75,8 +77,28 @@ def read_job(source: SourceModel, config_file: Path, forms: Forms = Forms.CODEBO
         ConfigError: The configuration is wrong or lets nothing be searched.
     """
     graph = float_graph(source)
-    config = load_config(config_file, layer_facts(graph))
+    facts = layer_facts(graph)
+    config = load_config(config_file, facts)
+    if forms is Forms.CODEBOOKS and not any(item.nuq_capable for item in facts):
+        raise ConfigError(
+            f"{_name(source)}: none of its {len(facts)} layers can be quantized non-uniformly, so there is nothing to compress; "
+            "quantize without a search (nuqconv quantize) what can be int8",
+            _reasons(facts),
+        )
     return make_job(source, config, forms.requests(config, graph, str(config_file)), str(config_file))
+
+
+def _reasons(facts: Sequence[LayerFacts]) -> list[str]:
+    """Says of every layer why its weights cannot have a codebook; of types that are never quantized how many there are."""
+    found = [
+        f"layer '{item.name}' ({item.type}): {'can be int8 only: ' if item.quantizable else ''}{item.reason or 'it has no weights'}"
+        for item in facts
+        if item.type in LAYER_TYPES
+    ]
+    others = Counter(item.type for item in facts if item.type not in LAYER_TYPES)
+    if others:
+        found.append(f"of types that are never quantized: {', '.join(f'{n} {kind}' for kind, n in others.items())}")
+    return found
 
 
 def float_graph(source: SourceModel) -> Graph:

@@ -82,6 +82,14 @@ class Side(ABC):
         del inputs, names
         return {}
 
+    def states(self, name: str) -> tuple[str, ...]:
+        """Returns the earlier states of a blob that in-place layers change, in the order in which they are made, as far as it `has` them."""
+        if self.graph is None:
+            return ()
+        states = {state for state, blob in self.graph.storage.items() if blob == name}
+        made = (value for node in self.graph.nodes for value in node.outputs if value in states)
+        return tuple(state for state in made if self.has(state))
+
     def bottoms(self, name: str) -> tuple[str, ...] | None:
         """Returns the values that the layer of a value reads, constants left out; None for what no layer makes."""
         node = None if self.graph is None else self.graph.producer.get(name)

@@ -120,6 +120,7 @@ def test_auto(run, subset, tmp_path):
 
 @pytest.mark.caffe
 @pytest.mark.usefixtures("caffe_python")
+@pytest.mark.slow
 def test_auto_in_real_caffe_and_opencv_finds_the_same(run, subset, tmp_path):
     runtimes = ("caffe", "onnxruntime", "opencv")
     for runtime in runtimes:

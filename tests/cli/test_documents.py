@@ -51,10 +51,13 @@ def blocks(page):
         Block(item["kind"], re.sub(rf"(?m)^{item[3]}", "", item["text"]), item["why"]) for item in BLOCK.finditer(text)
     ]
     rest = BLOCK.sub("", text)
-    return found + [
-        Block("sh", item["text"], _why(rest, item.start()))
-        for item in LINE.finditer(rest)
-        if not item["text"].startswith(NOT_COMMANDS)
+    return [
+        *found,
+        *(
+            Block("sh", item["text"], _why(rest, item.start()))
+            for item in LINE.finditer(rest)
+            if not item["text"].startswith(NOT_COMMANDS)
+        ),
     ]
 
 

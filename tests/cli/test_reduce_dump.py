@@ -94,6 +94,7 @@ def test_what_agrees_is_said_to_agree(run, tmp_path):
         (["--command", "true {model}", "--runtime", "caffe"], "--runtime is of two sides"),
         (["--text", "x"], "there is no command"),
         ([*MODEL, *MODEL], "3 models are given"),
+        (["--runtime", "caffe,opencv,onnxruntime"], "names 3 runtimes"),
         (["--command", "true"], "does not say where the model goes"),
     ],
 )

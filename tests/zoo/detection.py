@@ -228,14 +228,17 @@ def later_ssd(n: Net, *, refine: bool = False, rfb: bool = False) -> None:
     del n.shapes["detection_out"]
 
 
-def rpn(n: Net, x: str, info: str, *, anchors: int = 9, kind: str = "Python", keep: int = 12) -> str:
+def rpn(n: Net, x: str, info: str, *, anchors: int = 9, kind: str = "Python") -> str:
     """Region proposals: scores and deltas of anchors, and the layer that makes regions of them."""
     y = n.cr(x, 16, 3, name="rpn_conv/3x3")
     score = n.conv(y, 2 * anchors, 1, name="rpn_cls_score")
     deltas = n.conv(y, 4 * anchors, 1, name="rpn_bbox_pred")
     prob = n.softmax(n.reshape(score, 0, 2, -1, 0, name="rpn_cls_score_reshape"), name="rpn_cls_prob")
     prob = n.reshape(prob, 0, 2 * anchors, -1, 0, name="rpn_cls_prob_reshape")
+    keep = min(300, anchors * n.shapes[x][2] * n.shapes[x][3]) if kind == "Python" else 12
     if kind == "Python":
+        # The layer's code is not part of Caffe.
+        n.strange = "rpn.proposal_layer"
         params = "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' param_str: \"'feat_stride': 16\" }"
     else:
         limits = f"pre_nms_topn: 60 post_nms_topn: {keep} nms_thresh: 0.7"

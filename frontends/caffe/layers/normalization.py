@@ -83,7 +83,7 @@ def read_bn(layer: Any) -> Reading:
     return Reading(choose(0).op, by_blobs=lambda blobs: choose(len(blobs)))
 
 
-@reads(Normalize, "Normalize")
+@reads(Normalize, "Normalize", "NormalizeBBox")
 def read_normalize(layer: Any) -> Reading:
     """Reads ``norm_param``."""
     param = layer.norm_param

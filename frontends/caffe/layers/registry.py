@@ -10,6 +10,7 @@ from typing import Any
 from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Op, Shape
+from nuqconv.ir.traits import Trait
 
 __all__ = [
     "LAYER_TYPES",
@@ -85,12 +86,14 @@ class LayerType:
         ops: What layers of the type are read as.
         dialects: Whether forks give the type different fields. One that is not known then makes the layer Opaque; elsewhere it is an error.
         ignored: Names of fields that the schema lacks and that change nothing of what the layer computes.
+        traits: What is true of layers of the type that the reader does not understand, besides what is true of the operators.
     """
 
     reader: ShapedReader
     ops: tuple[type[Op], ...]
     dialects: bool = False
     ignored: frozenset[str] = frozenset()
+    traits: tuple[Trait, ...] = ()
 
 
 # Fields that the schema lacks in whatever layer: how training begins.
@@ -102,12 +105,17 @@ LAYER_TYPES: Mapping[str, LayerType] = MappingProxyType(_TYPES)
 
 
 def reads(
-    ops: _Ops, *layer_types: str, dialects: bool = False, ignored: Sequence[str] = ()
+    ops: _Ops,
+    *layer_types: str,
+    dialects: bool = False,
+    ignored: Sequence[str] = (),
+    traits: tuple[Trait, ...] = (),
 ) -> Callable[[LayerReader], LayerReader]:
     """Registers a reader for the layer types named; see `LayerType` for the arguments."""
 
     def register(reader: LayerReader) -> LayerReader:
-        _register(layer_types, LayerType(lambda layer, _: reader(layer), _all(ops), dialects, frozenset(ignored)))
+        entry = LayerType(lambda layer, _: reader(layer), _all(ops), dialects, frozenset(ignored), traits)
+        _register(layer_types, entry)
         return reader
 
     return register

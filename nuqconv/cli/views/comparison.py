@@ -17,6 +17,7 @@ from nuqconv.comparison.tolerance import Tolerance
 __all__ = ["print_comparison"]
 
 _MOST_ROOTS = 12
+_LEGEND = " root: differs by itself; inherited: because its inputs do."
 _WIDE, _NARROW, _NARROWEST = 120, 90, 66
 _STYLES = {Role.EQUAL: "green", Role.ROOT: "bold red", Role.INHERITED: "yellow", Role.MEMORY: "cyan"}
 
@@ -33,9 +34,7 @@ def print_comparison(report: CompareReport, console: Console) -> None:
         console.print()
     elif ran:
         console.print(_columns(report, console))
-        console.print(
-            "Numbers: the relative error. [bold]root[/]: differs by itself; inherited: because its inputs do.\n"
-        )
+        console.print(f"Numbers: the relative error.{'' if report.agrees else _LEGEND}\n")
     for note in report.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for letter, column in zip(_letters(report)[1:], report.columns, strict=True):
@@ -185,8 +184,8 @@ def _print_needed(column: Column, tolerance: Tolerance, console: Console) -> Non
             text = "no tolerance would pass, since shapes differ, or one side is NaN or infinite"
         else:
             rtol, atol = column.needed.rtol, column.needed.atol
-            relative = "" if rtol is None else f"--rtol {rtol:g}, or with "
-            text = f"smallest tolerances that pass: with {relative}--atol {atol:g}"
+            relative = "" if rtol is None else f"--rtol {rtol:g}, or "
+            text = f"smallest tolerance that would pass, the other one as it is: {relative}--atol {atol:g}"
         console.print(f"[dim]{text}[/]", soft_wrap=True)
     for item in own:
         needed = "none would pass"

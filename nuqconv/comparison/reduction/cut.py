@@ -12,7 +12,10 @@ from nuqconv.formats import CAFFE
 from nuqconv.ir import Array, Graph, Input
 from nuqconv.ir.ops import Shape
 
-__all__ = ["Cuttable", "CuttableGraph", "Cutting", "Step", "Written"]
+__all__ = ["STEMS", "Cuttable", "CuttableGraph", "Cutting", "Step", "Written"]
+
+STEMS = ("model", "other")
+"""What the files of one model, and of a second one, are called."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.comparison.random_numbers import random_input
-from nuqconv.comparison.reduction.cut import Cuttable, CuttableGraph, Cutting, Step, Written
+from nuqconv.comparison.reduction.cut import STEMS, Cuttable, CuttableGraph, Cutting, Step, Written
 from nuqconv.comparison.reduction.cut_onnx import CuttableOnnx
 from nuqconv.comparison.reduction.search import Part
 from nuqconv.errors import ConfigError, ModelError
@@ -19,8 +19,6 @@ from nuqconv.ir import Array
 from nuqconv.ir.ops import Shape
 
 __all__ = ["Cut", "PartFiles", "Pieces", "cuttable", "made_up_inputs", "samples_of"]
-
-_STEMS = ("model", "other")
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ class Pieces:
         for number in sorted(range(len(self.models)), key=lambda place: not self.models[place].names_values):
             model = self.models[number]
             theirs = {(own.get(value, value) if number else value): array for value, array in fed.items()}
-            written[number] = model.write(cut.cuttings[number].steps, theirs, folder, _STEMS[number], names)
+            written[number] = model.write(cut.cuttings[number].steps, theirs, folder, STEMS[number], names)
             names = written[number].names
         keys = written[0].inputs
         inputs = {keys[value]: array for value, array in fed.items()}

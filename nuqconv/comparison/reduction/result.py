@@ -9,14 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
+from nuqconv.comparison.reduction.cut import STEMS
 from nuqconv.comparison.reduction.question import INPUTS
 from nuqconv.files.staging import check_targets, move_into_place, staging_folder
+from nuqconv.formats.table import FORMATS
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Shape
 
-__all__ = ["README", "Attempt", "Reduced"]
+__all__ = ["Attempt", "Reduced", "possible_targets"]
 
-README, _SUMMARY = "README.txt", "reduced.json"
+_README, _SUMMARY = "README.txt", "reduced.json"
+
+
+def possible_targets(folder: Path) -> tuple[Path, ...]:
+    """Returns the files that a reduction may write into a folder."""
+    suffixes = [kind.suffixes[0] for item in FORMATS for kind in item.kinds]
+    models = [f"{stem}{suffix}" for stem in STEMS for suffix in suffixes]
+    return tuple(folder / name for name in (*models, INPUTS, _README, _SUMMARY))
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Reduced:
 
     def targets(self, folder: Path) -> tuple[Path, ...]:
         """Returns the files that `save` writes."""
-        return tuple(folder / name for name in (*self.files, INPUTS, README, _SUMMARY))
+        return tuple(folder / name for name in (*self.files, INPUTS, _README, _SUMMARY))
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Writes the model files, ``inputs.npz``, ``README.txt`` and ``reduced.json``, all of them or none.
@@ -96,7 +105,7 @@ class Reduced:
                 if path.name in self.files:
                     path.write_bytes(self.files[path.name])
             np.savez(work / INPUTS, **self.inputs)  # type: ignore[arg-type]
-            (work / README).write_text(self.readme(), encoding="utf-8")
+            (work / _README).write_text(self.readme(), encoding="utf-8")
             (work / _SUMMARY).write_text(self.to_json(), encoding="utf-8")
             move_into_place(dict(zip(targets, staged, strict=True)))
         return targets
