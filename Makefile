@@ -4,8 +4,13 @@
 # make lint    ruff, mypy, import rules
 # make fuzz    FUZZ_SECONDS (60) of random mutations for each kind of file that is read
 # make faults  every operation on files of whole runs made to fail, and the process killed at each (about an hour)
+# make zoo     published architectures: to ONNX and back, every blob against real Caffe or OpenCV
 # make soak    10,000 forward passes and 1,000 trials: does memory grow?
+# make pythons environments .venv-3.10 to .venv-3.13 of the Pythons that are found, in which a test runs the sample
 # make bench   the benchmarks           make results   the table of docs/results.md
+# make docs    the documents as a site, in build/site; a broken link is an error
+# make wheel-check   what would be published, tried on each Python from 3.10 to 3.14 that is found
+# make lowest  tests with the lowest versions of what nuqconv needs
 PYTHON ?= python3
 # Processes that run tests at the same time; 0 runs them in one, as --pdb and -s want it.
 WORKERS ?= 2
@@ -15,10 +20,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A worker takes its share of the files from one end, and of another's rest when it is done.
 SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
+# Processes that share the cores would only wait for one another's threads.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test quick explore faults fuzz soak lint bench bench-search results caffe models format clean
+.PHONY: demo test quick explore pythons faults fuzz soak zoo lint bench bench-search results caffe models format docs wheel-check lowest clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -39,15 +46,21 @@ demo: $(VENV)/demo.stamp
 caffe: $(VENV)/demo.stamp
 	@$(BIN)/python tools/setup_caffe.py || [ $$? -eq 3 ]
 
+pythons:
+	@for version in 3.10 3.11 3.12 3.13; do \
+	  python=$$(command -v python$$version) && $$python -c '' 2>/dev/null || { echo "there is no python$$version"; continue; }; \
+	  $$python -m venv .venv-$$version && .venv-$$version/bin/python -m pip install $(PIP_FLAGS) --editable . || exit 1; \
+	done
+
 test: $(VENV)/test.stamp caffe
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 quick: $(VENV)/test.stamp caffe
-	$(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # The property tests on other random examples than last time.
 explore: $(VENV)/test.stamp caffe
-	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	HYPOTHESIS_PROFILE=explore $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # What it finds goes to tests/corpus/found and fails `make test` until it is fixed; the counts go to build/fuzz/result.json.
 fuzz: $(VENV)/test.stamp
@@ -88,6 +101,21 @@ bench-search: $(VENV)/test.stamp caffe
 
 results: $(VENV)/test.stamp caffe
 	PYTHONPATH=tools $(BIN)/python benchmarks/results.py
+
+# The table of docs/results.md; about three minutes. make test runs a sample.
+zoo: $(VENV)/test.stamp caffe
+	PYTHONPATH=tools $(BIN)/python -m tests.zoo
+
+docs: $(VENV)/test.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+wheel-check: $(VENV)/demo.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[release]'
+	$(BIN)/python tools/wheel_check.py
+
+lowest: $(VENV)/demo.stamp
+	$(BIN)/python tools/lowest.py
 
 models: $(VENV)/test.stamp
 	$(BIN)/python tools/real_models.py

@@ -1,4 +1,4 @@
-"""The solver of layers as it was before decision D37: what `benchmarks/solver.py` measures the present one against.
+"""The solver of layers as it was before decision D38: what `benchmarks/solver.py` measures the present one against.
 
 With the moments of a layer's inputs (`nuqconv.quantize.moments`) the mean squared error of its output is a quadratic form of the weights' error, so
 what one weight does wrong, others can make good. For each number of steps:

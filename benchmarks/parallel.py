@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -76,7 +77,10 @@ class Sleeper(AutoNuqEvaluatorBase):
     def eval_model(self, model_file: str, weights_file: str, batch_num: int) -> float:  # noqa: ARG002
         """Returns the damage of the plan in the file."""
         time.sleep(self.seconds)
-        layers = json.loads(Path(model_file).read_text())["layers"]
+        return self.damage_of(json.loads(Path(model_file).read_text())["layers"])
+
+    def damage_of(self, layers: Mapping[str, Any]) -> float:
+        """Returns the damage of a plan, as its JSON has its layers."""
         return math.fsum(
             self.damage[name][str(layer["num_steps"])]
             for name, layer in layers.items()
@@ -108,8 +112,18 @@ class _List:
         return len(self._left)
 
 
-def _simulated(seconds: float) -> tuple[SearchSpace, Sleeper]:
-    rng = np.random.default_rng(SEED)
+def simulated(seed: int) -> tuple[SearchSpace, Callable[[Plan], float], float]:
+    """Returns a network's space, what a plan really damages, and the largest damage that satisfies.
+
+    Args:
+        seed: Of the network.
+    """
+    space, evaluator = _simulated(0.0, seed)
+    return space, lambda plan: evaluator.damage_of(json.loads(plan.to_json())["layers"]), evaluator.limit
+
+
+def _simulated(seconds: float, seed: int = SEED) -> tuple[SearchSpace, Sleeper]:
+    rng = np.random.default_rng(seed)
     layers, damage = [], {}
     for index in range(LAYERS):
         weights = int(10 ** rng.uniform(2.5, 6))

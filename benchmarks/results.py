@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from search import HEADING
+from tables import put_section
 
 import nuqconv
 from cases import CASES, Case
@@ -155,8 +155,7 @@ def main() -> None:
     found = text(rows)
     print(found)
     if not names:
-        _, heading, behind = TARGET.read_text(encoding="utf-8").partition(HEADING)
-        TARGET.write_text(found.rstrip("\n") + "\n" + (f"\n{heading}{behind}" if heading else ""), encoding="utf-8")
+        put_section(TARGET, "", found)
 
 
 if __name__ == "__main__":

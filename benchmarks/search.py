@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tables import put_section
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET, KEPT = ROOT / "docs" / "results.md", ROOT / "build" / "bench"
 HEADING = "## The search and its parts"
@@ -51,10 +53,7 @@ def main() -> None:
 
 def write_section() -> None:
     """Puts what the parts printed behind the results of whole searches."""
-    before = TARGET.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
     lines = [
-        before,
-        "",
         HEADING,
         "",
         "Made by `make bench-search` (`benchmarks/search.py`); each part's module says what it measures.",
@@ -65,7 +64,7 @@ def write_section() -> None:
         if kept.exists():
             text = "\n".join(line.rstrip() for line in kept.read_text(encoding="utf-8").splitlines()).strip("\n")
             lines += [f"### {title} (`benchmarks/{part}.py`)", "", "```", text, "```", ""]
-    TARGET.write_text("\n".join(lines), encoding="utf-8")
+    put_section(TARGET, HEADING, "\n".join(lines))
 
 
 if __name__ == "__main__":

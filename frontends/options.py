@@ -24,6 +24,7 @@ class ReadOptions:
         phase: The phase that selects a Caffe net's layers, ``"TEST"`` or ``"TRAIN"``.
         level: The level that selects them.
         stages: The stages that select them; those that the file itself sets are added.
+        exact_sizes: Whether sizes of PriorBox that are no whole numbers count as they stand, as in OpenCV, instead of being cut as in SSD Caffe.
     """
 
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class ReadOptions:
     phase: str = "TEST"
     level: int = 0
     stages: frozenset[str] = frozenset()
+    exact_sizes: bool = False
 
     def __post_init__(self) -> None:
         # Equal choices are equal, however they were given.
@@ -43,8 +45,12 @@ class ReadOptions:
         return self.phase != "TEST" or self.level != 0 or bool(self.stages)
 
     def choices(self) -> dict[str, str]:
-        """Returns which layers are read, as texts by name; nothing where they are those of the files as they are."""
-        return {"layers": f"level {self.level}, stages {', '.join(sorted(self.stages))}"} if self.chooses_layers else {}
+        """Returns what is read otherwise than by default, as texts by name; nothing where files are read as they are."""
+        layers = f"level {self.level}, stages {', '.join(sorted(self.stages))}"
+        return {
+            **({"layers": layers} if self.chooses_layers else {}),
+            **({"prior_box_sizes": "exact"} if self.exact_sizes else {}),
+        }
 
     def beside(self, other: ReadOptions) -> ReadOptions:
         """Returns what both choose; of shapes and of the net's state the other's choices go first.
@@ -60,6 +66,7 @@ class ReadOptions:
             phase=self.phase if other.phase == "TEST" else other.phase,
             level=other.level or self.level,
             stages=self.stages | other.stages,
+            exact_sizes=self.exact_sizes or other.exact_sizes,
         )
 
 

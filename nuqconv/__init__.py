@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from nuqconv import errors
     from nuqconv.api import create_quant_config, load, save
     from nuqconv.auto_nuq import auto_nuq
-    from nuqconv.comparison.compare import CompareReport, compare
+    from nuqconv.comparison.compare import CompareOptions, CompareReport, compare
+    from nuqconv.comparison.dump import Dumped, dump
     from nuqconv.comparison.quantization import QuantizationReport, compare_quantized
-    from nuqconv.compat import init, quantize_model, save_model, set_cpu_mode, set_gpu_mode
+    from nuqconv.comparison.reduction.reduce import reduce
+    from nuqconv.comparison.reduction.result import Reduced
+    from nuqconv.compat import (
+        accuracy_based_auto_calibration,
+        convert_model,
+        init,
+        quantize_model,
+        save_model,
+        set_cpu_mode,
+        set_gpu_mode,
+    )
     from nuqconv.custom import register_layer, register_python_layer, unregister_layer
     from nuqconv.data import Hdf5, ImageList, Images, Lmdb
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
@@ -28,14 +39,16 @@ if TYPE_CHECKING:
     from nuqconv.search.evaluator import AutoNuqEvaluatorBase
     from nuqconv.search.objective import NearestMetric, SmallestBytes
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AutoNuqEvaluatorBase",
     "BatchEvaluator",
     "CaffeEvaluator",
+    "CompareOptions",
     "CompareReport",
     "Conversion",
+    "Dumped",
     "Evaluation",
     "Hdf5",
     "ImageList",
@@ -47,20 +60,25 @@ __all__ = [
     "PrepareOptions",
     "QuantizationReport",
     "Quantized",
+    "Reduced",
     "SearchOptions",
     "SmallestBytes",
+    "accuracy_based_auto_calibration",
     "auto",
     "auto_nuq",
     "compare",
     "compare_quantized",
     "convert",
+    "convert_model",
     "create_quant_config",
+    "dump",
     "errors",
     "evaluate",
     "init",
     "load",
     "quantize",
     "quantize_model",
+    "reduce",
     "register_layer",
     "register_python_layer",
     "save",
@@ -72,8 +90,19 @@ __all__ = [
 
 _HOMES = {
     "nuqconv.api": ("create_quant_config", "load", "save"),
-    "nuqconv.comparison.compare": ("CompareReport", "compare"),
-    "nuqconv.compat": ("init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"),
+    "nuqconv.comparison.compare": ("CompareOptions", "CompareReport", "compare"),
+    "nuqconv.comparison.dump": ("Dumped", "dump"),
+    "nuqconv.comparison.reduction.reduce": ("reduce",),
+    "nuqconv.comparison.reduction.result": ("Reduced",),
+    "nuqconv.compat": (
+        "accuracy_based_auto_calibration",
+        "convert_model",
+        "init",
+        "quantize_model",
+        "save_model",
+        "set_cpu_mode",
+        "set_gpu_mode",
+    ),
     "nuqconv.comparison.quantization": ("QuantizationReport", "compare_quantized"),
     "nuqconv.custom": ("register_layer", "register_python_layer", "unregister_layer"),
     "nuqconv.data": ("Hdf5", "ImageList", "Images", "Lmdb"),

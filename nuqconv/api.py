@@ -30,6 +30,7 @@ def load(
     cut_for_inference: bool = True,
     level: int = 0,
     stages: Sequence[str] = (),
+    exact_sizes: bool = False,
     notes: list[str] | None = None,
 ) -> Graph:
     """Reads a Caffe model of any generation, or an ONNX model of opset 7 or later.
@@ -44,6 +45,7 @@ def load(
         cut_for_inference: Whether data layers become inputs and losses and measurements are cut off; else a net with such layers is refused.
         level: The level that selects a Caffe net's layers by their include and exclude rules.
         stages: The stages that select them, besides those that the file sets; what is written later holds the chosen layers only.
+        exact_sizes: Whether sizes of PriorBox that are no whole numbers count as they stand, instead of being cut as in SSD Caffe.
         notes: What the reader chose or changed is appended here, one line each; it is logged too.
 
     Returns:
@@ -54,7 +56,12 @@ def load(
         FormatError, ModelError, UnsupportedError: The model cannot be read or is wrong; all faults are listed.
     """
     options = ReadOptions(
-        input_shapes or {}, allow_unknown_fields, cut_for_inference, level=level, stages=frozenset(stages)
+        input_shapes or {},
+        allow_unknown_fields,
+        cut_for_inference,
+        level=level,
+        stages=frozenset(stages),
+        exact_sizes=exact_sizes,
     )
     model = open_model(model_file, weights_file).read(options)
     for note in model.notes:

@@ -8,18 +8,18 @@ import sys
 from types import ModuleType
 from typing import Any
 
-__all__ = ["make_callable"]
+__all__ = ["function_of", "make_callable"]
 
 
 class _CallableModule(ModuleType):
     """Lets ``nuqconv.auto_nuq(...)`` and ``nuqconv.auto_nuq.AutoNuqEvaluatorBase`` both work, as in the product it follows."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _function(self)(*args, **kwargs)
+        return function_of(self)(*args, **kwargs)
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(_function(self))
+        return inspect.signature(function_of(self))
 
 
 _FUNCTIONS: dict[str, str] = {}
@@ -36,6 +36,7 @@ def make_callable(module: str, function: str) -> None:
     sys.modules[module].__class__ = _CallableModule
 
 
-def _function(module: ModuleType) -> Any:
+def function_of(module: ModuleType) -> Any:
+    """Returns the function that is called when a module of `make_callable` is."""
     home, name = _FUNCTIONS[module.__name__].split(":")
     return getattr(importlib.import_module(home), name)

@@ -7,6 +7,7 @@ several faults raises one error whose ``problems`` lists them all.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "LostEvaluationError",
     "ModelError",
     "NetError",
+    "NothingToReduceError",
+    "NuqconvDeprecationWarning",
     "NuqconvError",
     "OnnxProcessError",
     "OutputError",
@@ -28,6 +31,7 @@ __all__ = [
     "SearchError",
     "UnsupportedError",
     "printable",
+    "warn_deprecated",
 ]
 
 
@@ -78,6 +82,10 @@ class NetError(ModelError, RuntimeError):
 
 class UnsupportedError(NuqconvError):
     """The model is right, but a layer or parameter in it is outside what the asked operation can do."""
+
+
+class NothingToReduceError(NuqconvError):
+    """What is to be reduced does not differ or fail to begin with, or no part of it does so alone."""
 
 
 class ConfigError(NuqconvError):
@@ -142,3 +150,21 @@ class OnnxProcessError(ChildProcessFailedError):
 
 class OutputError(NuqconvError):
     """The outputs could not be written; what stood there before is as it was."""
+
+
+class NuqconvDeprecationWarning(FutureWarning):
+    """A public name or parameter will go in a later version; shown to everybody, since users of a script see it too."""
+
+
+def warn_deprecated(what: str, *, instead: str, since: str, until: str, level: int = 2) -> None:
+    """Warns that something public will go.
+
+    Args:
+        what: What is called, as the caller writes it.
+        instead: What to write for it.
+        since: The version that brought ``instead``.
+        until: The version in which it goes.
+        level: How many calls up the line to be changed is: 2 is the caller of the function that warns.
+    """
+    text = f"{what} is deprecated since nuqconv {since} and goes in {until}; write {instead}"
+    warnings.warn(text, NuqconvDeprecationWarning, stacklevel=level + 1)

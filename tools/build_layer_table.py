@@ -51,6 +51,15 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "PriorBox": ("prior_box_param { min_size: 4 }",),
     "Quant": ('quant_param { scale: 1 offset: "\\000" }',),
     "RNN": ("recurrent_param { num_output: 2 }",),
+    "Proposal": ("proposal_param { ratio: 1 scale: 8 }",),
+    "Python": (
+        "top: 'scores' python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' param_str: \"'feat_stride': 16\" }",
+    ),
+    "Yolov3DetectionOutput": (
+        "yolov3_detection_output_param { biases: [10, 13, 16, 30, 33, 23] mask: [0, 1, 2] anchors_scale: 32 mask_group_num: 1 }",
+    ),
+    "YoloDetectionOutput": ("yolo_detection_output_param { num_box: 1 biases: [1, 2] }",),
+    "Transpose": ("transpose_param { dim: [1, 0, 2, 3] }",),
     "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 2 }",),
     "SPP": ("spp_param { pyramid_height: 2 }",),
     "Tile": ("tile_param { tiles: 2 }",),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nuqconv.backends.caffe.device_names import device_names
 from nuqconv.backends.caffe.emitting import ELSEWHERE, EMITTERS, REFUSALS, LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.bound import Bound
 from nuqconv.backends.caffe.ends import is_from_caffe, net_problems, prepared
@@ -17,7 +18,7 @@ from nuqconv.frontends.caffe.schema import LayerParameter
 from nuqconv.ir import Graph, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Op, Opaque, Quantize
 
-__all__ = ["Style", "emit", "emit_node", "input_layers", "refuse", "surroundings"]
+__all__ = ["Style", "deploy_names", "emit", "emit_node", "input_layers", "refuse", "surroundings"]
 
 
 def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
@@ -34,8 +35,8 @@ def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
         UnsupportedError: Nodes did not come from Caffe and stock layers cannot compute them; all are named.
     """
     problems = net_problems(graph)
-    graph = prepared(graph)
-    layers = input_layers(graph)
+    graph = style.layers.named(prepared(graph))
+    layers = input_layers(graph, style)
     for node in graph.nodes:
         try:
             layers += emit_node(graph, node, style)
@@ -45,15 +46,21 @@ def emit(graph: Graph, style: Style = Style.FAKE_QUANT) -> list[OutputLayer]:
     return layers
 
 
+def deploy_names(graph: Graph) -> dict[str, str]:
+    """Returns the names that layers have in a deploy model where the device refuses their own."""
+    return device_names(prepared(graph))
+
+
 def refuse(graph: Graph, problems: list[str]) -> None:
     """Raises UnsupportedError that lists the nodes without a Caffe form, if there are any."""
     if problems:
         raise UnsupportedError(f"network '{graph.name}' cannot be written as a Caffe model", problems)
 
 
-def input_layers(graph: Graph) -> list[OutputLayer]:
+def input_layers(graph: Graph, style: Style) -> list[OutputLayer]:
     """Returns the Input layers of a graph."""
-    return [_input_layer(graph, number) for number in range(len(graph.inputs))]
+    taken = set(graph.node)
+    return [_input_layer(graph, number, style, taken) for number in range(len(graph.inputs))]
 
 
 def emit_node(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
@@ -104,13 +111,10 @@ def _from_operator(graph: Graph, node: Node, style: Style) -> list[OutputLayer]:
     return build.layers()
 
 
-def _input_layer(graph: Graph, number: int) -> OutputLayer:
+def _input_layer(graph: Graph, number: int, style: Style, taken: set[str]) -> OutputLayer:
     item = graph.inputs[number]
     top = graph.storage_name(item.name)
-    name = top
-    while name in graph.node:
-        name += "_input"
-    message = new_layer(name, "Input", [], [top])
+    message = new_layer(style.layers.input_name(top, taken), "Input", [], [top])
     message.input_param.shape.add().dim.extend(item.shape)
     return OutputLayer(message)
 

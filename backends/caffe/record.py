@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from nuqconv.backends.caffe.emit import Style, emit
+from nuqconv.backends.caffe.emit import Style, deploy_names, emit
 from nuqconv.errors import FormatError
 from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.files.proto_text import ParseError, parse_text
@@ -45,19 +45,17 @@ def record_text(quantizer: Quantizer, plan: Plan, skip_fusion: frozenset[str] = 
         entry.key = name
         value = entry.value
         value.scale_d, value.offset_d = layer.activation.scale, layer.activation.offset
+        # Readers want a step size of weights for Pooling, too.
+        scales = quantizer.layer_integers(name, layer).scales.tolist() if node.params else [1.0]
+        value.scale_w.extend(scales)
+        value.offset_w.extend([0] * len(scales))
         if node.params:
-            scales = quantizer.layer_integers(name, layer).scales
-            value.scale_w.extend(scales.tolist())
-            value.offset_w.extend([0] * scales.size)
-            value.shift_bit.extend([0] * scales.size)
+            value.shift_bit.extend([0] * len(scales))
         shape = graph.shapes[node.inputs[0]]
         # Behind a layer that nobody here understands the shape is not known, and the record does without it.
         if shape is not None:
             value.channels, value.height, value.width = (*shape[1:4], 1, 1)[:3]
         value.skip_fusion = name in skip_fusion
-        book = layer.codebook or ()
-        # A reader may expect exactly num_steps values: a shorter codebook repeats its last level.
-        value.cluster.extend((*book, *book[-1:] * ((layer.num_steps or 0) - len(book))))
     return str(text_format.MessageToString(record))
 
 
@@ -97,9 +95,14 @@ def _wrong_factors(value: Any) -> Iterator[str]:
         yield f"cluster has the level {outside}, expected integers in [{INT8_MIN}, {INT8_MAX}]"
 
 
-def nuq_layers_text(plan: Plan) -> str:
-    """Returns the names of the NUQ layers joined by ``;`` on one line."""
-    return ";".join(name for name, layer in plan.items() if layer.precision is Precision.NUQ) + "\n"
+def nuq_layers_text(plan: Plan, names: Mapping[str, str]) -> str:
+    """Returns the names of the NUQ layers joined by ``;`` on one line.
+
+    Args:
+        plan: The plan.
+        names: What layers are called in the deploy model, where that is not their own name (`deploy_names`).
+    """
+    return ";".join(names.get(name, name) for name, layer in plan.items() if layer.precision is Precision.NUQ) + "\n"
 
 
 def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) -> str:
@@ -114,11 +117,13 @@ def information_text(quantized: Graph, folded: Mapping[str, tuple[str, ...]]) ->
     """
     made_by: dict[str, str] = {}
     operators = []
+    own = {new: name for name, new in deploy_names(quantized).items()}
     messages = [layer.message for layer in emit(quantized, Style.DEPLOY)]
     roles = _roles(messages)
     for number, message in enumerate(messages):
         role = roles.get(message.name, _PLAIN)
         owner = message.name if role.owner is None else role.owner
+        owner = own.get(owner, owner)
         originals = () if role.shared else (owner, *folded.get(owner, ()))
         names = {"list": {"val_type": 1, **({"s": list(originals)} if originals else {})}}
         operators.append(

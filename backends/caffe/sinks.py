@@ -85,6 +85,21 @@ class CalibrationModel:
             found.setdefault(value, Histogram()).merge(part)
         return found
 
+    def passes(self) -> int:
+        """Returns how often the model was run, over all nets and processes: as often as the sink that was reached least.
+
+        Raises:
+            CalibrationError: A file that a sink wrote is damaged.
+        """
+        counts = dict.fromkeys(range(len(self.values)), 0)
+        for path in self.folder.glob("*-*-*.npz"):
+            try:
+                with np.load(path, allow_pickle=False) as arrays:
+                    counts[int(path.name.split("-", 1)[0])] += int(arrays["batches"].sum())
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                raise CalibrationError(f"{path}: a sink layer's count of batches is damaged: {error}") from error
+        return min(counts.values(), default=0)
+
     def batches(self) -> tuple[Mapping[str, Array], ...]:
         """Collects the inputs that were recorded, over all nets and processes.
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nuqconv.backends.caffe.device_names import device_name, device_named
 from nuqconv.backends.caffe.layer import OutputLayer, blob, new_layer
+from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Quantize, Weighted
+from nuqconv.ir.ops import Dequantize, Quantize, Weighted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,6 +37,17 @@ class _Layers(ABC):
     def stored(self, array: Array) -> Array:
         """Returns the numbers of a parameter as they are stored."""
         return array
+
+    def named(self, graph: Graph) -> Graph:
+        """Returns a graph whose layers have the names that they are written with."""
+        return graph
+
+    def input_name(self, name: str, taken: set[str]) -> str:
+        """Returns the name of the Input layer of a blob, and adds it to those taken."""
+        while name in taken:
+            name += "_input"
+        taken.add(name)
+        return name
 
 
 class _StockLayers(_Layers):
@@ -62,6 +75,10 @@ class _StockLayers(_Layers):
 
     def dequantize(self, graph: Graph, node: Node) -> list[OutputLayer]:
         """A Scale."""
+        if isinstance(node.op, Dequantize) and node.op.shifts:
+            raise UnsupportedError(
+                f"{node.place}: shifts its sums by {max(node.op.shifts)} bits, which stock layers cannot; write the deploy form or ONNX"
+            )
         message = new_layer(node.name, "Scale", _names(graph, node.inputs), _names(graph, node.outputs))
         message.scale_param.axis, message.scale_param.bias_term = 1, False
         return [OutputLayer(message, (blob(graph.params[node.params[0]]),))]
@@ -86,10 +103,23 @@ class _DeviceLayers(_Layers):
         """A DeQuant layer."""
         served = graph.producer[node.inputs[0]]
         message = new_layer(node.name, "DeQuant", _names(graph, node.inputs), _names(graph, node.outputs))
-        message.dequant_param.channel_wise = isinstance(served.op, Weighted) and served.op.scales_by_channel
+        steps = _packed(graph.params[node.params[0]], _shifts(node))
+        by_channel = isinstance(served.op, Weighted) and served.op.scales_by_channel
+        if steps.size > 1 and (steps == steps[0]).all():
+            # One for all: the original's Caffe takes no other shape where there is no step size for each channel.
+            by_channel, steps = False, steps[:1]
+        message.dequant_param.channel_wise = by_channel
         message.dequant_param.object_layer = served.name
         message.dequant_param.layer_type = served.op.kind
-        return [OutputLayer(message, (blob(_packed(graph.params[node.params[0]])),))]
+        return [OutputLayer(message, (blob(steps),))]
+
+    def named(self, graph: Graph) -> Graph:
+        """The device's converter refuses some characters."""
+        return device_named(graph)
+
+    def input_name(self, name: str, taken: set[str]) -> str:
+        """As of any layer."""
+        return super().input_name(device_name(name, set()), taken)
 
 
 class Style(Enum):
@@ -117,9 +147,14 @@ def _quantize_ends(graph: Graph, node: Node) -> tuple[Quantize, tuple[str, str]]
     return node.op, (bottom, top)
 
 
-def _packed(steps: Array) -> Array:
-    """One uint64 for each channel: bits 31..0 the float32; shift (39..32) and weight offset (47..40) are 0."""
-    return np.ascontiguousarray(steps, "<f4").view("<u4").astype(np.uint64)
+def _packed(steps: Array, shifts: Array) -> Array:
+    """One uint64 for each channel: bits 31..0 the float32, 39..32 the shift; the weight offset (47..40) is 0."""
+    found: Array = np.ascontiguousarray(steps, "<f4").view("<u4").astype(np.uint64) | shifts << np.uint64(32)
+    return found
+
+
+def _shifts(node: Node) -> Array:
+    return np.array(node.op.shifts if isinstance(node.op, Dequantize) and node.op.shifts else 0, np.uint64)
 
 
 def _names(graph: Graph, values: tuple[str, ...]) -> list[str]:

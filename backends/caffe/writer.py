@@ -122,10 +122,10 @@ class CaffeWriter:
 
     def _pieces(self, graph: Graph, style: Style) -> list[_Piece]:
         problems = net_problems(graph)
-        graph = prepared(graph)
+        graph = style.layers.named(prepared(graph))
         header = NetParameter(name=graph.name)
         pieces = [_Piece(text_format.MessageToString(header), header.SerializeToString(deterministic=True))]
-        pieces += [_piece([layer]) for layer in input_layers(graph)]
+        pieces += [_piece([layer]) for layer in input_layers(graph, style)]
         kept: dict[tuple[Style, str], _Kept] = {}
         for node in graph.nodes:
             around, arrays = surroundings(graph, node), tuple(graph.params[name] for name in node.params)

@@ -13,9 +13,9 @@ from google.protobuf import text_format
 
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.caffe.checks import layer_problems, name_problem, shape_problem
-from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
+from nuqconv.frontends.caffe.data_layers import data_shape
 from nuqconv.frontends.caffe.fields import UnknownField
-from nuqconv.frontends.caffe.layer_types import is_for_training, trait_of, traits_of
+from nuqconv.frontends.caffe.layer_types import is_for_training, makes_data, trait_of, traits_of
 from nuqconv.frontends.caffe.layers import (
     CannotReadError,
     Reading,
@@ -62,7 +62,7 @@ def read_model(model_file: str | Path, weights_file: str | Path, options: ReadOp
     definition, weights = read_prototxt(model_file), read_weights(weights_file)
     state = NetState(options.phase, options.level, options.stages.union(definition.header.state.stage))
     shapes = {name: tuple(int(size) for size in shape) for name, shape in options.input_shapes.items()}
-    builder = _Builder(definition, weights, state, shapes, allow_unknown=options.allow_unknown_fields)
+    builder = _Builder(definition, weights, state, shapes, options)
     if options.chooses_layers:
         builder.forget_rules()
     builder.prepare(cut=options.cut_for_inference)
@@ -91,13 +91,12 @@ class _Builder:
         weights: Weights,
         state: NetState,
         given: Mapping[str, Shape],
-        *,
-        allow_unknown: bool,
+        options: ReadOptions,
     ) -> None:
         self.definition = definition
         self.weights = weights
         self.given = given
-        self.allow_unknown = allow_unknown
+        self.options = options
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.renamed: dict[str, LayerText] = {}
@@ -133,7 +132,11 @@ class _Builder:
             self.problems += done.problems
             self.writes_left = Counter(top for layer in self.layers for top in layer.message.top)
             return
-        training = [f"{self._place(layer)}" for layer in self.layers if is_for_training(layer.message.type)]
+        training = [
+            self._place(layer)
+            for layer in self.layers
+            if is_for_training(layer.message.type) or makes_data(layer.message)
+        ]
         if training:
             raise UnsupportedError(
                 f"{path}: is a net for training or testing on a data set; give the deploy form of it, whose input is an Input layer. "
@@ -309,7 +312,7 @@ class _Builder:
         made = {*self.definition.header.input, *(top for layer in self.layers for top in layer.message.top)}
         for layer in self._elsewhere():
             for top in layer.message.top:
-                if top in self.given and top not in made and is_data_layer(layer.message.type):
+                if top in self.given and top not in made and makes_data(layer.message):
                     made.add(top)
                     self._input(top, (), self._place(layer))
                     self.notes.append(f"{self._place(layer)}: is of another phase; its blob '{top}' became an input")
@@ -322,7 +325,7 @@ class _Builder:
     def _made_elsewhere(self, blob: str) -> str:
         """Says which layers that the net's state leaves out make a blob, and what selects them."""
         makers = [item for item in self._elsewhere() if blob in item.message.top]
-        data = next((item for item in makers if is_data_layer(item.message.type)), None)
+        data = next((item for item in makers if makes_data(item.message)), None)
         if data is not None:
             example = data_shape(data, list(data.message.top).index(blob)).example.replace("x", ",")
             return (
@@ -384,12 +387,14 @@ class _Builder:
         try:
             reading = reader(message, [self.shapes.get(name) for name in inputs])
             if reading.by_blobs:
-                reading = reading.by_blobs(len(self.params.stored(message)))
+                reading = reading.by_blobs(self.params.stored(message))
         except CannotReadError as error:
-            return _opaque(message, f"its parameters are not supported: {error}")
+            reading = replace(_opaque(message, f"its parameters are not supported: {error}"), exact=error.exact)
         except WrongLayerError as error:
             self.problems.append(f"{self._place(layer)}: {error}")
             return _opaque(message, str(error))
+        if reading.exact is not None and self.options.exact_sizes:
+            reading = replace(reading, op=reading.exact, note="its sizes are not cut to whole pixels, as was asked for")
         if reading.note:
             self.notes.append(f"{self._place(layer)}: {reading.note}")
         return reading
@@ -417,7 +422,7 @@ class _Builder:
             return _opaque(layer.message, f"it is not as registered: {error}")
 
     def _unknown(self, fields: Sequence[UnknownField], fate: str) -> None:
-        if self.allow_unknown:
+        if self.options.allow_unknown_fields:
             self.notes += [f"{item}; {fate}" for item in fields]
             for item in fields:
                 _LOG.warning("%s; %s", item, fate)

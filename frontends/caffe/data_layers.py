@@ -61,7 +61,9 @@ def data_shape(layer: LayerText, top: int) -> DataShape:
     """
     rule = _RULES.get(layer.message.type)
     if rule is None:
-        return DataShape(None, "the layer type is not known")
+        return DataShape(
+            None, "it is made by code" if layer.message.type == "Python" else "the layer type is not known"
+        )
     try:
         return rule(layer.fields, top)
     except FormatError as error:

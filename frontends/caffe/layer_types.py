@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nuqconv.frontends.caffe.data_layers import is_data_layer
 from nuqconv.frontends.caffe.layers.registry import LAYER_TYPES
-from nuqconv.ir.traits import Jumps, QuantizedForm, Stateful, Trait
+from nuqconv.ir.traits import QuantizedForm, Stateful, Trait
 
-__all__ = ["APART", "ApartType", "is_for_training", "trait_of", "traits_of"]
+__all__ = ["APART", "ApartType", "compared_by", "is_for_training", "makes_data", "trait_of", "traits_of"]
 
 _TraitT = TypeVar("_TraitT", bound=Trait)
 
@@ -37,6 +37,9 @@ def _compares(bottoms: int = 1, *traits: Trait, result: str = "") -> ApartType:
     return ApartType(traits, training=True, compared=bottoms, result=result)
 
 
+# What forks call the layers that compare with labels.
+_JUDGES = ("Accuracy", "Evaluate", "Evaluation", "Evaluator", "Loss")
+
 _UNKNOWN = Stateful("what it does is not known")
 
 APART: Mapping[str, ApartType] = MappingProxyType(
@@ -46,15 +49,15 @@ APART: Mapping[str, ApartType] = MappingProxyType(
         "ContrastiveLoss": _compares(2),
         "DetectionEvaluate": _compares(1, Stateful("it counts the images of all passes")),
         "EuclideanLoss": _compares(),
+        "EvalDetection": _compares(1, Stateful("it counts the images of all passes")),
         "HingeLoss": _compares(),
         "InfogainLoss": _compares(),
         "MultiBoxLoss": _compares(3, _UNKNOWN),
         "MultinomialLogisticLoss": _compares(),
         "SigmoidCrossEntropyLoss": _compares(result="Sigmoid"),
         "SoftmaxWithLoss": _compares(result="Softmax"),
+        "Yolov3": _compares(),
         "HDF5Output": ApartType((Stateful("it writes a file"),), training=True),
-        "Python": ApartType((Stateful("it runs code of others"),)),
-        "Proposal": ApartType((Jumps(), _UNKNOWN)),
         "AntiQuant": ApartType((QuantizedForm(), _UNKNOWN)),
     }
 )
@@ -66,10 +69,23 @@ def is_for_training(layer_type: str) -> bool:
     return is_data_layer(layer_type) or (layer_type in APART and APART[layer_type].training)
 
 
+def makes_data(layer: Any) -> bool:
+    """Returns whether a LayerParameter is a layer that reads a data set: by its type, or as Python code that takes nothing."""
+    return is_data_layer(layer.type) or (layer.type == "Python" and not len(layer.bottom))
+
+
+def compared_by(layer_type: str) -> int:
+    """Returns how many bottoms of a layer come from the net where the type compares these with labels, going by its name if nobody knows it."""
+    if layer_type in APART:
+        return APART[layer_type].compared
+    return int(layer_type.endswith(_JUDGES) and layer_type not in LAYER_TYPES)
+
+
 def traits_of(layer_type: str) -> tuple[Trait, ...]:
     """Returns what is true of layers of a type, or of some of them; a type that nobody knows is Stateful."""
     if layer_type in LAYER_TYPES:
-        return tuple(dict.fromkeys(trait for op in LAYER_TYPES[layer_type].ops for trait in op.traits))
+        read = (trait for op in LAYER_TYPES[layer_type].ops for trait in op.traits)
+        return tuple(dict.fromkeys((*LAYER_TYPES[layer_type].traits, *read)))
     if is_data_layer(layer_type):
         return (Stateful("it reads a data set"),)
     return APART[layer_type].traits if layer_type in APART else (_UNKNOWN,)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nuqconv.frontends.caffe.data_layers import data_shape, is_data_layer
-from nuqconv.frontends.caffe.layer_types import APART, is_for_training, trait_of
+from nuqconv.frontends.caffe.data_layers import data_shape
+from nuqconv.frontends.caffe.layer_types import APART, compared_by, is_for_training, makes_data, trait_of
 from nuqconv.frontends.caffe.layers import reader_for
 from nuqconv.frontends.caffe.layers.custom import custom_reader
 from nuqconv.frontends.caffe.prototxt import LayerText
@@ -62,15 +62,17 @@ def cut_training(
     Returns:
         The net without layers for training; a net without such layers comes back as it is.
     """
-    wanted = [is_for_training(item.message.type) or _is_loss(item) or _is_given(item, given) for item in layers]
+    wanted = [
+        is_for_training(item.message.type) or makes_data(item.message) or _is_loss(item) or _is_given(item, given)
+        for item in layers
+    ]
     if not any(wanted):
         return Cut(tuple(layers))
     return _Cutter(layers, header_inputs, stored, given, place).cut()
 
 
 def _is_loss(layer: LayerText) -> bool:
-    kind = str(layer.message.type)
-    return (kind in APART and APART[kind].compared > 0) or (kind.endswith("Loss") and not _is_known(layer))
+    return compared_by(layer.message.type) > 0 and custom_reader(layer.message) is None
 
 
 def _is_known(layer: LayerText) -> bool:
@@ -99,7 +101,7 @@ class _Cutter:
         self.data = {
             number
             for number, layer in enumerate(self.layers)
-            if is_data_layer(layer.message.type) or _is_given(layer, self.given)
+            if makes_data(layer.message) or _is_given(layer, self.given)
         }
         self.gone: set[int] = set()
         self.results: dict[int, LayerText] = {}
@@ -143,7 +145,7 @@ class _Cutter:
             message, sources = layer.message, [value for value in self.sources[number] if value is not None]
             tops = {(number, index) for index in range(len(message.top))}
             if _is_loss(layer):
-                count = APART[message.type].compared if message.type in APART else 1
+                count = compared_by(message.type)
                 self.compared.update(sources[:count])
                 self.labels.update(sources[count:])
                 if self._result(number, layer):
@@ -297,7 +299,7 @@ class _Cutter:
             known = f"only {found} is known" if found.sizes is not None else found.reason
             self.problems.append(
                 f"{self.place(layer)}: the file does not say the shape of '{top}' ({known}); "
-                f"give an input shape for '{top}', for instance {found.example}"
+                f"give an input shape for '{top}', for instance {found.example} (--input-shape)"
             )
             # One that fits nothing, so that the report goes on to other faults.
             return (1,), "unknown"

@@ -30,7 +30,16 @@ COMMANDS = {
     "convert": Place("nuqconv.cli.convert", "Convert between Caffe and ONNX, or within one of them."),
     "compare": Place(
         "nuqconv.cli.compare",
-        "Run two models, or one model in two runtimes, on the same inputs, compare every common blob, and name the first layer that differs.",
+        "Run two models, or one model in several runtimes, on the same inputs, compare every common blob, and name the layers that differ by "
+        "themselves.",
+    ),
+    "reduce": Place(
+        "nuqconv.cli.reduce",
+        "Find the smallest part of a model that still differs in two runtimes, or with which a command still fails: for a bug report.",
+    ),
+    "dump": Place(
+        "nuqconv.cli.dump",
+        "Write the output of every layer as .npy files, in the naming of Ascend's comparator, from real Caffe or onnxruntime.",
     ),
     "evaluate": Place(
         "nuqconv.cli.evaluate",
@@ -66,6 +75,7 @@ COMMANDS = {
 app = make_app(
     name="nuqconv",
     cls=group_of(COMMANDS),
+    add_completion=True,
     help="Finds the strongest non-uniform weight quantization of a trained Caffe model that your accuracy demand allows.",
 )
 
@@ -97,7 +107,8 @@ def options(
     plugin: Annotated[
         list[str] | None,
         typer.Option(
-            help="A Python module to import first, which registers layer types or runtimes; may be given several times."
+            metavar="MODULE",
+            help="A Python module to import first, which registers layer types or runtimes; may be given several times.",
         ),
     ] = None,
     version: Annotated[

@@ -13,12 +13,21 @@ import typer
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, parse_size, read_options
+from nuqconv.cli.options import (
+    AllowUnknownFields,
+    ExactSizes,
+    Level,
+    Stage,
+    cores,
+    parse_drop,
+    parse_size,
+    read_options,
+)
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nuqconv.data import DataSet
     from nuqconv.formats.source import ModelFiles
@@ -31,7 +40,7 @@ __all__ = ["auto"]
 
 
 _SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations at once"
-_ISOLATION = "A crashing runtime"
+_ISOLATION, _WHERE = "A crashing runtime", "What onnxruntime computes on"
 
 
 def auto(
@@ -52,7 +61,9 @@ def auto(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="What to measure, top1 by default: {nuqconv.search.metrics:METRIC_NAMES}; with parameters as psnr:border=4,y, see docs/metrics.md."
+            metavar="NAME",
+            help="What to measure, top1 by default: {nuqconv.search.metrics:METRIC_NAMES}; with parameters as "
+            "psnr:border=4,y, see docs/metrics.md.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -98,7 +109,9 @@ def auto(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
     outputs: Annotated[
         list[str] | None,
-        typer.Option(help="A blob to evaluate instead of the net's outputs; may be given several times."),
+        typer.Option(
+            metavar="BLOB", help="A blob to evaluate instead of the net's outputs; may be given several times."
+        ),
     ] = None,
     runtime: Annotated[str, one_of("nuqconv.runtimes.table:NAMES", help="Where to evaluate.")] = DEFAULT,
     max_evaluations: Annotated[
@@ -159,6 +172,22 @@ def auto(
             min=0, help="Seconds after which an evaluation is begun again in another process.", rich_help_panel=_WORKERS
         ),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of each model that runs in onnxruntime; by default all cores, with --workers a worker's share of them.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Where onnxruntime computes, as cuda,cpu: the first that can run an operator runs it. By default cpu.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     isolate: Annotated[
         bool,
         typer.Option(
@@ -201,21 +230,24 @@ def auto(
         Path | None,
         typer.Option(help="Write the result to this file: a page (.html), a text for a pull request (.md), or .json."),
     ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the result as JSON to this file.")] = None,
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
-    Example: nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
-
-    Or: nuqconv auto deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123" --max-drop 1% --save out/model
-
-    Or: nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
-
-    Or: nuqconv auto deploy.prototxt weights.caffemodel --evaluator my_eval.py:Evaluator --evaluator-arg data=photos --save out/model
-
     A search that was stopped goes on when the same command is given again; "nuqconv trials show" lists what was tried.
+
+    Examples:
+        nuqconv auto deploy.prototxt weights.caffemodel --data set.npz --metric top1 --max-drop 0.01 --save out/model
+        # Pictures, a folder for each class
+        nuqconv auto deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123" --max-drop 1% --save out/model
+        # Without labels
+        nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
+        # With an evaluator of your own
+        nuqconv auto deploy.prototxt weights.caffemodel --evaluator my_eval.py:Evaluator --evaluator-arg data=photos --save out/model
     """
     from nuqconv.api import create_quant_config
     from nuqconv.auto_nuq import auto_nuq
@@ -223,11 +255,8 @@ def auto(
     from nuqconv.config import DEFAULT_BATCH_NUM
     from nuqconv.evaluators import BatchEvaluator
     from nuqconv.evaluators.loading import load_evaluator, parse_arguments
-    from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
-    from nuqconv.job.outputs import output_prefix
-    from nuqconv.report.forms import check_form, write_report
-    from nuqconv.report.sources import report_of_result
+    from nuqconv.job.output_files import model_name, output_prefix
     from nuqconv.search.metrics import parse_metric
     from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
@@ -244,6 +273,8 @@ def auto(
             outputs=outputs,
             runtime=elsewhere,
             isolate=isolate or None,
+            provider=provider,
+            threads=threads,
         )
         own = load_evaluator(evaluator, parse_arguments(evaluator_arg or ()))
     elif data is None or evaluator_arg:
@@ -253,13 +284,10 @@ def auto(
         drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=max_size is None)
     if journal is not None and no_journal:
         raise ConfigError("--journal and --no-journal exclude each other")
-    place = _runtime(runtime, isolate, memory_limit, child_timeout)
-    if report is not None:
-        check_form(report)
-        read = [model, weights, config, calibration, *data_files(data, prep, labels)]
-        check_targets([report], inputs=[path for path in read if path is not None])
-    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
-    prefix = output_prefix(save, source)
+    place = _on(_runtime(runtime, isolate, memory_limit, child_timeout), provider, threads, workers)
+    _check_reports(report, json, inputs=[model, weights, config, calibration, *data_files(data, prep, labels)])
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
+    prefix = output_prefix(save, model_name(source.paths, source.format))
     samples, ranges = _data_sets(source, data, prep, labels, calibration)
     shapes = _shapes(source, samples, batch_size)
     with ExitStack() as stack:
@@ -275,7 +303,7 @@ def auto(
                     batch_size=batch_size,
                     calibration=ranges,
                     runtime=place,
-                    read_options=read_options(allow_unknown_fields, None, 0),
+                    read_options=read_options(allow_unknown_fields, None, 0, exact_sizes),
                 )
             )
         if config is None:
@@ -308,8 +336,26 @@ def auto(
             on_crash="refuse" if on_crash == "refuse" else "stop",
         )
     _show(result, save, prefix, metric or "metric")
+    _write_reports(result, report, json)
+
+
+def _check_reports(report: Path | None, json: Path | None, *, inputs: Iterable[Path | None]) -> None:
+    from nuqconv.files.staging import check_targets
+    from nuqconv.report.forms import check_form
+
     if report is not None:
-        write_report(report_of_result(result), report)
+        check_form(report)
+    wanted = [path for path in (report, json) if path is not None]
+    check_targets(wanted, inputs=[path for path in inputs if path is not None])
+
+
+def _write_reports(result: NuqResult, report: Path | None, json: Path | None) -> None:
+    from nuqconv.report.forms import write_report
+    from nuqconv.report.sources import report_of_result
+
+    for path, form in ((report, None), (json, ".json")):
+        if path is not None:
+            write_report(report_of_result(result), path, form)
 
 
 def _show(result: NuqResult, save: str, prefix: Path, metric: str) -> None:
@@ -345,6 +391,23 @@ def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: 
         )
     limit = None if memory_limit is None else memory_limit << 20
     return chosen.with_options(isolate=True, memory_limit=limit, timeout=child_timeout)
+
+
+def _on(place: Runtime, provider: str | None, threads: int | None, workers: int | None) -> Runtime:
+    """Returns the runtime with its devices and threads; workers share the cores."""
+    from nuqconv.runtimes.table import RUNTIMES
+
+    given = {"providers": provider, "threads": threads}
+    refused = [name for name, value in given.items() if value is not None and name not in place.options()]
+    if refused:
+        can = [other for other, runtime in RUNTIMES.items() if set(refused) <= set(runtime.options())]
+        raise ConfigError(f"--provider and --threads are for {', '.join(can)}; {place.title} decides that itself")
+    if threads is None and workers is not None and workers > 1 and "threads" in place.options():
+        threads = max(1, cores() // workers)
+    options: dict[str, object] = {} if threads is None else {"threads": threads}
+    if provider is not None:
+        options["providers"] = tuple(name.strip() for name in provider.split(",") if name.strip())
+    return place.with_options(**options) if options else place
 
 
 def _objective(max_layers: int | None, max_size: str | None) -> Objective:
@@ -394,10 +457,10 @@ def _data_sets(
 
 
 def _shapes(source: ModelFiles, samples: DataSet | None, batch_size: int) -> dict[str, tuple[int, ...]] | None:
-    """Returns the shapes of inputs: the sizes that the model leaves open are those of a batch of the data."""
-    if samples is None:
-        return None
-    return source.sizes_for(samples.shapes(), min(batch_size, len(samples))) or None
+    """Returns the shapes of inputs, or None where the files say them all."""
+    from nuqconv.job.asked import data_shapes
+
+    return data_shapes(source, samples, batch_size) or None
 
 
 def _say(samples: DataSet | None, ranges: DataSet | None, used: int) -> None:

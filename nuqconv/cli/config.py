@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
 
 __all__ = ["config"]
 
@@ -22,7 +22,7 @@ def config(
         Path | None, typer.Option(help="A simplified configuration (protobuf text) to follow.")
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(help="A layer to leave in float; may be given several times.")
+        list[str] | None, typer.Option(metavar="LAYER", help="A layer to leave in float; may be given several times.")
     ] = None,
     batch_num: Annotated[
         int | None,
@@ -32,16 +32,19 @@ def config(
     ddr_rate: Annotated[
         float | None,
         typer.Option(
-            help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate."
+            help="Let only layers be compressed for which the device itself would find it worth while, at this memory rate.",
+            rich_help_panel="For a device",
         ),
     ] = None,
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Write a quantization configuration for a model, ready to be edited.
 
-    Example: nuqconv config deploy.prototxt weights.caffemodel -o config.json
+    Examples:
+        nuqconv config deploy.prototxt weights.caffemodel -o config.json
     """
     from rich.markup import escape
 
@@ -51,7 +54,7 @@ def config(
     from nuqconv.formats import open_model
     from nuqconv.job.layer_facts import layer_facts
 
-    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
     create_quant_config(
         output,
         source,

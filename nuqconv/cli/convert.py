@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes
 
 __all__ = ["convert"]
 
@@ -27,7 +27,9 @@ def convert(
     ] = None,
     input_shape: Annotated[
         list[str] | None,
-        typer.Option(help="Another shape for an input, as NAME:1,3,300,300; may be given several times."),
+        typer.Option(
+            metavar="NAME:SHAPE", help="Another shape for an input, as NAME:1,3,300,300; may be given several times."
+        ),
     ] = None,
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Leave the batch size open (N) in the ONNX model.")
@@ -38,13 +40,14 @@ def convert(
     integer: Annotated[
         bool, typer.Option("--integer", help="Of a deploy model: let quantized layers compute on integers in ONNX.")
     ] = False,
-    output: Annotated[
+    outputs: Annotated[
         list[str] | None,
-        typer.Option(help="A blob to end at instead of the net's outputs; may be given several times."),
+        typer.Option(metavar="BLOB", help="A blob to end at instead of the net's outputs; may be given several times."),
     ] = None,
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace model files that nuqconv did not write, or that were edited since.")
     ] = False,
@@ -52,9 +55,9 @@ def convert(
 ) -> None:
     """Convert between Caffe and ONNX, or within one of them.
 
-    Examples: nuqconv convert deploy.prototxt weights.caffemodel model.onnx --dynamic-batch
-
-    nuqconv convert model.onnx deploy.prototxt --input-shape x:1,3,48,192
+    Examples:
+        nuqconv convert deploy.prototxt weights.caffemodel model.onnx --dynamic-batch
+        nuqconv convert model.onnx deploy.prototxt --input-shape x:1,3,48,192
     """
     from rich.markup import escape
 
@@ -78,10 +81,11 @@ def convert(
             dynamic_batch=dynamic_batch,
             fold=fold,
             integer=integer,
-            outputs=output,
+            outputs=outputs,
             allow_unknown_fields=allow_unknown_fields,
             level=level,
             stages=stage or (),
+            exact_sizes=exact_sizes,
             force=force,
         )
     print_conversion(result, console)

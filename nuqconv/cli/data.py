@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["data"]
@@ -35,7 +36,7 @@ data = make_app(
 )
 
 
-@data.command()
+@data.command(cls=HelpfulCommand)
 def show(
     source: Annotated[Path, typer.Argument(help="The samples: see --data of nuqconv auto.")],
     prep: Prep = None,
@@ -57,10 +58,12 @@ def show(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Say what the net sees of a data set, and write the prepared samples, a contact sheet of them, or an AIPP file.
 
-    Example: nuqconv data photos/ --prep "bgr, resize 256x256, crop 224x224, mean 104 117 123" --sheet sheet.png
+    Examples:
+        nuqconv data photos/ --prep "bgr, resize 256x256, crop 224x224, mean 104 117 123" --sheet sheet.png
     """
     from rich.markup import escape
 
@@ -80,7 +83,9 @@ def show(
         source,
         prep,
         labels,
-        open_model(tuple(model), options=read_options(allow_unknown_fields, stage, level)) if model else None,
+        open_model(tuple(model), options=read_options(allow_unknown_fields, stage, level, exact_sizes))
+        if model
+        else None,
     )
     console = new_console()
     say_data(found, console)
@@ -108,7 +113,7 @@ def _check_names(output: Path | None, sheet: Path | None) -> None:
             raise ConfigError(f"{path}: the file is a {suffix} and should be called so")
 
 
-@data.command()
+@data.command(cls=HelpfulCommand)
 def check(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
     source: Annotated[Path, typer.Option("--data", help=DATA_HELP)],
@@ -119,20 +124,24 @@ def check(
     labels: Labels = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="What to score by where there are labels; by default what they are usually judged by."),
+        typer.Option(
+            metavar="NAME", help="What to score by where there are labels; by default what they are usually judged by."
+        ),
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option(help="A blob to judge instead of the net's outputs; may be given several times."),
+        typer.Option(metavar="BLOB", help="A blob to judge instead of the net's outputs; may be given several times."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Most samples to run.")] = 32,
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Say how far the common mistakes in preparing data move the outputs, next to int8; with labels, which way scores best.
 
-    Example: nuqconv data check deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123"
+    Examples:
+        nuqconv data check deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123"
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_set, print_check, say_data
@@ -142,7 +151,7 @@ def check(
     from nuqconv.job.data_check import check_data
     from nuqconv.search.metrics import parse_metric
 
-    files = open_model(model, weights, read_options(allow_unknown_fields, stage, level))
+    files = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
     found = data_set(source, prep, labels, files)
     batch = files.own_batch() or _BATCH
     options = ReadOptions(files.sizes_for(found.shapes(), min(samples, batch)))

@@ -9,7 +9,7 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, parse_drop, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_drop, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -21,7 +21,7 @@ def evaluate(
         typer.Argument(help="One or several models: a .prototxt followed by its .caffemodel, or an .onnx file."),
     ],
     data: Annotated[Path, typer.Option(help=DATA_HELP)],
-    metric: Annotated[str, typer.Option(help="{nuqconv.search.metrics:METRIC_NAMES}.")] = "top1",
+    metric: Annotated[str, typer.Option(metavar="NAME", help="{nuqconv.search.metrics:METRIC_NAMES}.")] = "top1",
     runtime: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,7 +34,7 @@ def evaluate(
     labels: Labels = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option(help="A blob to judge instead of the nets' outputs; may be given several times."),
+        typer.Option(metavar="BLOB", help="A blob to judge instead of the nets' outputs; may be given several times."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
     samples: Annotated[int | None, typer.Option(min=1, help="Most samples to run; by default all.")] = None,
@@ -51,13 +51,15 @@ def evaluate(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
     json: Annotated[Path | None, typer.Option(help="Write all of it as JSON to this file.")] = None,
 ) -> None:
     """Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.
 
     Exit codes: 0 done, and as good as demanded; 1 worse than --max-drop or --max-error allow; 2 wrong usage or input.
 
-    Example: nuqconv evaluate deploy.prototxt weights.caffemodel model.onnx --data set.npz --metric top1 --runtime caffe,onnxruntime
+    Examples:
+        nuqconv evaluate deploy.prototxt weights.caffemodel model.onnx --data set.npz --metric top1 --runtime caffe,onnxruntime
     """
     from rich.markup import escape
 
@@ -84,7 +86,7 @@ def evaluate(
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
     runtimes = [runtime_named(name) for name in names]
-    models = open_models(files, read_options(allow_unknown_fields, stage, level))
+    models = open_models(files, read_options(allow_unknown_fields, stage, level, exact_sizes))
     found = data_set(data, prep, labels, models[0])
     console = new_console()
     say_data(found, console)

@@ -19,7 +19,8 @@ def evaluator_template(
 ) -> None:
     """Write an evaluator of your own to start from, for nuqconv auto --evaluator.
 
-    Example: nuqconv evaluator-template -o my_eval.py
+    Examples:
+        nuqconv evaluator-template -o my_eval.py
     """
     from importlib.resources import files
 

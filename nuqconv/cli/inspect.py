@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
 
 __all__ = ["inspect"]
 
@@ -22,12 +22,17 @@ def inspect(
     allow_unknown_fields: AllowUnknownFields = False,
     stage: Stage = None,
     level: Level = 0,
+    exact_sizes: ExactSizes = False,
 ) -> None:
     """Show what is in model, record, configuration and data files.
 
-    Examples: nuqconv inspect deploy.prototxt weights.caffemodel --layers, nuqconv inspect out/model_scale_offset_record.txt
+    Examples:
+        nuqconv inspect deploy.prototxt weights.caffemodel --layers
+        nuqconv inspect out/model_scale_offset_record.txt
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.files import print_files
 
-    print_files(files, new_console(), layers=layers, options=read_options(allow_unknown_fields, stage, level))
+    print_files(
+        files, new_console(), layers=layers, options=read_options(allow_unknown_fields, stage, level, exact_sizes)
+    )

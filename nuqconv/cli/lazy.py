@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperGroup
 
-from nuqconv.cli import messages
+from nuqconv.cli import helping, messages
 
 __all__ = ["VERBOSE_HELP", "Place", "group_of", "make_app", "one_of"]
 
 VERBOSE_HELP = "Say more: -v each step, -vv everything."
-
-
-_CONSTANT = re.compile(r"\{([\w.]+:\w+)\}")
 
 
 class Place(NamedTuple):
@@ -37,9 +33,8 @@ class Place(NamedTuple):
 
 def make_app(**options: Any) -> typer.Typer:
     """Returns an application that looks as all parts of the command line do."""
-    return typer.Typer(
-        add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **options
-    )
+    settings = {"add_completion": False, **options}
+    return typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **settings)
 
 
 def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:
@@ -58,25 +53,30 @@ def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:
     return LateGroup
 
 
-def one_of(table: str, **options: Any) -> Any:
+def one_of(table: str, *, several: bool = False, **options: Any) -> Any:
     """Returns an option that takes one of the names in a table, which is imported only when a name or the help is wanted.
 
     Args:
         table: ``module:NAME`` of the table: a mapping from names, or only the names. What an entry has as ``summary`` is said in the help.
+        several: Whether a text may be several names with commas between them.
         options: Those of `typer.Option`.
     """
 
     def check(ctx: typer.Context, param: Any, value: Any) -> Any:
         # The default is the command's own; a list is of an option that may be given several times.
-        for name in [] if value == param.default or value is None else value if isinstance(value, list) else [value]:
-            names = list(_entries(table))
+        given = [] if value == param.default or value is None else value if isinstance(value, list) else [value]
+        for name in [part.strip() for text in given for part in text.split(",")] if several else given:
+            names = list(helping.entries(table))
             if name not in names:
                 known = ", ".join(f"'{item}'" for item in names)
                 raise typer.BadParameter(f"'{name}' is not one of {known}.", ctx=ctx, param=param)
         return value
 
-    check.table = table  # type: ignore[attr-defined]
-    return typer.Option(callback=check, **options)
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in helping.entries(table) if name.startswith(incomplete)]
+
+    check.table, check.several = table, several  # type: ignore[attr-defined]
+    return typer.Option(callback=check, autocompletion=complete, **options)
 
 
 class _LateCommand(TyperCommand):
@@ -91,33 +91,18 @@ class _LateCommand(TyperCommand):
         found = getattr(importlib.import_module(self.place.module), str(self.name).replace("-", "_"))
         if not isinstance(found, typer.Typer):
             single = make_app()
-            single.command(name=self.name, cls=_TableCommand, context_settings=self.place.settings)(found)
+            single.command(name=self.name, cls=helping.HelpfulCommand, context_settings=self.place.settings)(found)
             found = single
         command: Any = typer.main.get_command(found)
         command.name = self.name
         if not (self.place.settings or {}).get("ignore_unknown_options"):
             _take_verbose(command)
+        helping.dress(command, str(self.name))
         _convert_late(command)
         return command
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         return self.load().make_context(*arguments, **options)
-
-
-class _TableCommand(TyperCommand):
-    """A command whose help says what is in the tables of its options, and a constant for each ``{module:NAME}``."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        for param in self.params:
-            table = getattr(param.callback, "table", None)
-            if table is not None and isinstance(param, TyperOption):
-                entries = _entries(table)
-                told = "; ".join(f"{name}: {summary}" for name, summary in entries.items() if summary)
-                param.metavar = "NAME" if told else f"<{'|'.join(entries)}>"
-                param.help = " ".join(filter(None, (param.help, f"{told}." if told else "")))
-            if isinstance(param, TyperOption) and param.help:
-                param.help = _CONSTANT.sub(lambda place: str(_read(place[1])), param.help)
-        super().format_help(ctx, formatter)
 
 
 class _MissingError(typer.BadParameter):
@@ -165,6 +150,7 @@ def _convert_late(command: Any) -> None:
         # Among them the help option, which the command adds itself.
         params: list[Any] = own(ctx)
         for param in params:
+            helping.say_kind(param)
             if not isinstance(param.process_value, functools.partial):
                 param.process_value = functools.partial(_processed, param, param.process_value)
         return params
@@ -184,17 +170,3 @@ def _processed(param: Any, process: Callable[[Any, Any], Any], ctx: Any, value: 
     if value is None and (param.multiple or param.nargs == -1):
         value = ()
     return value if param.callback is None else param.callback(ctx, param, value)
-
-
-def _read(place: str) -> Any:
-    """Returns what stands at ``module:NAME``."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _entries(table: str) -> dict[str, str]:
-    """Returns the names in a table, each with what is said of it."""
-    found: Mapping[str, object] | Iterable[str] = _read(table)
-    if isinstance(found, Mapping):
-        return {key: str(getattr(entry, "summary", "")) for key, entry in found.items()}
-    return dict.fromkeys(found, "")

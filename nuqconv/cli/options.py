@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,17 @@ from nuqconv.errors import ConfigError
 if TYPE_CHECKING:
     from nuqconv.frontends.options import ReadOptions
 
-__all__ = ["AllowUnknownFields", "Level", "Stage", "parse_drop", "parse_shapes", "parse_size", "read_options"]
+__all__ = [
+    "AllowUnknownFields",
+    "ExactSizes",
+    "Level",
+    "Stage",
+    "cores",
+    "parse_drop",
+    "parse_shapes",
+    "parse_size",
+    "read_options",
+]
 
 _READING = "How a .prototxt is read"
 
@@ -29,6 +40,7 @@ Stage = Annotated[
     list[str] | None,
     typer.Option(
         "--stage",
+        metavar="NAME",
         help="A stage that selects layers by their include and exclude rules; may be given several times.",
         rich_help_panel=_READING,
     ),
@@ -37,12 +49,24 @@ Level = Annotated[
     int, typer.Option("--level", help="The level that selects layers by their rules.", rich_help_panel=_READING)
 ]
 
+ExactSizes = Annotated[
+    bool,
+    typer.Option(
+        "--exact-sizes",
+        help="Take PriorBox sizes that are no whole numbers as they stand, like OpenCV; SSD Caffe cuts them.",
+        rich_help_panel=_READING,
+    ),
+]
 
-def read_options(allow_unknown_fields: bool, stage: Sequence[str] | None, level: int) -> ReadOptions:
-    """Returns how the files of models are read, from the three options that every command with a model takes."""
+
+def read_options(
+    allow_unknown_fields: bool, stage: Sequence[str] | None, level: int, exact_sizes: bool = False
+) -> ReadOptions:
+    """Returns how the files of models are read, from the options that every command with a model takes."""
     from nuqconv.frontends.options import ReadOptions
 
-    return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=frozenset(stage or ()))
+    stages = frozenset(stage or ())
+    return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=stages, exact_sizes=exact_sizes)
 
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -68,6 +92,12 @@ def parse_drop(text: str, *, share: bool) -> float:
             f"--max-drop {text}: that is {100 * found:g} percentage points; is {meant} meant? Write {100 * found:g}% if it is not"
         )
     return found
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def parse_shapes(options: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

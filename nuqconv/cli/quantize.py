@@ -15,7 +15,13 @@ __all__ = ["quantize"]
 def quantize(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
     data: Annotated[Path, typer.Option(help=f"To calibrate on. {DATA_HELP}")],
-    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR/PREFIX",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
+        ),
+    ],
     weights: Annotated[
         Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
     ] = None,
@@ -34,7 +40,9 @@ def quantize(
     labels: Labels = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="Also measure the original and the result: {nuqconv.search.metrics:METRIC_NAMES}."),
+        typer.Option(
+            metavar="NAME", help="Also measure the original and the result: {nuqconv.search.metrics:METRIC_NAMES}."
+        ),
     ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
@@ -50,9 +58,10 @@ def quantize(
 ) -> None:
     """Quantize a net as you say, without a search, and write the models and record files.
 
-    Example: nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "conv1=16 *=int8" --save out/net
-
-    Uniform int8: nuqconv quantize model.onnx --data set.npz --save out/net
+    Examples:
+        nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "conv1=16 *=int8" --save out/net
+        # Uniform int8
+        nuqconv quantize model.onnx --data set.npz --save out/net
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_files, data_set, say_data
@@ -60,12 +69,12 @@ def quantize(
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
     from nuqconv.job.choice import parse_choice
-    from nuqconv.job.output_files import OutputFiles, record_path, save_prefix
+    from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
     from nuqconv.job.typed import quantize as run
 
     choice = None if layers is None else parse_choice(layers)
-    prefix = save_prefix(save)
     source = open_model(model, weights)
+    prefix = output_prefix(save, model_name(source.paths, source.format))
     inputs = [*source.paths, *data_files(data, prep, labels), *([config] if config else [])]
     targets = OutputFiles.for_prefix(prefix, record or record_path(prefix))
     check_targets(targets.present().values(), inputs=inputs)
@@ -82,5 +91,5 @@ def quantize(
         batch_size=batch_size,
         activation_offset=offset,
     )
-    files = result.save(prefix, record=record, onnx=onnx)
+    files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

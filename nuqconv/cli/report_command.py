@@ -25,7 +25,8 @@ def report(
 ) -> None:
     """Write what a search found as one page, also while it runs or after it was stopped. The page needs no network and nothing beside it.
 
-    Example: nuqconv report out/model -o report.html
+    Examples:
+        nuqconv report out/model -o report.html
     """
     from nuqconv.cli.report import new_console
     from nuqconv.files.staging import check_targets

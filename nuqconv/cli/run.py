@@ -21,6 +21,9 @@ def run(
     Nets run in onnxruntime, or with NUQCONV_PYCAFFE=caffe in real Caffe in a child process. `import amct_caffe` means nuqconv.compat.
 
     Exit code: the script's; 1 if it raised.
+
+    Examples:
+        nuqconv run evaluate.py
     """
     from nuqconv.compat import install
     from nuqconv.pycaffe.installation import run_as_program

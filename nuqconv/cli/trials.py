@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
 
 __all__ = ["trials"]
@@ -29,12 +30,15 @@ class Format(str, Enum):
     CSV = "csv"
 
 
-@trials.command()
+@trials.command(cls=HelpfulCommand)
 def show(file: Annotated[Path, _FILE]) -> None:
     """Show what a journal holds: the search's identity, how far it is, the best trial, and a table of all trials.
 
     The percentage beside a size is its share of the size in float. The verdict is that of the search that asked last; with another
-    demand the same metrics may be judged otherwise. Example: nuqconv trials show out/model_trials.sqlite
+    demand the same metrics may be judged otherwise.
+
+    Examples:
+        nuqconv trials show out/model_trials.sqlite
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.trials import print_journal
@@ -44,23 +48,24 @@ def show(file: Annotated[Path, _FILE]) -> None:
         print_journal(journal, file, new_console())
 
 
-@trials.command()
+@trials.command(cls=HelpfulCommand)
 def export(
     file: Annotated[Path, _FILE],
     form: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="json holds everything, with every plan; csv is one line for each trial. By default as OUT ends, else json.",
+            help="json holds everything, with every plan; csv is one line for each trial. By default as FILE ends, else json.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; by default standard output.", metavar="OUT")
+        Path | None, typer.Option("--output", "-o", help="File to write; by default standard output.", metavar="FILE")
     ] = None,
 ) -> None:
     """Write the trials of a journal for other programs. Numbers keep every bit.
 
-    Examples: nuqconv trials export out/model_trials.sqlite -o trials.csv, nuqconv trials export out/model_trials.sqlite | jq .best
+    Examples:
+        nuqconv trials export out/model_trials.sqlite -o trials.csv
     """
     from nuqconv.cli.views.trials import csv_text, json_text
     from nuqconv.files.staging import check_targets, write_atomically
@@ -79,11 +84,17 @@ def export(
         write_atomically(output, text)
 
 
-@trials.command()
+@trials.command(cls=HelpfulCommand)
 def write(
     file: Annotated[Path, _FILE],
     trial: Annotated[int, typer.Argument(help="Number of the trial, as `nuqconv trials show` lists it.")],
-    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR/PREFIX",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
+        ),
+    ],
     record: Annotated[
         Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
     ] = None,
@@ -96,7 +107,8 @@ def write(
 ) -> None:
     """Write the models and record files of another trial than the best, without data or evaluator.
 
-    Example: nuqconv trials write out/model_trials.sqlite 7 --save out/model7
+    Examples:
+        nuqconv trials write out/model_trials.sqlite 7 --save out/model7
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.quantized import print_files

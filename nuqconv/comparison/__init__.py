@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from nuqconv.comparison.measure import Tolerance, compare_blob
+from nuqconv.comparison.measure import compare_blob
 from nuqconv.comparison.report import BlobComparison, CompareReport, Divergence
+from nuqconv.comparison.tolerance import Tolerance
 
 __all__ = [
     "BlobComparison",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nuqconv.comparison.measure import Tolerance, aligned
+from nuqconv.comparison.measure import aligned
+from nuqconv.comparison.tolerance import Tolerance
 from nuqconv.ir import Array, Node
-from nuqconv.ir.ops import BatchNorm, Op, Pooling, Power, Quantize, ReLU, Softmax
+from nuqconv.ir.ops import Axpy, BatchNorm, DetectionOutput, Op, Pooling, Power, Quantize, ReLU, Softmax
 from nuqconv.ir.traits import Jumps, Windowed
 
 __all__ = ["Evidence", "likely_causes"]
@@ -36,6 +37,8 @@ class Evidence:
         states: Other states of the same blob, by the layer that makes them.
         tolerance: What counts as equal.
         sides: Names for both sides.
+        agrees_alone: Whether the layer agrees when it is run alone on the first side's inputs, or None where that is not known.
+        same_inputs: Whether the inputs agree to the bit.
     """
 
     node: Node | None
@@ -50,6 +53,8 @@ class Evidence:
     states: dict[str, Array] = field(default_factory=dict)
     tolerance: Tolerance = field(default_factory=Tolerance)
     sides: tuple[str, str] = ("the first side", "the second side")
+    agrees_alone: bool | None = None
+    same_inputs: bool = False
 
     @property
     def op(self) -> Op | None:
@@ -264,6 +269,44 @@ def _flip(evidence: Evidence) -> str | None:
     return f"{evidence.layer_type} jumps: its inputs agree within the tolerance but not to the bit, and near a tie or threshold that decides"
 
 
+def _summed_up(evidence: Evidence) -> str | None:
+    if not evidence.agrees_alone:
+        return None
+    if evidence.same_inputs:
+        return (
+            f"fed the same numbers, the layer alone agrees: in its network {evidence.sides[1]} changes its inputs or its result while it runs, "
+            "by memory that is shared or layers that are fused"
+        )
+    return "fed the same numbers, the layer alone agrees: differences before it, each within the tolerance, add up here"
+
+
+def _axpy(evidence: Evidence) -> str | None:
+    """Tried in OpenCV 4.10: its Axpy is a * third + second."""
+    inputs = [item for item in evidence.inputs_a if item is not None]
+    if not isinstance(evidence.op, Axpy) or len(inputs) != 3:
+        return None
+    factor, data, added = (np.asarray(item, np.float64) for item in inputs)
+    swapped = factor.reshape(*factor.shape[:2], *(1,) * (data.ndim - 2)) * added + data
+    for side, value in _sides(evidence):
+        if evidence.equal(value, swapped) and not evidence.equal(_other(evidence, value), swapped):
+            return f"Axpy: {side} computes first * third + second, as OpenCV does; it is first * second + third"
+    return None
+
+
+def _detections(evidence: Evidence) -> str | None:
+    if not isinstance(evidence.op, DetectionOutput) or evidence.a.shape == evidence.b.shape:
+        return None
+    counts = [value.size // 7 for _, value in _sides(evidence)]
+    if not all(counts):
+        return f"{evidence.sides[0]} finds {counts[0]} boxes, {evidence.sides[1]} {counts[1]}"
+    many = 0 if counts[0] > counts[1] else 1
+    rows = _sides(evidence)[many][1].reshape(-1, 7)[min(counts) :]
+    return (
+        f"{evidence.sides[many]} finds {len(rows)} boxes more, with scores from {rows[:, 2].min():.4g} to {rows[:, 2].max():.4g}: "
+        "near the threshold, near the overlap at which a box is dropped, or where only so many are kept, the last bit decides"
+    )
+
+
 def _rounding(evidence: Evidence) -> str | None:
     if not aligned(evidence.a, evidence.b):
         return None
@@ -287,8 +330,11 @@ _RULES: tuple[_Rule, ...] = (
     _batch_norm,
     _softmax,
     _quantized,
+    _axpy,
     _slope,
+    _detections,
     _flip,
+    _summed_up,
     _rounding,
     _border,
     _constant_ratio,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from nuqconv.formats import Model, ReadOptions, open_model
 from nuqconv.formats.source import ModelFiles
 from nuqconv.ir import Array, Graph
 
-__all__ = ["QuantizationReport", "compare_quantized", "original_and_quantized"]
+__all__ = ["QuantizationReport", "compare_quantized", "looks_quantized", "original_and_quantized"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,20 +81,30 @@ def original_and_quantized(
     A model is quantized if it has quantized layers, or if its file has a name that this package gives to quantized models: so is one told whose
     weights alone are quantized.
     """
-    found = [_is_quantized(model, options) for model in (one, other)]
-    if found[0] == found[1]:
+    first, second = (looks_quantized(model.paths, partial(_graph, model, options)) for model in (one, other))
+    if first == second:
         return None
-    return (one, other) if found[1] else (other, one)
+    return (one, other) if second else (other, one)
 
 
-def _is_quantized(model: ModelFiles, options: ReadOptions) -> bool:
-    if any(path.stem.endswith(_NAMES) for path in model.paths):
+def _graph(model: ModelFiles, options: ReadOptions) -> Graph:
+    return model.read(options).graph
+
+
+def looks_quantized(paths: Sequence[Path], read: Callable[[], Graph]) -> bool:
+    """Says whether a model is a quantized one: by the names that this package gives to the files of such, or by its layers.
+
+    Args:
+        paths: Its files.
+        read: Reads its graph.
+    """
+    if any(path.stem.endswith(_NAMES) for path in paths):
         return True
     try:
-        return has_quantized_layers(model.read(options).graph)
+        return has_quantized_layers(read())
     except NuqconvError as error:
         # A runtime may run what has no form as a graph here; whoever needs the graph says what is wrong with it.
-        _LOG.info("%s: is not looked at for quantized layers: %s", model, error)
+        _LOG.info("%s: is not looked at for quantized layers: %s", paths, error)
         return False
 
 

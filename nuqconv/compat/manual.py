@@ -72,13 +72,15 @@ class ManualGraph:
         if self._model is None:
             raise CalibrationError("call quantize_model first, and run the model that it writes")
         found = self._model.histograms()
-        batches, asked = self._model.batches(), self.job.config.batch_num
-        if not found or (self._model.inputs and len(batches) < asked):
+        passes, asked = self._model.passes(), self.job.config.batch_num
+        if passes < asked:
             raise CalibrationError(
-                f"the model of quantize_model was run {len(batches)} times, the configuration's batch_num is {asked}; run it so often "
+                f"the model of quantize_model was run {passes} times, the configuration's batch_num is {asked}; run it so often "
                 "before save_model"
             )
-        return Calibration(Source.CAFFE, checked_histograms(self.job.graph, found, self.job.values), batches=batches)
+        return Calibration(
+            Source.CAFFE, checked_histograms(self.job.graph, found, self.job.values), batches=self._model.batches()
+        )
 
 
 def init(

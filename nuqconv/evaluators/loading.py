@@ -6,7 +6,7 @@ import ast
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from nuqconv.errors import EvaluatorError
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase, CheckedEvaluator
 
-__all__ = ["load_evaluator", "parse_arguments"]
+__all__ = ["load_evaluator", "load_function", "parse_arguments"]
 
 
 def load_evaluator(text: str, arguments: Mapping[str, Any] | None = None) -> object:
@@ -49,6 +49,23 @@ def load_evaluator(text: str, arguments: Mapping[str, Any] | None = None) -> obj
         raise EvaluatorError(f"{call} raised {type(error).__name__}: {error}") from error
     CheckedEvaluator(evaluator)
     return evaluator
+
+
+def load_function(text: str, name: str) -> Callable[..., Any]:
+    """Returns a function of the user's.
+
+    Args:
+        text: ``file.py:function`` or ``package.module:function``.
+        name: The function's name, where the text has none.
+
+    Raises:
+        EvaluatorError: The file cannot be imported, or the name is not there.
+    """
+    place, found = _parts(text)
+    if place.endswith(".py") and not Path(place).is_file():
+        raise EvaluatorError(f"{place}: there is no such file")
+    function: Callable[..., Any] = _named(_module(place), found or name, place)
+    return function
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -120,6 +120,8 @@ class BatchEvaluator(AutoNuqEvaluatorBase):
         outputs = None if self.outputs is None else list(self.outputs)
         # The name of a ready-made evaluator says where it runs, and so does that of a class derived from it, unless another runtime was asked for.
         place = [] if self.known_as or self.runtime.name == self._usual else [self.runtime.name]
+        # Other devices round otherwise.
+        place += list(getattr(self.runtime, "providers", ()))
         return contents_digest([*_content(self.data), self.metric, outputs, self.batch_size, *place])
 
     @property
@@ -337,6 +339,7 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
         isolate: Whether to run models in child processes.
         memory_limit: With ``isolate``: bytes of memory that a child may have; None for any number.
         timeout: With ``isolate``: seconds that a child may take to load a model, or to run a batch; by default 600.
+        providers: Execution providers, as ``["cuda", "cpu"]``; by default the CPU.
         **options: See `BatchEvaluator`.
     """
 
@@ -348,9 +351,11 @@ class OnnxRuntimeEvaluator(BatchEvaluator):
         isolate: bool = False,
         memory_limit: int | None = None,
         timeout: float | None = None,
+        providers: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        runtime = OnnxRuntime(threads, isolate, memory_limit, timeout)
+        names = (providers,) if isinstance(providers, str) else tuple(providers)
+        runtime = OnnxRuntime(threads, isolate, memory_limit, timeout, names)
         self.threads = threads
         self.memory_limit = memory_limit
         self.timeout = runtime.seconds

@@ -86,6 +86,7 @@ def convert(
     allow_unknown_fields: bool = False,
     level: int = 0,
     stages: Sequence[str] = (),
+    exact_sizes: bool = False,
     force: bool = False,
 ) -> Conversion:
     """Converts a Caffe or an ONNX model, recognized by its content; the ending of the target chooses its format.
@@ -109,6 +110,7 @@ def convert(
         allow_unknown_fields: Whether fields that the schema lacks are only noted; they stay in the text of a layer that is written back.
         level: The level that selects a Caffe net's layers.
         stages: The stages that select them; the file that is written holds the chosen layers only.
+        exact_sizes: Whether sizes of PriorBox that are no whole numbers are not cut to whole pixels; it is written into an ONNX model's metadata.
         force: Whether model files that nuqconv did not write, or that were edited since, may be replaced.
 
     Returns:
@@ -123,20 +125,21 @@ def convert(
     begun = time.perf_counter()
     source, given = _source_and_rest(model_file, [weights_file, target, target_weights])
     entry, targets = _target(_subject(source), given)
-    options = WriteOptions(opset, dynamic_batch, _metadata(source), signed=True)
+    reading = ReadOptions(
+        input_shapes or {},
+        allow_unknown_fields,
+        cut_for_inference=True,
+        level=level,
+        stages=frozenset(stages),
+        exact_sizes=exact_sizes,
+    )
+    metadata = {**_metadata(source), **source.options.beside(reading).choices()}
+    options = WriteOptions(opset, dynamic_batch, metadata, signed=True)
     options = entry.chosen(options, targets[0], integer=integer)
     check_targets(targets, inputs=source.paths)
     if not force:
         _keep_foreign(entry, targets)
-    read = source.read(
-        ReadOptions(
-            input_shapes or {},
-            allow_unknown_fields,
-            cut_for_inference=True,
-            level=level,
-            stages=frozenset(stages),
-        )
-    )
+    read = source.read(reading)
     graph = read.graph
     if outputs:
         graph = graph.up_to(outputs)

@@ -46,11 +46,10 @@ def given_config(config: Config | None, graph: Graph, *, batch_num: int, activat
 
 
 def data_shapes(model: ModelFiles, data: DataSet | None, batch_size: int) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of inputs whose sizes a format may leave open: those of a batch of the data."""
-    if data is None or not model.format.open_sizes or not model.paths:
+    """Returns the shapes of inputs: the sizes that the model's files leave open are those of a batch of the data."""
+    if data is None or not model.paths:
         return {}
-    size = min(batch_size, len(data))
-    return {name: (size, *sizes) for name, sizes in data.shapes().items()}
+    return model.sizes_for(data.shapes(), min(batch_size, len(data)))
 
 
 def calibration_batches(data: DataSet, batch_size: int, batch_num: int) -> Iterator[Mapping[str, Array]]:

@@ -30,6 +30,8 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
+_SHOWN = 6
+
 Batches = Iterable[Mapping[str, Array]]
 
 KEPT_BYTES = 256 << 20
@@ -53,12 +55,14 @@ class Calibration:
         histograms: A histogram for each value measured.
         notes: What the user should know about it.
         batches: The first batches of inputs, at most `KEPT_BYTES`, for what else has to be measured; none where they could not be had.
+        reasons: Why nothing was measured, where it was not.
     """
 
     source: Source
     histograms: Mapping[str, Histogram]
     notes: tuple[str, ...] = ()
     batches: tuple[Mapping[str, Array], ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -92,9 +96,9 @@ def calibrate(
         kept: list[Mapping[str, Array]] = []
         seen = _Counted(batches)
         measured = measure_in_onnxruntime(graph, values, _keeping(seen, kept))
-        return Calibration(
-            Source.ONNXRUNTIME, checked_histograms(graph, measured, values), seen.notes(wanted), tuple(kept)
-        )
+        found = checked_histograms(graph, measured, values)
+        notes = (*seen.notes(wanted), *_constant(graph, found))
+        return Calibration(Source.ONNXRUNTIME, found, notes, tuple(kept))
     if batches is not None:
         more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
@@ -112,7 +116,9 @@ def calibrate(
     else:
         found = model.histograms()
         if found:
-            return Calibration(Source.CAFFE, checked_histograms(graph, found, values), batches=model.batches())
+            found = checked_histograms(graph, found, values)
+            notes = (*_too_few(model.passes(), wanted), *_constant(graph, found))
+            return Calibration(Source.CAFFE, found, notes, model.batches())
         reasons.append("the evaluator ran the calibration model, but its Python layers saw no data")
     return _weights_only(reasons)
 
@@ -123,23 +129,34 @@ class _Counted:
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
         self.batches = self.samples = 0
+        self._first: dict[str, Array] = {}
+        self._same: dict[str, bool] = {}
 
     def __iter__(self) -> Iterator[Mapping[str, Array]]:
         for batch in self._batches:
             yield batch
             self.batches += 1
             self.samples += len(next(iter(batch.values())))
+            for name, value in batch.items():
+                array = np.asarray(value)
+                if self._same.setdefault(name, array.ndim > 0):
+                    first = self._first.setdefault(name, np.array(array[:1]))
+                    self._same[name] = bool((array == first).all())
 
     def notes(self, wanted: int | None) -> tuple[str, ...]:
-        """Returns what the user should know of their number."""
-        found = []
-        if wanted is not None and self.batches < wanted:
-            found.append(
-                f"calibrated on {self.batches} batches, fewer than the {wanted} asked for ({self.samples} samples)"
-            )
-        if self.samples == 1:
-            found.append("calibrated on one sample")
-        return tuple(found)
+        """Returns what the user should know of their number, and whether they are all the same."""
+        one = ("calibrated on one sample",) if self.samples == 1 else ()
+        same = [name for name, found in self._same.items() if found and self.samples > 1]
+        constant = [
+            f"calibration data are constant: all {self.samples} samples of input '{name}' are the same" for name in same
+        ]
+        return (*_too_few(self.batches, wanted, f" ({self.samples} samples)"), *one, *constant)
+
+
+def _too_few(batches: int, wanted: int | None, more: str = "") -> tuple[str, ...]:
+    if wanted is None or batches >= wanted:
+        return ()
+    return (f"calibrated on {batches} batches, fewer than the {wanted} asked for{more}",)
 
 
 def in_own_batches(batches: Batches, size: int | None) -> Batches:
@@ -167,7 +184,7 @@ def _split(batches: Batches, size: int) -> Iterator[Mapping[str, Array]]:
 def _weights_only(reasons: Sequence[str]) -> Calibration:
     note = f"only weights are quantized, activations stay float: {'; '.join(reasons)}"
     _LOG.warning("calibration: %s", note)
-    return Calibration(Source.NONE, {}, (note,))
+    return Calibration(Source.NONE, {}, (note,), reasons=tuple(reasons))
 
 
 def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches) -> dict[str, Histogram]:
@@ -248,6 +265,24 @@ def _blocked(graph: Graph, values: Sequence[str]) -> list[str]:
         if isinstance(node.op, Opaque) or tainted.intersection(node.inputs):
             tainted.update(node.outputs)
     return [value for value in values if value in tainted]
+
+
+def _constant(graph: Graph, histograms: Mapping[str, Histogram]) -> tuple[str, ...]:
+    """Returns what is to be said of values that are one number in all of the data: no range can be taken from them."""
+    inputs = {item.name for item in graph.inputs}
+    fixed = {name: found.minimum for name, found in histograms.items() if found.minimum == found.maximum}
+    notes = [
+        f"calibration data are constant: every number of input '{graph.storage_name(name)}' is {number:g}; are they what the net is for?"
+        for name, number in fixed.items()
+        if name in inputs
+    ]
+    inside = [f"'{graph.storage_name(name)}' ({number:g})" for name, number in fixed.items() if name not in inputs]
+    if inside:
+        more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
+        notes.append(
+            f"constant on all calibration data, so that ranges of other data are not known: {', '.join(inside[:_SHOWN])}{more}"
+        )
+    return tuple(notes)
 
 
 def checked_histograms(

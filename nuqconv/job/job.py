@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nuqconv.config import QuantConfig, load_config
+from nuqconv.config import LayerFacts, QuantConfig, load_config
+from nuqconv.config.layers import LAYER_TYPES
 from nuqconv.errors import ConfigError, UnsupportedError
 from nuqconv.formats import CAFFE, Format, SourceModel, WriteOptions
 from nuqconv.ir import Graph
 from nuqconv.job.candidates import LayerRequest
-from nuqconv.job.layer_facts import layer_facts, layer_requests
+from nuqconv.job.forms import Forms
+from nuqconv.job.layer_facts import layer_facts
 from nuqconv.passes import FoldResult, fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import quantized_parts
@@ -61,27 +64,41 @@ class Job:
         return tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in self.requests))
 
 
-def read_job(source: SourceModel, config_file: Path) -> Job:
+def read_job(source: SourceModel, config_file: Path, forms: Forms = Forms.CODEBOOKS) -> Job:
     """Reads the configuration of a model that is to be searched, and folds what can be folded.
 
     Args:
         source: The model.
         config_file: The configuration.
+        forms: What the search may make of layers.
 
     Raises:
         UnsupportedError: The model is quantized already, or the configuration asks for what is not supported.
         ConfigError: The configuration is wrong or lets nothing be searched.
     """
     graph = float_graph(source)
-    config = load_config(config_file, layer_facts(graph))
-    job = make_job(source, config, layer_requests(config, graph), str(config_file))
-    if not any(request.steps for request in job.requests):
+    facts = layer_facts(graph)
+    config = load_config(config_file, facts)
+    if forms is Forms.CODEBOOKS and not any(item.nuq_capable for item in facts):
         raise ConfigError(
-            f"{config_file}: no layer has wts_algo nuq_quantize, so there is nothing to search; "
-            "set it for the layers that may be compressed, write a configuration with create_quant_config, or quantize "
-            "without a search (nuqconv quantize)"
+            f"{_name(source)}: none of its {len(facts)} layers can be quantized non-uniformly, so there is nothing to compress; "
+            "quantize without a search (nuqconv quantize) what can be int8",
+            _reasons(facts),
         )
-    return job
+    return make_job(source, config, forms.requests(config, graph, str(config_file)), str(config_file))
+
+
+def _reasons(facts: Sequence[LayerFacts]) -> list[str]:
+    """Says of every layer why its weights cannot have a codebook; of types that are never quantized how many there are."""
+    found = [
+        f"layer '{item.name}' ({item.type}): {'can be int8 only: ' if item.quantizable else ''}{item.reason or 'it has no weights'}"
+        for item in facts
+        if item.type in LAYER_TYPES
+    ]
+    others = Counter(item.type for item in facts if item.type not in LAYER_TYPES)
+    if others:
+        found.append(f"of types that are never quantized: {', '.join(f'{n} {kind}' for kind, n in others.items())}")
+    return found
 
 
 def float_graph(source: SourceModel) -> Graph:
@@ -156,6 +173,13 @@ class TimedEvaluator:
         """Returns the metric of a model; see `CheckedEvaluator.measure`."""
         with self._timed():
             return self.checked.measure(model_file, weights_file, batch_num)
+
+    def run_calibration(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> None:
+        """Has the evaluator run a calibration model; see `CheckedEvaluator.run_calibration`."""
+        with self._timed():
+            self.checked.run_calibration(model_file, weights_file, batch_num)
 
     def interval(
         self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int

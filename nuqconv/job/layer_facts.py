@@ -10,8 +10,6 @@ from nuqconv.quantize.capability import Capability, capabilities
 
 __all__ = ["layer_facts", "layer_requests"]
 
-_BETWEEN_NAMES = ";"
-
 
 def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
     """Describes every layer of a graph for the configuration."""
@@ -53,10 +51,4 @@ def _facts(graph: Graph, node: Node, can: Capability | None) -> LayerFacts:
     shape = graph.shapes[node.outputs[0]]
     spatial = (shape[2], shape[3]) if shape is not None and len(shape) == 4 else None
     weight = graph.params[node.params[0]].shape if node.params else None
-    nuq, reason = can.nuq, can.reason
-    if nuq and _BETWEEN_NAMES in node.name:
-        nuq, reason = (
-            False,
-            f"its name holds '{_BETWEEN_NAMES}', which separates the names of NUQ layers in their record",
-        )
-    return LayerFacts(node.name, layer_type, can.int8, nuq, reason, weight, spatial)
+    return LayerFacts(node.name, layer_type, can.int8, can.nuq, can.reason, weight, spatial)

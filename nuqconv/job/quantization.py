@@ -18,6 +18,7 @@ from nuqconv.formats.source import ModelFiles, SourceModel
 from nuqconv.ir import Array
 from nuqconv.job.calibration import Calibration, Source, calibrate
 from nuqconv.job.candidates import LayerRequest
+from nuqconv.job.device_notes import device_notes
 from nuqconv.job.interruption import script_log
 from nuqconv.job.job import Job, make_job
 from nuqconv.job.output_files import OutputFiles
@@ -134,8 +135,8 @@ def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], op
     layers = layer_results(job.quantizer, plan, preparation.candidates.lossless)
     # What cannot be written is known before anything is.
     nominal = OutputFiles.for_prefix("model", "record", [entry for entry in FORMATS if entry in (CAFFE, job.format)])
-    _, more = fitting_files(nominal, job, plan)
-    notes = (*preparation.notes, *more)
+    fitting, more = fitting_files(nominal, job, plan)
+    notes = (*preparation.notes, *more, *device_notes(job, plan, fitting))
     return Quantized(
         plan,
         layers,

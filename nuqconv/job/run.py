@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nuqconv.data import DataSet
-from nuqconv.errors import ConfigError, SearchError
+from nuqconv.errors import CalibrationError, ConfigError, SearchError
 from nuqconv.evaluators.identity import batches_digest
 from nuqconv.evaluators.notes import data_notes
 from nuqconv.files.staging import check_targets
@@ -23,7 +23,9 @@ from nuqconv.job.certainty import metric_interval
 from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.data_facts import GivenBatches, calibration_digest
+from nuqconv.job.device_notes import device_notes
 from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.forms import Forms
 from nuqconv.job.interruption import Interruption, script_log
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
@@ -114,6 +116,7 @@ class SearchOptions:
         journal: Where its journal is kept; None keeps none.
         on_mismatch: What to do with the journal of another search.
         on_trial: Called after each trial with how far the search is; no further one is begun when it returns True.
+        forms: What may become of layers.
     """
 
     prepare: PrepareOptions = PrepareOptions()
@@ -125,6 +128,12 @@ class SearchOptions:
     journal: Path | None = None
     on_mismatch: OnMismatch = "refuse"
     on_trial: Callable[[Trial, Progress], object] | None = None
+    forms: Forms = Forms.CODEBOOKS
+
+    def choices(self) -> dict[str, str]:
+        """Returns what the trials depend on besides model, data and evaluator, as texts by name."""
+        found = self.prepare.choices()
+        return found if self.forms is Forms.CODEBOOKS else {**found, "layers": self.forms.value}
 
     def check(self) -> None:
         """Checks what can be checked before the model is read.
@@ -171,7 +180,7 @@ def search_model(
     places = [*files.present().values(), *([options.journal] if options.journal else [])]
     check_targets(places, inputs=sources.values())
     source = model.read(ReadOptions(options.prepare.input_shapes))
-    job, read_notes = read_job(source, config_file), source.notes
+    job, read_notes = read_job(source, config_file, options.forms), source.notes
     del source
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
@@ -184,7 +193,7 @@ def search_model(
         batches = {"calibration batches": job.config.batch_num, "evaluation batches": batch_num}
         own = calibration_digest(user_evaluator) if given is None else None
         choices = {
-            **options.prepare.choices(),
+            **options.choices(),
             **model.options.choices(),
             **({"own calibration data": own} if own else {}),
         }
@@ -206,9 +215,7 @@ def search_model(
         name = strategy_name(options.strategy)
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
-        preparation = prepared(
-            job, log, lambda: _prepare(job, original, inputs, given, options.prepare, staging, on_step)
-        )
+        preparation = prepared(job, log, lambda: _prepare(job, original, inputs, given, options, staging, on_step))
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
         notes = (
@@ -222,6 +229,7 @@ def search_model(
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
+        notes += device_notes(job, found.outcome.plan, files)
         write_outputs(job, found.outcome.plan, files, staging)
         errors = errors_of(job, found.outcome.plan, inputs, shown.on_step)
         seconds = (time.monotonic() - start, evaluator.seconds)
@@ -309,12 +317,15 @@ def _prepare(
     original: Original,
     inputs: CalibrationInputs,
     given: GivenBatches | None,
-    options: PrepareOptions,
+    options: SearchOptions,
     staging: Path,
     on_step: OnStep,
 ) -> Preparation:
     calibration = inputs.keep(_calibrate(job, original, given, staging))
-    return prepare(job, calibration, method=options.weight_method, importance=options.importance, on_step=on_step)
+    if options.forms is Forms.INT8 and calibration.source is Source.NONE:
+        raise CalibrationError(f"int8 layers need the ranges of activations: {'; '.join(calibration.reasons)}")
+    chosen = options.prepare
+    return prepare(job, calibration, method=chosen.weight_method, importance=chosen.importance, on_step=on_step)
 
 
 def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging: Path) -> Calibration:
@@ -326,7 +337,7 @@ def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging:
         job.graph,
         job.values,
         batches=None if batches is None else in_own_batches(batches, job.own_batch),
-        run_model=(lambda model, weights: evaluator.measure(model, weights, job.config.batch_num))
+        run_model=(lambda model, weights: evaluator.run_calibration(model, weights, job.config.batch_num))
         if job.format.runs_in_caffe
         else None,
         folder=folder,
@@ -358,7 +369,7 @@ def _result(
         told.append(
             "the evaluator accepts no plan that was found at the size demanded; this is the one with the nearest metric"
         )
-    if not any(layer.precision is Precision.NUQ for layer in layers):
+    if options.forms is Forms.CODEBOOKS and not any(layer.precision is Precision.NUQ for layer in layers):
         told.append("no layer is compressed further than int8 at what was demanded")
     return NuqResult(
         plan=outcome.plan,

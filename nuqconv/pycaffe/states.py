@@ -241,7 +241,7 @@ class Computed(LayerState):
             if unknown:
                 raise NetError(f"{self.place}: has fields that Caffe does not know", unknown)
             reading = reader(message, shapes)
-            return reading.by_blobs(self._number) if reading.by_blobs else reading
+            return reading.by_blobs(() if self._stored is None else self._stored.blobs) if reading.by_blobs else reading
         except CannotReadError as error:
             raise UnsupportedError(f"{self.place}: its parameters are not supported: {error}") from error
         except WrongLayerError as error:

@@ -18,12 +18,17 @@ from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.quantize.rounding import reciprocal
 from nuqconv.quantize.weights import bias_floor, check_accumulator, quantize_bias, quantize_weights, weight_scales
 
-__all__ = ["QuantizedWeights", "Quantizer", "apply_plan", "quant_node_name"]
+__all__ = ["QuantizedWeights", "Quantizer", "apply_plan", "dequant_node_name", "quant_node_name"]
 
 
 def quant_node_name(layer: str, index: int = 0) -> str:
     """Returns the name of the Quant layer in front of input ``index`` of a layer."""
     return f"{layer}_{index}_quant_layer"
+
+
+def dequant_node_name(layer: str) -> str:
+    """Returns the name of the DeQuant layer behind a layer."""
+    return f"{layer}_dequant_layer"
 
 
 def apply_plan(graph: Graph, plan: Plan) -> Graph:
@@ -230,7 +235,7 @@ class Quantizer:
             self._steps[node.name, layer] = read_only(np.ascontiguousarray(steps))
         accumulator = f"{made}@accumulator"
         storage[accumulator] = self.graph.storage_name(made)
-        name = f"{node.name}_dequant_layer"
+        name = dequant_node_name(node.name)
         params[f"{name}/0"] = self._steps[node.name, layer]
         nodes.append(replace(node, inputs=(quants[key],), outputs=(accumulator,)))
         nodes.append(Node(name, Dequantize(), (accumulator,), (made,), (f"{name}/0",)))

@@ -31,12 +31,13 @@ def check_form(path: Path) -> None:
         raise ConfigError(f"{path}: a report ends in one of {', '.join(FORMS)}, which says its form")
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Writes a report in the form that the ending of its file says; the same report gives the same bytes.
+def write_report(report: Report, path: Path, form: str | None = None) -> None:
+    """Writes a report in a form of the table, by default the one that the ending of its file says; the same report gives the same bytes.
 
     Raises:
         ConfigError: The ending says none.
         OutputError: The file cannot be written; what stood there before is as it was.
     """
-    check_form(path)
-    write_atomically(path, FORMS[path.suffix.lower()](report))
+    if form is None:
+        check_form(path)
+    write_atomically(path, FORMS[form or path.suffix.lower()](report))

@@ -203,7 +203,9 @@ class Runtime(ABC):
         names = runnable_values(graph)
         if "graph" not in self.takes:
             names = [name for name in names if name not in graph.storage]
-        return LoadedSide(graph, f"{self.title}: {model.label}", partial(self.load, model), names)
+        side = LoadedSide(graph, f"{self.title}: {model.label}", partial(self.load, model), names)
+        side.own = "graph" in self.takes
+        return side
 
     def exchanging(
         self, graph: Graph, free: Sequence[str], outputs: Sequence[str] | None = None, threads: int | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from nuqconv.errors import ModelError
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Loaded", "LoadedSide", "Side", "SideRun", "check_inputs", "input_shapes", "layer_type", "runnable_values"]
+
+_ROOM = 256 << 20
+"""Bytes of blobs that are held at once."""
+_UNKNOWN = 1 << 20
+"""Bytes of a blob whose shape nobody says."""
 
 
 class Loaded(ABC):
@@ -50,6 +56,8 @@ class Side(ABC):
         outputs: The model's outputs.
         graph: The model as it was read from Caffe, or None.
         notes: What should be known of it.
+        keeps_states: Whether `in_order` gives each layer's own output, whatever a later layer does to its memory.
+        own: Whether what runs is this package's own conversion, so that a fault of the converter is in it.
     """
 
     label: str
@@ -58,6 +66,8 @@ class Side(ABC):
     outputs: tuple[str, ...]
     graph: Graph | None = None
     notes: tuple[str, ...] = ()
+    keeps_states: bool = False
+    own: bool = False
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -67,10 +77,65 @@ class Side(ABC):
         """Whether `run` gives a value."""
         return name in self.names
 
-    def exact(self, inputs: Mapping[str, Array], name: str) -> Array | None:
-        """The value of a blob at the moment when its layer has run, where memory may be overwritten later; else None."""
-        del inputs, name
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """The values of blobs at the moment when their layers have run, of those whose memory may be overwritten later."""
+        del inputs, names
+        return {}
+
+    def states(self, name: str) -> tuple[str, ...]:
+        """Returns the earlier states of a blob that in-place layers change, in the order in which they are made, as far as it `has` them."""
+        if self.graph is None:
+            return ()
+        states = {state for state, blob in self.graph.storage.items() if blob == name}
+        made = (value for node in self.graph.nodes for value in node.outputs if value in states)
+        return tuple(state for state in made if self.has(state))
+
+    def bottoms(self, name: str) -> tuple[str, ...] | None:
+        """Returns the values that the layer of a value reads, constants left out; None for what no layer makes."""
+        node = None if self.graph is None else self.graph.producer.get(name)
+        return None if node is None else node.inputs
+
+    def alone(self, name: str, given: Mapping[str, Array]) -> Array | None:
+        """Computes a value from values of others that are given, on which all that it needs stands; None where a side has no way of its own."""
+        del name, given
         return None
+
+    def in_order(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Yields blobs one by one, as their layers have made them; so many are held at once as have room.
+
+        Args:
+            inputs: As in `run`.
+            names: The blobs, in the order of execution.
+        """
+        for group in self._groups(inputs, names):
+            found = self.run(inputs, group)
+            for name in group:
+                yield name, found.pop(name)
+
+    def _groups(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[list[str]]:
+        sizes = self.sizes(inputs)
+        group: list[str] = []
+        left = _ROOM
+        for name in names:
+            size = sizes.get(name, _UNKNOWN)
+            if group and size > left:
+                yield group
+                group, left = [], _ROOM
+            group.append(name)
+            left -= size
+        if group:
+            yield group
+
+    def sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
+        """Returns the bytes of each value of `names` with these inputs, as far as they are known."""
+        if self.graph is None:
+            return {}
+        whole = {self.graph.storage_name(item.name): prod(item.shape) for item in self.graph.inputs}
+        # A graph may run with other batches than it was read with.
+        times = max((array.size / whole[name] for name, array in inputs.items() if whole.get(name)), default=1.0)
+        shapes = self.graph.shapes
+        known = {name: shapes.get(name) for name in self.names}
+        return {name: int(4 * prod(shape) * times) for name, shape in known.items() if shape is not None}
 
     def layer(self, name: str) -> tuple[str, str]:
         """Returns name and type of the layer that makes a blob."""

@@ -15,7 +15,7 @@ from onnx import ModelProto
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.errors import ModelError
 from nuqconv.formats import ModelFiles, ReadOptions, SourceModel
-from nuqconv.frontends.caffe.layer_types import is_for_training
+from nuqconv.frontends.caffe.layer_types import is_for_training, makes_data
 from nuqconv.frontends.caffe.prototxt import read_prototxt
 from nuqconv.frontends.onnx import fed_inputs
 from nuqconv.frontends.onnx.build import graph_of
@@ -108,7 +108,8 @@ class Runnable:
         found = _read(model, shapes)
         files = model.paths
         if model.options.chooses_layers or any(
-            is_for_training(layer.message.type) for layer in read_prototxt(definition).layers
+            is_for_training(layer.message.type) or makes_data(layer.message)
+            for layer in read_prototxt(definition).layers
         ):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             files = folder / "cut.prototxt", folder / "cut.caffemodel"

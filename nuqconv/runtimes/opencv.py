@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nuqconv.errors import ModelError, NuqconvError, RuntimeMissingError
-from nuqconv.ir import Array, Graph
+from nuqconv.ir import Array, Graph, Node
 from nuqconv.runtimes.base import Loaded, Runtime
 from nuqconv.runtimes.loaded import Side, SideRun, input_shapes
 from nuqconv.runtimes.model import Runnable
@@ -58,18 +58,19 @@ class OpenCv(Runtime):
             known = frozenset(net.getLayerNames())
         except cv2.error as error:
             raise ModelError(f"{label}: cannot be read: {error}") from error
-        return _OpenCvSide(model.graph, label, net, known, cv2.error)
+        return _OpenCvSide(model.graph, label, net, known, cv2)
 
 
 class _OpenCvSide(Side):
     """OpenCV names a result by its layer; here it gets the blob's name again."""
 
-    def __init__(self, graph: Graph, label: str, net: Any, known: frozenset[str], error: type[Exception]) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, label: str, net: Any, known: frozenset[str], cv2: Any) -> None:
+        self.graph: Graph = graph
         self.label = label
         self._net = net
-        self._error = error
-        self._layers = {name: node.name for node in graph.nodes if node.name in known for name in node.outputs}
+        self._error: type[Exception] = cv2.error
+        self._mat = cv2.Mat
+        self._layers = {name: node.name for node in graph.nodes if node.name in known for name in _made(graph, node)}
         self._numbers = {name: number for node in graph.nodes for number, name in enumerate(node.outputs)}
         self.names = tuple(self._layers)
         self.inputs = input_shapes(graph)
@@ -80,12 +81,27 @@ class _OpenCvSide(Side):
         layers = list(dict.fromkeys(self._layers[name] for name in names))
         try:
             for blob, array in inputs.items():
-                self._net.setInput(np.ascontiguousarray(array, np.float32), blob)
+                # A plain array of three axes would be taken for a picture, with its last axis as channels.
+                self._net.setInput(self._mat(np.ascontiguousarray(array, np.float32)), blob)
             results = self._net.forwardAndRetrieve(layers)
         except self._error as error:
             raise ModelError(f"{self.label}: cannot run: {error}") from error
         made = dict(zip(layers, results, strict=True))
         return {name: np.array(made[self._layers[name]][self._numbers[name]]) for name in names}
+
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """OpenCV keeps the first output of a layer that is asked for, and uses the memory of the others again; asked for one layer it stops there."""
+        several = [name for name in names if len(self.graph.producer[name].outputs) > 1]
+        found: dict[str, Array] = {}
+        for layer in dict.fromkeys(self._layers[name] for name in several):
+            found.update(self.run(inputs, [name for name in several if self._layers[name] == layer]))
+        return found
+
+
+def _made(graph: Graph, node: Node) -> tuple[str, ...]:
+    """Returns the outputs of a layer that OpenCV makes: the first ones, as many as are read."""
+    read = sum(bool(graph.consumers[name]) for name in node.outputs)
+    return node.outputs[: max(1, read)]
 
 
 def _opencv() -> Any:

@@ -92,6 +92,16 @@ class AutoNuqEvaluatorBase:
         """
         return None
 
+    def run_calibration(self, model_file: str, weights_file: str, batch_num: int) -> None:
+        """Run a model whose layers measure, where no batches are offered; optional. By default that is `eval_model`.
+
+        Args:
+            model_file: Path of the .prototxt file.
+            weights_file: Path of the .caffemodel file.
+            batch_num: Number of batches to run.
+        """
+        self.eval_model(model_file, weights_file, batch_num)
+
     def metric_interval(
         self,
         model_file: str,  # noqa: ARG002  (for the classes that override this)
@@ -169,6 +179,22 @@ class CheckedEvaluator:
         model, weights = os.fspath(model_file), os.fspath(weights_file)
         call = f"{self._name}.eval_model({model!r}, {weights!r}, {batch_num})"
         return _number(_called(call, self._evaluator.eval_model, model, weights, batch_num), call)
+
+    def run_calibration(
+        self, model_file: str | os.PathLike[str], weights_file: str | os.PathLike[str], batch_num: int
+    ) -> None:
+        """Has a model run whose layers measure.
+
+        Raises:
+            EvaluatorError: The evaluator's method raised, or its `eval_model`, which does it by default, returned no finite number.
+        """
+        hook = getattr(self._evaluator, "run_calibration", None)
+        if hook is None or getattr(hook, "__func__", None) is AutoNuqEvaluatorBase.run_calibration:
+            self.measure(model_file, weights_file, batch_num)
+            return
+        model, weights = os.fspath(model_file), os.fspath(weights_file)
+        call = f"{self._name}.run_calibration({model!r}, {weights!r}, {batch_num})"
+        _called(call, hook, model, weights, batch_num)
 
     def satisfied(self, original_metric: float, new_metric: float) -> bool:
         """Returns the evaluator's verdict on a metric.

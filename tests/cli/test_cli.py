@@ -35,6 +35,7 @@ FILES = [
     "model_deploy_weights.caffemodel",
     "model_fake_quant_model.prototxt",
     "model_fake_quant_weights.caffemodel",
+    "model_nuq_codebooks.json",
     "model_nuq_layer_record.txt",
     "model_quant.json",
     "model_scale_offset_record.txt",
@@ -58,13 +59,21 @@ def in_a_child(*arguments, **options):
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_names_every_option(run, command, columns):
-    ended = run(*filter(None, [command]), "--help", columns=columns)
+    whole = get_command(app)
+    options = (whole.commands[command].load() if command else whole).params
+    every = "--help-all" if any("--help-all" in param.opts for param in options) else "--help"
+    ended = run(*filter(None, [command]), every, columns=columns)
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
     assert max(map(len, lines)) <= columns
     assert f"Usage: nuqconv {command}".rstrip() in ended.out
-    whole = get_command(app)
-    names = [opt for param in (whole.commands[command].load() if command else whole).params for opt in param.opts]
+    # An argument is called what its metavar says.
+    names = [
+        opt if opt.startswith("-") else param.metavar
+        for param in options
+        if not getattr(param, "hidden", False)
+        for opt in param.opts
+    ]
     names += [] if command else COMMANDS
     assert [name for name in names if not re.search(rf"(?m)^.*(?<![\w-]){re.escape(name)}(?![\w-])", ended.out)] == []
     # A word that does not fit would be cut off.
@@ -102,7 +111,7 @@ def test_auto(run, subset, tmp_path):
     assert [line.split()[-1] for line in lines if line.startswith("top1 ")] == [f"{report['metric']:.5g}"]
     assert f"quantized models evaluated: {len(report['trials'])} (the search is complete)" in lines
     assert "activations calibrated: in onnxruntime" in lines
-    assert lines[-8] == "files"
+    assert lines[-9] == "files"
     sizes = {name: f"{(tmp_path / name).stat().st_size:,} bytes" for name in FILES}
     assert {line.strip() for line in lines[-7:]} == {f"{tmp_path / name}  {size}" for name, size in sizes.items()}
     tables = [line for line in lines[1:-8] if not re.match(r"[a-z][a-z ]*: ", line)]
@@ -111,6 +120,7 @@ def test_auto(run, subset, tmp_path):
 
 @pytest.mark.caffe
 @pytest.mark.usefixtures("caffe_python")
+@pytest.mark.slow
 def test_auto_in_real_caffe_and_opencv_finds_the_same(run, subset, tmp_path):
     runtimes = ("caffe", "onnxruntime", "opencv")
     for runtime in runtimes:

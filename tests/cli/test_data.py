@@ -210,10 +210,10 @@ def test_percentages():
 
 def test_compare_takes_the_data_of_auto(run, subset, clothes):
     runtimes = ("--runtime", "onnxruntime", "--runtime", "opencv")
-    done = run("compare", *MODEL, "--inputs", subset, *runtimes, columns=None)
+    done = run("compare", *MODEL, "--data", subset, *runtimes, columns=None)
     assert done.code == 0, done.err
     assert "inputs  data 200x1x28x28: given" in done.out
-    done = run("compare", *MODEL, "--inputs", clothes, "--prep", "gray, scale 0.00390625", *runtimes, columns=None)
+    done = run("compare", *MODEL, "--data", clothes, "--prep", "gray, scale 0.00390625", *runtimes, columns=None)
     assert done.code == 0, done.err
     assert "inputs  data 8x1x28x28: the first samples of 100 x 1x28x28 from" in done.out
 

@@ -60,6 +60,7 @@ def test_what_needs_a_fixed_length_is_refused_at_once(run, net, scenes, metric):
 
 
 @pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.slow
 def test_a_search_that_is_judged_by_boxes(net, scenes, tmp_path, labelled):
     """By VOC's rule with the objects of the pictures, and by the original net's boxes without labels."""
     data = nuqconv.data.ImageList(scenes[0], PREP, labels=scenes[1])
@@ -68,7 +69,11 @@ def test_a_search_that_is_judged_by_boxes(net, scenes, tmp_path, labelled):
     nuqconv.create_quant_config(config, *net, batch_num=2)
     with nuqconv.BatchEvaluator(data, metric=metric, max_drop=0.2, batch_size=6) as evaluator:
         result = nuqconv.auto_nuq(
-            *net, evaluator, config, tmp_path / "record.txt", tmp_path / "out" / "net", max_evaluations=2, journal=False
+            *(*net, evaluator, config, tmp_path / "record.txt", tmp_path / "out" / "net"),
+            max_evaluations=2,
+            journal=False,
+            # The nearest levels, which are there at once: what is tried here is the metric.
+            weight_method=None,
         )
     assert result.original_metric == 1
     assert result.metric >= 0.8

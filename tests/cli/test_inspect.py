@@ -150,13 +150,28 @@ def test_an_onnx_file(look):
 
 def test_a_record(look):
     lines = look("record.txt")
-    assert lines[1].split() == ["layer", "scale_d", "offset_d", "scale_w", "input", "cluster"]
+    assert lines[1].split() == ["layer", "scale_d", "offset_d", "scale_w", "input"]
     rows = {line.split()[0]: line.split()[1:] for line in lines[2:]}
     assert list(rows) == ["conv1", "conv2", "pool", "fc"]
     assert [rows[name][2] for name in ("conv1", "conv2")] == ["8:", "8:"]
     assert rows["conv1"][6] == "3x12x12"
-    assert rows["pool"][2:] == ["8x12x12"]
-    assert rows["fc"][3:] == ["8x6x6", "16", "levels"]
+    assert rows["pool"][2:] == ["1", "8x12x12"]
+    assert rows["fc"][3:] == ["8x6x6"]
+
+
+def test_a_record_with_codebooks(look, tmp_path):
+    (tmp_path / "r.txt").write_text('record { key: "a" value { scale_d: 1 scale_w: 1 cluster: -2 cluster: 5 } }')
+    head, row = look(tmp_path / "r.txt")[1:]
+    assert head.split()[-1] == "cluster"
+    assert row.split()[-2:] == ["2", "levels"]
+
+
+def test_codebooks(look, made):
+    lines = look("m_nuq_codebooks.json")
+    assert lines[1].split() == ["layer", "levels", "codebook"]
+    found = json.loads((made / "m_nuq_codebooks.json").read_text())["codebooks"]
+    for line, (name, book) in zip(lines[2:], found.items(), strict=False):
+        assert line.split()[:4] == [name, str(len(book["levels"])), *map(str, book["levels"][:2])]
 
 
 @pytest.mark.parametrize(

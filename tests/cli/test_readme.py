@@ -1,4 +1,4 @@
-"""README's commands, one after another in one folder."""
+"""The commands of README and of the tour, one after another in one folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import pytest
 
 from tests.cli.conftest import LENET
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 SCRIPT = "import caffe\nprint(list(caffe.Net('deploy.prototxt', 'weights.caffemodel', caffe.TEST).blobs))\n"
 
 
 def commands():
-    """Returns the commands of the chapter of the command line, as words."""
-    chapter = README.read_text().partition("## On the command line")[2].partition("\n## ")[0]
-    lines = re.findall(r"(?m)^    nuqconv (.*)$", chapter)
+    """Returns the commands as words."""
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "tour.md").read_text()
+    lines = re.findall(r"(?m)^    nuqconv (.*)$", text)
     return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.mark.usefixtures("caffe_python")
+@pytest.mark.slow
 def test_one_after_another_in_one_folder(run, subset, tmp_path, monkeypatch):
     for name, source in {
         "deploy.prototxt": LENET / "deploy.prototxt",

@@ -105,7 +105,7 @@ def test_compare_says_where_quantization_hurts(out, run, subset, form, tmp_path)
 def test_the_order_of_the_models_does_not_matter(out, run, subset, tmp_path):
     files = [out / name for name in QUANTIZED["deploy"]]
     for name, models in (("a", [*MODEL, *files]), ("b", [*files, *MODEL])):
-        assert run("compare", *models, "--data", subset, "--limit", "20", "--json", tmp_path / name).code == 0
+        assert run("compare", *models, "--data", subset, "--samples", "20", "--json", tmp_path / name).code == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -124,15 +124,16 @@ def test_exit_codes(out, run, subset):
     ended = run("compare", *MODEL, *files, "--exact", "--runtime", "onnxruntime", "--runtime", "onnxruntime")
     assert ended.code == 1
     assert "first difference" in ended.out
-    ended = run("compare", *MODEL, *MODEL, "--data", subset)
+    assert run("compare", *MODEL, *MODEL, "--data", subset).code == 0
+    ended = run("compare", *MODEL, *MODEL, "--samples", 3)
     assert ended.code == 2
-    assert "--data: is for a float model and the same model quantized" in " ".join(ended.err.split())
+    assert "--samples: is for a float model and the same model quantized" in " ".join(ended.err.split())
 
 
 def test_inputs_of_one_file(out, run, tmp_path):
     np.savez(tmp_path / "x.npz", data=np.random.default_rng(1).uniform(0, 1, (5, 1, 28, 28)).astype(np.float32))
     files = [out / name for name in QUANTIZED["deploy"]]
-    ended = run("compare", *MODEL, *files, "--inputs", tmp_path / "x.npz")
+    ended = run("compare", *MODEL, *files, "--data", tmp_path / "x.npz")
     assert ended.code == 0
     assert "5 samples" in ended.out
 
@@ -140,7 +141,7 @@ def test_inputs_of_one_file(out, run, tmp_path):
 @pytest.mark.parametrize("columns", [120, 80, 60])
 def test_it_fits_the_terminal(out, run, subset, columns):
     files = [out / name for name in QUANTIZED["deploy"]]
-    ended = run("compare", *MODEL, *files, "--data", subset, "--limit", "8", columns=columns)
+    ended = run("compare", *MODEL, *files, "--data", subset, "--samples", "8", columns=columns)
     table = [
         line for line in ended.out.splitlines() if line.split()[:1] and line.split()[0] in {"place", "1", "2", "3", "4"}
     ]

@@ -14,10 +14,11 @@ import pytest
 from onnx import numpy_helper
 
 import nuqconv
+from nuqconv import CompareOptions
 from nuqconv.backends.onnx import to_onnx
 from nuqconv.comparison import Tolerance, compare_blob
 from nuqconv.comparison.causes import Evidence, likely_causes
-from nuqconv.comparison.measure import detections
+from nuqconv.comparison.matching import detections
 from nuqconv.errors import ConfigError, ModelError, RuntimeMissingError
 from nuqconv.ir import Node
 from nuqconv.ir.ops import BatchNorm, Pooling, Quantize, ReLU, Softmax
@@ -250,7 +251,7 @@ layer { name: "relu" type: "ReLU" bottom: "flat" top: "flat" }
     files = write_net(tmp_path, text, {"conv": [rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)]})
     report = nuqconv.compare((files.model, files.weights), process=process)
     assert report.agrees
-    assert any("'conv' is overwritten in memory that it shares" in note for note in report.notes)
+    assert any("'conv' is overwritten in memory that is shared" in note for note in report.notes)
 
 
 def test_layers_without_a_form_in_onnx(tmp_path):
@@ -268,7 +269,7 @@ layer { name: "relu" type: "ReLU" bottom: "odd" top: "relu" }
     assert not report.agrees
     assert list(report.not_compared) == ["relu"]
     assert any("NobodyKnowsThis" in note for note in report.notes)
-    assert nuqconv.compare(graph, graph, blobs=["fc"]).agrees
+    assert nuqconv.compare(graph, graph, options=CompareOptions(blobs=["fc"])).agrees
 
 
 def test_opencv(model):
@@ -330,12 +331,15 @@ def test_report_as_json(model, good, tmp_path):
     report = nuqconv.compare(model, bad, runtimes=ORT)
     content = json.loads(report.to_json())
     assert content["agrees"] is False
-    assert content["first"]["layer"] == "fc"
-    assert content["blobs"][-1]["name"] == "prob"
-    assert content["blobs"][-1]["max_abs"] is None
-    assert content["blobs"][0]["shapes"] == [[2, 8, 12, 12]] * 2
+    assert content["verdict"] == "differ"
+    (column,) = content["columns"]
+    assert [root["layer"] for root in column["roots"]] == ["fc"]
+    assert column["blobs"][-1]["name"] == "prob"
+    assert column["blobs"][-1]["max_abs"] is None
+    assert column["blobs"][-1]["role"] == "inherited"
+    assert column["blobs"][0]["shapes"] == [[2, 8, 12, 12]] * 2
     with pytest.raises(AttributeError):
-        report.rtol = 1
+        report.source = ""
 
 
 def test_other_input_names_and_shapes(model, good, tmp_path):
@@ -348,7 +352,7 @@ def test_other_input_names_and_shapes(model, good, tmp_path):
     assert "'data' is 'image'" in report.notes[-1]
     graph = nuqconv.load(*model)
     again = to_onnx(graph, dynamic_batch=True)
-    report = nuqconv.compare(model, again, runtimes=ORT, input_shapes={"data": (3, 3, 12, 12)})
+    report = nuqconv.compare(model, again, runtimes=ORT, options=CompareOptions(input_shapes={"data": (3, 3, 12, 12)}))
     assert report.agrees
     assert report.blob["prob"].shapes == ((3, 5), (3, 5))
 
@@ -366,17 +370,19 @@ def test_refusals(model, good, tmp_path):
     with pytest.raises(ConfigError, match=r"expected an \.onnx file"):
         nuqconv.compare(model, tmp_path / "x.tflite", runtimes=ORT)
     with pytest.raises(ConfigError, match="given inputs have their own"):
-        nuqconv.compare(model, good, runtimes=ORT, inputs={"data": x}, input_shapes={"data": (1, 3, 12, 12)})
+        nuqconv.compare(
+            model, good, runtimes=ORT, inputs={"data": x}, options=CompareOptions(input_shapes={"data": (1, 3, 12, 12)})
+        )
     with pytest.raises(ConfigError, match="'date' is no input"):
-        nuqconv.compare(model, good, runtimes=ORT, input_shapes={"date": (1,)})
+        nuqconv.compare(model, good, runtimes=ORT, options=CompareOptions(input_shapes={"date": (1,)}))
     with pytest.raises(ConfigError, match="must not be negative"):
-        nuqconv.compare(model, good, runtimes=ORT, rtol=-1)
+        Tolerance(rtol=-1)
     with pytest.raises(ConfigError, match="found 3 parts"):
         nuqconv.compare((*model, "x"), good)
     with pytest.raises(ModelError, match="'data' is missing"):
         nuqconv.compare(model, good, runtimes=ORT, inputs={"a": x, "b": x})
     with pytest.raises(ModelError, match="no blob in common"):
-        nuqconv.compare(model, good, runtimes=ORT, blobs=["nothing"])
+        nuqconv.compare(model, good, runtimes=ORT, options=CompareOptions(blobs=["nothing"]))
 
 
 def test_rows_that_fill_up_are_no_detections():

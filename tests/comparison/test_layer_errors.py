@@ -83,7 +83,7 @@ def one_layer(folder, node, weights, multiplier, offset, steps):
     if isinstance(op, Convolution):
         kernel, pad, stride = op.kernel, op.pad, op.stride
         body = f'type: "Convolution" convolution_param {{ num_output: {op.num_output} kernel_h: {kernel[0]} kernel_w: {kernel[1]} '
-        body += f"pad_h: {pad[0]} pad_w: {pad[1]} stride_h: {stride[0]} stride_w: {stride[1]} }}"
+        body += f"pad_h: {pad[0]} pad_w: {pad[1]} stride_h: {stride[0]} stride_w: {stride[1]} group: {op.group} }}"
     else:
         assert isinstance(op, InnerProduct)
         body = f'type: "InnerProduct" inner_product_param {{ num_output: {op.num_output} }}'
@@ -110,9 +110,65 @@ def one_layer(folder, node, weights, multiplier, offset, steps):
     return write_net(folder, text, {"body": stored, "steps": [steps]}, "one")
 
 
+DEPTHWISE = """
+name: "depthwise"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 12 dim: 12 } } }
+layer { name: "stem" type: "Convolution" bottom: "data" top: "stem" convolution_param { num_output: 8 kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "relu0" type: "ReLU" bottom: "stem" top: "stem" }
+layer { name: "dw" type: "Convolution" bottom: "stem" top: "dw" convolution_param { num_output: 8 kernel_size: 3 pad: 1 group: 8 bias_term: false } }
+layer { name: "dw/bn" type: "BatchNorm" bottom: "dw" top: "dw" }
+layer { name: "dw/scale" type: "Scale" bottom: "dw" top: "dw" scale_param { bias_term: true } }
+layer { name: "relu1" type: "ReLU" bottom: "dw" top: "dw" }
+layer { name: "pw" type: "Convolution" bottom: "dw" top: "pw" convolution_param { num_output: 6 kernel_size: 1 } }
+layer { name: "relu2" type: "ReLU" bottom: "pw" top: "pw" }
+layer { name: "pool" type: "Pooling" bottom: "pw" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
+"""
+
+
+@pytest.fixture(scope="module")
+def depthwise(tmp_path_factory):
+    """A net as those for telephones are, with what `net` gives and its files."""
+    rng = np.random.default_rng(4)
+    weights = {
+        "stem": [rng.normal(size=(8, 3, 3, 3)) / 5, rng.normal(size=8) / 4],
+        "dw": [rng.normal(size=(8, 1, 3, 3)) / 3],
+        "dw/bn": [rng.normal(size=8) / 4, rng.uniform(0.5, 2, 8), np.array([1.0])],
+        "dw/scale": [rng.uniform(0.5, 2, 8), rng.normal(size=8) / 4],
+        "pw": [rng.normal(size=(6, 8, 1, 1)) / 3, rng.normal(size=6) / 4],
+        "fc": [rng.normal(size=(5, 6)) / 3, rng.normal(size=5)],
+    }
+    files = write_net(tmp_path_factory.mktemp("depthwise"), DEPTHWISE, weights)
+    graph = load(files.model, files.weights)
+    quantizer = Quantizer(fold_affine(graph).graph)
+    return files, (graph, quantizer, strongest_plan(quantizer, batch(16, seed=2)))
+
+
+def test_every_quantized_layer_of_a_depthwise_net_has_a_row(depthwise, tmp_path):
+    _, (graph, quantizer, plan) = depthwise
+    assert set(plan) == {"stem", "dw", "pw", "fc"}
+    found = errors_of(graph, written("fake_quant", quantizer.apply(plan), tmp_path))
+    assert [layer.layer for layer in found.layers] == ["stem", "dw", "pw", "fc"]
+    assert found.unmeasured == {}
+
+
 @pytest.mark.caffe
 @pytest.mark.parametrize("name", ["conv1", "conv2", "fc"])
 def test_single_error_is_that_of_a_net_of_one_layer_in_real_caffe(net, name, tmp_path, caffe_process):
+    end = {"conv1": "scale1"}.get(name, name)
+    check_single_error(conv_net(tmp_path), net, name, end, tmp_path, caffe_process)
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("name", ["stem", "dw", "pw", "fc"])
+def test_single_errors_of_a_depthwise_net(depthwise, name, tmp_path, caffe_process):
+    files, net = depthwise
+    end = {"dw": "dw/scale"}.get(name, name)
+    check_single_error(files, net, name, end, tmp_path, caffe_process)
+
+
+def check_single_error(files, net, name, end, folder, caffe_process):
+    """The layer alone, made by hand in stock layers, run in real Caffe on what feeds it in the float net."""
     graph, quantizer, plan = net
     data = batch(2, seed=7)
     quantized = quantizer.apply(plan)
@@ -127,12 +183,10 @@ def test_single_error_is_that_of_a_net_of_one_layer_in_real_caffe(net, name, tmp
     multiplier = float(np.float32(1) / np.float32(layer.activation.scale))
     steps = np.broadcast_to(np.float32(layer.activation.scale) * integers.scales, (node.op.num_output,)).copy()
     parts = {"x": x, "weight": integers.weights, "bias": integers.bias}
-    coarse = one_layer(tmp_path, node, parts, multiplier, layer.activation.offset, steps)
+    coarse = one_layer(folder, node, parts, multiplier, layer.activation.offset, steps)
     with Net(coarse.model, coarse.weights, process=caffe_process) as found:
         y = found.run({"x": x}, ["y"])["y"]
-    files = conv_net(tmp_path)
     value = quantizer.graph.storage_name(node.outputs[0])
-    end = {"conv1": "scale1"}.get(name, name)
     with Net(files.model, files.weights, process=caffe_process) as whole:
         wanted = whole.run(data, [value], end=end)[value]
     relative = np.linalg.norm((y - wanted).astype(np.float64)) / np.linalg.norm(wanted.astype(np.float64))

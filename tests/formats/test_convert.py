@@ -66,7 +66,10 @@ def test_dynamic_batch_and_shapes(files, tmp_path):
     assert (result.inputs, result.outputs) == ({"data": ("N", 3, 12, 12)}, {"prob": ("N", 5)})
     for batch in (1, 5):
         assert nuqconv.compare(
-            (files.model, files.weights), target, runtimes=ORT, input_shapes={"data": (batch, 3, 12, 12)}
+            (files.model, files.weights),
+            target,
+            runtimes=ORT,
+            options=nuqconv.CompareOptions(input_shapes={"data": (batch, 3, 12, 12)}),
         ).agrees
     result = nuqconv.convert(files.model, files.weights, target, input_shapes={"data": (7, 3, 12, 12)})
     assert result.outputs == {"prob": (7, 5)}

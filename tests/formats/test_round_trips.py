@@ -18,12 +18,10 @@ from hypothesis.extra import numpy as hnp
 import nuqconv
 from nuqconv.backends.caffe.writer import write_caffe
 from nuqconv.data.datafile import read_arrays
-from nuqconv.errors import ConfigError
 from nuqconv.frontends.caffe import read_model
 from nuqconv.frontends.caffe.schema import BlobProto
 from nuqconv.frontends.caffe.varint import encode_varints
 from nuqconv.frontends.caffe.weights import blob_array
-from nuqconv.job.layer_facts import layer_facts
 from tests.support.nets import blob_into, conv_net, write_net
 
 # Whatever a name may hold: quotes, separators of files and records, brackets, other scripts; control characters are refused.
@@ -184,7 +182,7 @@ def test_data_files_come_back_to_the_bit(tmp_path_factory, arrays, packed):
 
 
 @pytest.mark.parametrize("name", ["a;b", ";", "conv1;"])
-def test_a_name_that_would_be_two_in_the_record_is_no_candidate(tmp_path, name):
+def test_a_name_that_would_be_two_in_the_record_is_replaced_there(tmp_path, name):
     files = conv_net(tmp_path)
     for path in (files.model, files.weights):
         data = path.read_bytes()
@@ -196,18 +194,20 @@ def test_a_name_that_would_be_two_in_the_record_is_no_candidate(tmp_path, name):
     for array in weights:
         blob_into(layer.blobs.add(), array)
     files.weights.write_bytes(source.SerializeToString())
-    facts = {item.name: item for item in layer_facts(nuqconv.load(files.model, files.weights))}
-    assert (facts[name].quantizable, facts[name].nuq_capable) == (True, False)
-    assert "separates the names" in facts[name].reason
-    assert facts["conv1"].nuq_capable
-    config = tmp_path / "c.json"
-    nuqconv.create_quant_config(config, files.model, files.weights)
-    tree = json.loads(config.read_text())
-    assert tree[name]["weight_quant_params"]["wts_algo"] == "arq_quantize"
-    tree[name]["weight_quant_params"] = {"wts_algo": "nuq_quantize", "num_steps": 16}
-    config.write_text(json.dumps(tree))
-    with pytest.raises(ConfigError, match="separates the names"):
-        nuqconv.config.load_config(config, list(facts.values()))
+    config = {
+        "version": 1,
+        "batch_num": 1,
+        name: {"weight_quant_params": {"wts_algo": "nuq_quantize", "num_steps": 16}},
+    }
+    data = {"data": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}
+    result = nuqconv.quantize((files.model, files.weights), config=config, data=data, batch_size=2)
+    written = result.save(tmp_path / "out" / "net")
+    (own,) = written.nuq_layer_record.read_text().split()
+    assert ";" not in own
+    assert own in nuqconv.load(written.deploy_model, written.deploy_weights).node
+    assert result.notes == (
+        f"the device refuses the names of some layers, which the deploy model calls otherwise: '{name}' is '{own}'",
+    )
 
 
 _PROCESS = """

@@ -103,7 +103,7 @@ def test_the_float_form_is_not_one_of_quantized_graphs(tmp_path, graphs, entry):
 
 def test_the_files_of_a_search_are_those_of_the_forms(tmp_path):
     """A form that a search writes has its files in the result, which is what its users name them by."""
-    own = {"nuq_layer_record", "quant_info", "scale_offset_record"}
+    own = {"nuq_layer_record", "nuq_codebooks", "quant_info", "scale_offset_record"}
     assert {item.name for item in fields(OutputFiles)} == {*NAMES, *own}
     assert len(NAMES) == len(set(NAMES))
     files = OutputFiles.for_prefix(tmp_path / "p", tmp_path / "record.txt", FORMATS)

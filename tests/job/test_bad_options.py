@@ -9,8 +9,9 @@ import pytest
 import nuqconv
 from nuqconv.errors import CalibrationError, ConfigError, EvaluatorError, OutputError
 from nuqconv.formats import open_model
-from nuqconv.job.outputs import output_prefix
+from nuqconv.job.output_files import model_name, output_prefix
 from tests.support.auto import Job, Judge, batches, contents
+from tests.support.nets import write_net
 
 
 @pytest.fixture
@@ -53,7 +54,10 @@ def test_a_configuration_with_all_kinds_of_faults(job, tmp_path):
             "{}",
             (
                 ": no layer has wts_algo nuq_quantize, so there is nothing to search; set it for the layers that may be compressed, "
-                "write a configuration with create_quant_config, or quantize without a search (nuqconv quantize)"
+                "write a configuration with create_quant_config, or quantize without a search (nuqconv quantize)\n"
+                "  - layer 'conv1' (Convolution) is not in the configuration\n"
+                "  - layer 'conv2' (Convolution) is not in the configuration\n"
+                "  - layer 'fc' (InnerProduct) is not in the configuration"
             ),
         ),
     ],
@@ -87,12 +91,13 @@ def test_a_save_dir_without_prefix(job):
 
 
 def test_a_folder_is_written_into_under_the_name_of_the_model(tmp_path):
-    model = open_model(tmp_path / "net.v2.prototxt", tmp_path / "w.caffemodel")
     (tmp_path / "there").mkdir()
-    assert output_prefix(tmp_path / "there", model) == tmp_path / "there" / "net.v2"
-    assert output_prefix(f"{tmp_path}/new/", model) == tmp_path / "new" / "net.v2"
-    assert output_prefix(tmp_path / "new", model) == tmp_path / "new"
-    assert output_prefix("there/", open_model(tmp_path / "a.onnx")).name == "a"
+    assert output_prefix(tmp_path / "there", "net") == tmp_path / "there" / "net"
+    assert output_prefix(f"{tmp_path}/new/", "net") == tmp_path / "new" / "net"
+    assert output_prefix(tmp_path / "new", "net") == tmp_path / "new"
+    models = [open_model(tmp_path / "net.v2.prototxt", tmp_path / "w.caffemodel"), open_model(tmp_path / "a.onnx")]
+    assert [model_name(model.paths, model.format) for model in models] == ["net.v2", "a"]
+    assert model_name((), models[0].format) == "model"
 
 
 UNWRITABLE = "the outputs cannot be written; choose another place"
@@ -167,3 +172,39 @@ def test_no_calibration_data(job):
     line, *problems = job.refused(CalibrationError, evaluator=Judge(), calibration_data=[])
     assert line == "calibration failed; check the batches and the model's inputs (scale, layout)"
     assert problems[0] == "  - blob 'data', input of 'conv1': no data was seen"
+
+
+GROUPS = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }
+layer { name: "deep" type: "Convolution" bottom: "data" top: "deep" convolution_param { num_output: 4 kernel_size: 3 group: 4 } }
+layer { name: "relu" type: "ReLU" bottom: "deep" top: "deep" }
+layer { name: "wide" type: "Convolution" bottom: "deep" top: "wide" convolution_param { num_output: 2 kernel_size: 3 dilation: 2 } }
+layer { name: "pool" type: "Pooling" bottom: "wide" top: "pool" pooling_param { pool: MAX kernel_size: 2 } }
+"""
+
+
+def test_nothing_to_compress_says_why_for_each_layer(tmp_path):
+    """No path of a file that the user never saw, and what can be done instead."""
+    weights = {"deep": [np.ones((4, 1, 3, 3)), np.ones(4)], "wide": [np.ones((2, 4, 3, 3)), np.ones(2)]}
+    files = write_net(tmp_path, GROUPS, weights)
+    with pytest.raises(ConfigError) as caught:
+        nuqconv.auto(
+            (files.model, files.weights),
+            data={"data": np.ones((2, 4, 8, 8), np.float32)},
+            metric="output_error",
+            max_error=1.0,
+        )
+    message, *reasons = str(caught.value).splitlines()
+    assert message.startswith(
+        f"{files.model}: none of its 4 layers can be quantized non-uniformly, so there is nothing to compress"
+    )
+    assert "config.json" not in str(caught.value)
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "  - layer 'deep' (Convolution)",
+        "  - layer 'wide' (Convolution)",
+        "  - layer 'pool' (Pooling)",
+        "  - of types that are never quantized",
+    ]
+    assert "group" in reasons[0]
+    assert "dilat" in reasons[1]
+    assert reasons[3].endswith("1 ReLU")

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from nuqconv.backends.caffe.sinks import write_calibration_model
 from nuqconv.errors import CalibrationError
 from nuqconv.evaluators import OnnxRuntimeEvaluator
 from nuqconv.frontends.caffe import load_graph
+from nuqconv.ir.ops import ReLU
 from nuqconv.job.calibration import Source, calibrate, measure_in_onnxruntime
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.activation import ifmr
@@ -308,3 +310,28 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_p
         {"data": np.full((3, 4), 2, np.float32)}, metric=lambda outputs, labels: outputs["fc"].sum(), max_drop=0
     )
     assert evaluator.eval_model(str(files.model), str(files.weights), 1) == 3 * 2 * 4
+
+
+def test_constant_data_are_named(graph, folder):
+    data = [{"data": np.full((2, 3, 12, 12), 7, np.float32)} for _ in range(2)]
+    found = calibrate(graph, VALUES, batches=data, run_model=_no_evaluator, folder=folder)
+    assert "calibration data are constant: all 4 samples of input 'data' are the same" in found.notes
+    assert (
+        "calibration data are constant: every number of input 'data' is 7; are they what the net is for?" in found.notes
+    )
+    # Samples may be the same without being one number, and values inside of the net without either.
+    picture = _data(1)[0]["data"][:1]
+    found = calibrate(
+        graph, VALUES, batches=[{"data": np.repeat(picture, 3, axis=0)}], run_model=_no_evaluator, folder=folder
+    )
+    assert found.notes == ("calibration data are constant: all 3 samples of input 'data' are the same",)
+    dark = [{"data": batch["data"] - 1000} for batch in _data()]
+    low = replace(
+        graph, nodes=tuple(replace(node, op=ReLU()) if node.name == "relu2" else node for node in graph.nodes)
+    )
+    bias = {name: np.full_like(value, -1e6) if name == "conv2/1" else value for name, value in low.params.items()}
+    found = calibrate(replace(low, params=bias), VALUES, batches=dark, run_model=_no_evaluator, folder=folder)
+    assert found.notes == (
+        "constant on all calibration data, so that ranges of other data are not known: 'sum' (0), 'pool' (0)",
+    )
+    assert calibrate(graph, VALUES, batches=_data(), run_model=_no_evaluator, folder=folder).notes == ()

@@ -13,6 +13,7 @@ from google.protobuf import text_format
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.frontends.caffe.weights import blob_array, read_weights
+from nuqconv.job.codebooks import read_codebooks
 from tests.support.auto import LENET, LENET_MODEL, LENET_WEIGHTS
 
 pytestmark = pytest.mark.caffe
@@ -22,6 +23,7 @@ FILES = (
     "Lenet_deploy_weights.caffemodel",
     "Lenet_fake_quant_model.prototxt",
     "Lenet_fake_quant_weights.caffemodel",
+    "Lenet_nuq_codebooks.json",
     "Lenet_nuq_layer_record.txt",
     "Lenet_quant.json",
     "scale_offset_record.txt",
@@ -175,11 +177,16 @@ def test_the_records_say_what_the_plan_says(run):
     outputs = {"conv1": 20, "conv2": 50, "ip1": 1, "ip2": 1}
     shapes = {"conv1": (1, 28, 28), "conv2": (20, 12, 12), "ip1": (50, 4, 4), "ip2": (500, 1, 1)}
     for name, entry in entries.items():
-        assert list(entry.cluster) == (layers[name]["codebook"] or [])
+        assert not entry.cluster
         assert np.float32(entry.scale_d) == np.float32(layers[name]["activation"]["scale"])
         assert entry.offset_d == layers[name]["activation"]["offset"]
         assert len(entry.scale_w) == len(entry.offset_w) == len(entry.shift_bit) == outputs[name]
         assert (entry.channels, entry.height, entry.width) == shapes[name]
+
+
+def test_the_codebooks_have_a_file_of_their_own(run):
+    found = {name: book.levels for name, book in read_codebooks(run.results / "Lenet_nuq_codebooks.json").items()}
+    assert found == {name: layer["codebook"] for name, layer in run.nuq.items()}
 
 
 def test_the_information_file_describes_the_deploy_model(run):
@@ -207,6 +214,7 @@ def _layers(path: Path):
     return text_format.Parse(path.read_text(), NetParameter()).layer
 
 
+@pytest.mark.slow
 def test_another_process_and_hash_seed_give_the_same_bytes(run, caffe_python, tmp_path):
     """The evaluator is the manual's, which never calls the base class; nothing that is written depends on it."""
     other = Run(tmp_path / "manual", caffe_python, "manual", "1")

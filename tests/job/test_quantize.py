@@ -10,6 +10,7 @@ import pytest
 
 import nuqconv
 from nuqconv.errors import ConfigError, UnsupportedError
+from nuqconv.job.codebooks import read_codebooks
 from nuqconv.runtimes.caffe import Net
 from tests.support.auto import batches
 from tests.support.nets import conv_net
@@ -65,7 +66,8 @@ def test_any_number_of_levels_and_onnx_packs_to_the_bits_needed(net, tmp_path, l
     files = result.save(tmp_path / "out" / "net", onnx=True)
     assert "no deploy model" in result.notes[-1]
     assert "fc (" in result.notes[-1]
-    assert (files.deploy_model, files.deploy_weights, files.scale_offset_record) == (None, None, None)
+    assert (files.deploy_model, files.deploy_weights) == (None, None)
+    assert len(read_codebooks(files.nuq_codebooks)["fc"].levels) <= levels
     sizes = [len(item.raw_data) for item in onnx.load(files.nuq_onnx).graph.initializer]
     if bits < 8:
         assert -(-weights.size * bits // 8) in sizes
@@ -131,6 +133,17 @@ def test_the_same_call_gives_the_same_bytes(net, tmp_path):
         files = quantize(net, {"*": 16}).save(tmp_path / name / "net", onnx=True)
         found.append({key: path.read_bytes() for key, path in files.present().items()})
     assert found[0] == found[1]
+
+
+def test_in_a_folder_the_files_have_the_name_of_the_model(net, tmp_path):
+    (tmp_path / "there").mkdir()
+    result = quantize(net)
+    for place in (tmp_path / "there", f"{tmp_path}/new/"):
+        assert {path.name[:4] for path in result.save(place).present().values()} == {"net_"}
+    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("there", "new")]
+    assert names[0] == names[1]
+    own = nuqconv.quantize(nuqconv.load(*net), data={"data": DATA}, batch_size=4).save(f"{tmp_path}/own/")
+    assert own.deploy_model.name == "model_deploy_model.prototxt"
 
 
 def test_hfmg_is_another_range(net):

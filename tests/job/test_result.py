@@ -116,6 +116,7 @@ def test_names_of_the_files(tmp_path, monkeypatch):
         "nuq_layer_record": "out/model__nuq_layer_record.txt",
         "quant_info": "out/model__quant.json",
         "scale_offset_record": "record.txt",
+        "nuq_codebooks": "out/model__nuq_codebooks.json",
     }
 
 

@@ -17,7 +17,6 @@ import pytest
 import nuqconv
 from nuqconv import BatchEvaluator
 from nuqconv.backends.onnx import to_onnx
-from nuqconv.comparison.compare import AUTO
 from nuqconv.errors import ConfigError, EvaluatorError
 from nuqconv.evaluators.identity import evaluator_identity
 from nuqconv.formats import open_model
@@ -26,7 +25,7 @@ from nuqconv.runtimes import RUNTIMES, register, runtime_named, unregister
 from nuqconv.runtimes.base import Loaded, Runtime
 from nuqconv.runtimes.doctor import checks
 from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.table import NAMES, NAMES_AND_AUTO
+from nuqconv.runtimes.table import AUTO, NAMES, NAMES_AND_AUTO
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, lenet_data
 from tests.support.nets import conv_net
 
@@ -110,7 +109,10 @@ def test_open_sizes_of_an_onnx_model_go_by_position(reference, files):
         node.input[:] = ["image" if name == "data" else name for name in node.input]
     model.graph.input[0].name = "image"
     report = nuqconv.compare(
-        (files.model, files.weights), model, runtimes=("onnxruntime", NAME), input_shapes={"data": (3, 3, 12, 12)}
+        (files.model, files.weights),
+        model,
+        runtimes=("onnxruntime", NAME),
+        options=nuqconv.CompareOptions(input_shapes={"data": (3, 3, 12, 12)}),
     )
     assert report.agrees
     assert report.blob["prob"].shapes == ((3, 5), (3, 5))
@@ -156,6 +158,7 @@ def _nuqconv(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path):
     data = lenet_data(8)
     np.savez(tmp_path / "set.npz", label=data.labels, **data.inputs)

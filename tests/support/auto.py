@@ -21,11 +21,12 @@ OUTPUTS = (
     "net_deploy_weights.caffemodel",
     "net_fake_quant_model.prototxt",
     "net_fake_quant_weights.caffemodel",
+    "net_nuq_codebooks.json",
     "net_nuq_layer_record.txt",
     "net_quant.json",
     "record.txt",
 )
-WEIGHT_ONLY_OUTPUTS = tuple(name for name in OUTPUTS if "fake_quant" in name or name in {OUTPUTS[4], OUTPUTS[5]})
+WEIGHT_ONLY_OUTPUTS = tuple(name for name in OUTPUTS if "fake_quant" in name or "nuq" in name or "quant.json" in name)
 
 
 def lenet_data(samples: int) -> DataFile:

@@ -87,7 +87,8 @@ def nothing_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[
     assert sessions
     assert wait_until(lambda: _processes(sessions) <= processes), _processes(sessions) - processes
     assert _descriptors().keys() == descriptors.keys()
-    assert _shared() == shared
+    # Other processes of the machine come and go there.
+    assert wait_until(lambda: _shared() <= shared), _shared() - shared
     # onnxruntime keeps this one file for all its processes.
     left = [path for path in folder.rglob("*") if path.name != ".ses"]
     assert not left, left

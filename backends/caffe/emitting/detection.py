@@ -9,7 +9,7 @@ import numpy as np
 from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.constructs import constant, discard
 from nuqconv.backends.caffe.emitting.registry import emits, refuses
-from nuqconv.ir.ops import DetectionOutput, PriorBox, PSROIPooling, ROIPooling
+from nuqconv.ir.ops import DetectionOutput, PriorBox, YoloOutput
 
 __all__: list[str] = []
 
@@ -39,6 +39,4 @@ def write_prior_box(b: LayerBuilder, op: PriorBox) -> None:
 
 refuses(DetectionOutput, "the SSD fork has a DetectionOutput layer; cut the net before it and decode outside")
 
-refuses(ROIPooling, "the Fast R-CNN fork has an ROIPooling layer")
-
-refuses(PSROIPooling, "the R-FCN fork has a PSROIPooling layer")
+refuses(YoloOutput, "forks have layers that decode YOLO's boxes; cut the net before it and decode outside")

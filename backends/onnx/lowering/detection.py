@@ -7,13 +7,12 @@ from math import prod
 import numpy as np
 from onnx import TensorProto
 
-from nuqconv.backends.onnx.builder import Attribute, Builder
-from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
+from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Node
-from nuqconv.ir.ops import DetectionOutput, PriorBox, PSROIPooling, ROIPooling
+from nuqconv.ir.ops import DetectionOutput, PriorBox, YoloOutput
 
 __all__: list[str] = []
 
@@ -56,12 +55,17 @@ def _decoded(steps: Steps, node: Node, op: DetectionOutput, count: int) -> str:
     places = steps.call("Transpose", places, perm=(0, 2, 1, 3))
     if not op.share_location:
         places = steps.call("Gather", places, steps.integers(op.labels), axis=1)
+    rows = steps.to(node.inputs[2], (-1, 4 * count))
     priors, variances = (
-        steps.to(
-            steps.call("Gather", steps.to(node.inputs[2], (2, -1)), steps.integers([row]), axis=0), (1, 1, count, 4)
-        )
-        for row in (0, 1)
+        steps.to(steps.call("Gather", rows, steps.integers([row]), axis=0), (1, 1, count, 4)) for row in (0, 1)
     )
+    if op.objectness is not None:
+        priors = _corners(steps, op, priors, variances, steps.to(node.inputs[4], (-1, 1, count, 4)))
+    return _corners(steps, op, priors, variances, places)
+
+
+def _corners(steps: Steps, op: DetectionOutput, priors: str, variances: str, places: str) -> str:
+    """Boxes relative to others as corners."""
     if not op.variance_encoded:
         places = steps.call("Mul", variances, places)
     if op.code == "CORNER":
@@ -82,6 +86,10 @@ def _decoded(steps: Steps, node: Node, op: DetectionOutput, count: int) -> str:
 def _scores(steps: Steps, node: Node, op: DetectionOutput, count: int) -> str:
     """The confidences (N, labels, boxes), minus infinity where top_k leaves a box out."""
     scores = steps.to(node.inputs[1], (-1, count, op.num_classes))
+    if op.objectness is not None:
+        sure = steps.call("Gather", steps.to(node.inputs[3], (-1, count, 2)), steps.integers([1]), axis=2)
+        nothing = steps.call("Less", sure, steps.number(op.objectness))
+        scores = steps.call("Where", nothing, steps.number(0.0), scores)
     scores = steps.call("Transpose", scores, perm=(0, 2, 1))
     if len(op.labels) < op.num_classes:
         scores = steps.call("Gather", scores, steps.integers(op.labels), axis=1)
@@ -163,154 +171,62 @@ def _output(steps: Steps, node: Node, rows: str) -> None:
     build.node("Reshape", [whole, shape], node, output=node.outputs[0])
 
 
-_LEAST_SIZE = 0.1
-
-_WITHOUT_ROI_POOL = 22
-
-
-@lowers(ROIPooling)
-def roi_pooling(build: Builder, node: Node, op: ROIPooling) -> None:
-    """MaxRoiPool, whose bins are Caffe's; from opset 22 on, which onnxruntime has none of, by maxima over windows of all powers of two."""
+@lowers(YoloOutput)
+def yolo_output(build: Builder, node: Node, op: YoloOutput) -> None:
+    """NonMaxSuppression over the boxes of all inputs, and of all classes where those do not exclude each other."""
     steps = Steps(build, node)
-    regions = steps.to(node.inputs[1], (-1, 5))
-    if build.opset < _WITHOUT_ROI_POOL:
-        attributes: dict[str, Attribute] = {"pooled_shape": op.pooled, "spatial_scale": op.scale}
-        build.node("MaxRoiPool", [node.inputs[0], regions], node, output=node.outputs[0], attributes=attributes)
-        return
-    count, channels, height, width = build.shape(node.inputs[0])
-    image, left, top, right, bottom = steps.columns(regions, 5)
-    rows = _Ranges(steps, (top, bottom), op.pooled[0], op.scale, height)
-    columns = _Ranges(steps, (left, right), op.pooled[1], op.scale, width)
-    tables = [
-        steps.to(_window_maximum(steps, node.inputs[0], (2**down, 2**across)), (1, count, channels, height * width))
-        for down in range(rows.levels)
-        for across in range(columns.levels)
-    ]
-    table = steps.call("Concat", *tables, axis=0) if len(tables) > 1 else tables[0]
-    table = steps.to(steps.call("Transpose", table, perm=(0, 1, 3, 2)), (-1, channels))
-    down_level, across_level = (
-        steps.to(rows.level, (-1, op.pooled[0], 1)),
-        steps.to(columns.level, (-1, 1, op.pooled[1])),
+    parts = [_cells(steps, op, name, anchors) for name, anchors in zip(node.inputs, op.anchors, strict=True)]
+    boxes, scores = (
+        steps.call("Concat", *items, axis=0) if len(items) > 1 else items[0] for items in zip(*parts, strict=True)
     )
-    level = steps.call("Add", steps.call("Mul", down_level, steps.integers([columns.levels])), across_level)
-    image = steps.to(steps.whole(image), (-1, 1, 1))
-    start = steps.call("Add", steps.call("Mul", level, steps.integers([count])), image)
-    maxima = [
-        steps.call("Gather", table, _flat(steps, start, (row, column), op.pooled, (height, width)), axis=0)
-        for row in rows.starts
-        for column in columns.starts
-    ]
-    empty = steps.call(
-        "Or", steps.to(rows.empty, (-1, op.pooled[0], 1, 1)), steps.to(columns.empty, (-1, 1, op.pooled[1], 1))
+    confidence, overlap = np.float32(op.confidence_threshold), np.float32(op.nms_threshold)
+    if op.exclusive:
+        best, label = steps.calls("TopK", scores, steps.integers([1]), outputs=2, axis=1)
+        label, rest, candidates = steps.to(label, (-1,)), steps.to(best, (-1,)), boxes
+        confidence = np.nextafter(confidence, np.float32(-1))
+    else:
+        rest = steps.to(scores, (-1,))
+        every = steps.call("Concat", steps.call("Shape", scores), steps.integers([4]), axis=0)
+        candidates = steps.to(steps.call("Expand", steps.to(boxes, (-1, 1, 4)), every), (-1, 4))
+        label = ""
+    # Boxes that reach the threshold go; NonMaxSuppression keeps those that do not exceed it.
+    limits = [float(np.nextafter(overlap, np.float32(-1))), float(confidence)]
+    kept = steps.call(
+        "NonMaxSuppression",
+        steps.to(candidates, (1, -1, 4)),
+        steps.to(rest, (1, 1, -1)),
+        steps.call("Shape", rest),
+        *(steps.number(limit, rank=1) for limit in limits),
     )
-    found = steps.call("Where", empty, steps.number(0.0), steps.call("Max", *maxima))
-    build.node("Transpose", [found], node, output=node.outputs[0], attributes={"perm": (0, 3, 1, 2)})
+    chosen = steps.to(steps.call("Gather", kept, steps.integers([2]), axis=1), (-1,))
+    label = (
+        steps.call("Gather", label, chosen, axis=0)
+        if op.exclusive
+        else steps.call("Mod", chosen, steps.integers([op.num_classes]))
+    )
+    names = steps.to(steps.call("Add", steps.floats(label), steps.number(1.0)), (-1, 1))
+    found = steps.to(steps.call("Gather", rest, chosen, axis=0), (-1, 1))
+    corners = steps.call("Gather", candidates, chosen, axis=0)
+    _output(steps, node, steps.call("Concat", steps.filled(names, 0.0), names, found, corners, axis=1))
 
 
-def _window_maximum(steps: Steps, value: str, window: tuple[int, int]) -> str:
-    """For each element the maximum of the window that begins there."""
-    if window == (1, 1):
-        return value
-    return steps.call("MaxPool", value, kernel_shape=window, pads=(0, 0, window[0] - 1, window[1] - 1))
-
-
-def _flat(steps: Steps, start: str, place: tuple[str, str], pooled: tuple[int, int], size: tuple[int, int]) -> str:
-    """Index of a row and column behind ``start`` in units of a whole image, as (R, pooled height, pooled width)."""
-    row, column = steps.to(place[0], (-1, pooled[0], 1)), steps.to(place[1], (-1, 1, pooled[1]))
-    rows = steps.call("Add", steps.call("Mul", start, steps.integers([size[0]])), row)
-    return steps.call("Add", steps.call("Mul", rows, steps.integers([size[1]])), column)
-
-
-class _Ranges:
-    """Bins of `ROIPooling` along one axis, each covered by two windows whose length is a power of two.
-
-    Attributes:
-        levels: Number of powers of two that the axis has room for.
-        level: int64 (R, bins), the power.
-        starts: Two int64 (R, bins), where the windows begin.
-        empty: bool (R, bins).
-    """
-
-    def __init__(self, steps: Steps, corners: tuple[str, str], bins: int, scale: float, length: int) -> None:
-        first, last = (_rounded(steps, steps.call("Mul", corner, steps.number(scale))) for corner in corners)
-        one = steps.number(1.0)
-        size = steps.call("Max", steps.call("Add", steps.call("Sub", last, first), one), one)
-        step = steps.call("Div", size, steps.number(bins))
-
-        def bound(rounding: str, begin: int) -> str:
-            factors = steps.constant(np.arange(begin, begin + bins, dtype=np.float32)[np.newaxis])
-            place = steps.call("Add", steps.call(rounding, steps.call("Mul", factors, step)), first)
-            inside = steps.call("Min", steps.call("Max", place, steps.number(0.0)), steps.number(length))
-            return steps.whole(inside)
-
-        low, high = bound("Floor", 0), bound("Ceil", 1)
-        count = steps.call("Sub", high, low)
-        self.levels = length.bit_length()
-        self.empty = steps.call("LessOrEqual", count, steps.integers([0]))
-        powers = [max(0, number.bit_length() - 1) for number in range(length + 1)]
-        count = steps.call("Max", count, steps.integers([0]))
-        self.level = steps.call("Gather", steps.integers(powers), count, axis=0)
-        window = steps.call("Gather", steps.integers([2**power for power in powers]), count, axis=0)
-        second = steps.call("Max", steps.call("Sub", high, window), steps.integers([0]))
-        self.starts = (steps.call("Min", low, steps.integers([length - 1])), second)
-
-
-@lowers(PSROIPooling)
-def psroi_pooling(build: Builder, node: Node, op: PSROIPooling) -> None:
-    """One matrix product for each bin: which image, rows and columns each region takes there, times the bin's own channels."""
-    count, _, height, width = build.shape(node.inputs[0])
-    group, channels, area = op.group, op.channels, height * width
-    steps = Steps(build, node)
-    image, left, top, right, bottom = steps.columns(steps.to(node.inputs[1], (-1, 5)), 5)
-    columns, across = _touched(steps, (left, right), op, width)
-    rows, down = _touched(steps, (top, bottom), op, height)
-    # (group, 1, R, H, 1) * (1, group, R, 1, W) -> (group * group, R, 1, H * W)
-    taken = steps.call("Mul", steps.to(rows, (group, 1, -1, height, 1)), steps.to(columns, (1, group, -1, 1, width)))
-    taken = steps.to(taken, (group * group, -1, 1, area))
-    own = steps.floats(steps.call("Equal", image, steps.constant(np.arange(count, dtype=np.float32))))
-    taken = steps.call("Mul", taken, steps.to(own, (1, -1, count, 1)))
-    taken = steps.to(taken, (group * group, -1, count * area))
-    # (N, channels * group * group, H, W) -> (group * group, N * H * W, channels)
-    parts = steps.to(node.inputs[0], (count, channels, group * group, area))
-    bins = steps.to(steps.call("Transpose", parts, perm=(2, 0, 3, 1)), (group * group, count * area, channels))
-    sums = steps.call("MatMul", taken, bins)
-    size = steps.call("Mul", steps.to(down, (group, 1, -1, 1)), steps.to(across, (1, group, -1, 1)))
-    size = steps.call("Max", steps.to(size, (group * group, -1, 1)), steps.number(1.0))
-    means = steps.call("Transpose", steps.call("Div", sums, size), perm=(1, 2, 0))
-    reshape_to(build, means, build.dims(node.outputs[0]), node, node.outputs[0])
-
-
-def _rounded(steps: Steps, value: str) -> str:
-    """Rounds half away from zero, exactly; ONNX's Round goes to even."""
-    size = steps.call("Abs", value)
-    whole = steps.call("Floor", size)
-    up = steps.floats(steps.call("GreaterOrEqual", steps.call("Sub", size, whole), steps.number(0.5)))
-    return steps.call("Mul", steps.call("Sign", value), steps.call("Add", whole, up))
-
-
-def _touched(steps: Steps, corners: tuple[str, str], op: PSROIPooling, length: int) -> tuple[str, str]:
-    """Finds the elements that each bin touches along one axis.
-
-    Args:
-        steps: Where nodes are added.
-        corners: First and last corner of the regions, each (R, 1).
-        op: The operator.
-        length: Size of the axis.
-
-    Returns:
-        1 where touched, else 0, as (group, R, length); and how many are touched, as (group, R).
-    """
-    scale = steps.number(op.scale)
-    start = steps.call("Mul", _rounded(steps, corners[0]), scale)
-    end = steps.call("Mul", steps.call("Add", _rounded(steps, corners[1]), steps.number(1.0)), scale)
-    size = steps.call("Max", steps.call("Sub", end, start), steps.number(_LEAST_SIZE))
-    bin_size = steps.call("Div", size, steps.number(op.group))
-
-    def bound(rounding: str, first: int) -> str:
-        factors = steps.constant(np.arange(first, first + op.group, dtype=np.float32).reshape(-1, 1, 1))
-        return steps.call(rounding, steps.call("Add", steps.call("Mul", factors, bin_size), start))
-
-    places = steps.constant(np.arange(length, dtype=np.float32).reshape(1, 1, length))
-    begun = steps.call("GreaterOrEqual", places, bound("Floor", 0))
-    mask = steps.floats(steps.call("And", begun, steps.call("Less", places, bound("Ceil", 1))))
-    return mask, steps.call("ReduceSum", mask, steps.integers([2]), keepdims=0)
+def _cells(steps: Steps, op: YoloOutput, name: str, anchors: tuple[tuple[float, float], ...]) -> tuple[str, str]:
+    """Corners (H * W * boxes, 4) and confidences (H * W * boxes, classes) of one input."""
+    _, _, height, width = steps.build.shape(name)
+    count, length = len(anchors), 5 + op.num_classes
+    rows = steps.call("Transpose", steps.to(name, (count, length, height * width)), perm=(2, 0, 1))
+    rows = steps.to(rows, (-1, length))
+    place, size, sure, classes = (
+        steps.call("Gather", rows, steps.integers(range(*bounds)), axis=1)
+        for bounds in ((0, 2), (2, 4), (4, 5), (5, length))
+    )
+    down, across = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    cells = np.repeat(np.stack([across, down], axis=-1).reshape(-1, 2), count, axis=0).astype(np.float32)
+    whole = steps.constant(np.array([[width, height]], np.float32))
+    sizes = np.tile(np.array(anchors, np.float32), (height * width, 1))
+    centre = steps.call("Div", steps.call("Add", steps.call("Sigmoid", place), steps.constant(cells)), whole)
+    extent = steps.call("Div", steps.call("Mul", steps.call("Exp", size), steps.constant(sizes)), whole)
+    half = steps.call("Mul", extent, steps.number(0.5))
+    corners = steps.call("Concat", steps.call("Sub", centre, half), steps.call("Add", centre, half), axis=1)
+    classes = steps.call("Softmax", classes, axis=1) if op.exclusive else steps.call("Sigmoid", classes)
+    return corners, steps.call("Mul", classes, steps.call("Sigmoid", sure))

@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from nuqconv.backends.onnx.builder import Builder
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.ir import Node
+from nuqconv.ir import Array, Node
 from nuqconv.ir.ops import Dequantize, Quantize
 
 __all__ = ["rounded", "times_steps"]
@@ -47,11 +47,13 @@ def dequantize(build: Builder, node: Node, op: Dequantize) -> None:
     The step sizes are a DequantizeLinear of ones, which changes no bit of them: onnxruntime computes such a node at every run, and so does not
     multiply them into the integer weights in front of it, whose sums would no longer be exact (decision D16).
     """
-    del op
     value, name = node.inputs[0], node.params[0]
     if build.elem_type(value) != TensorProto.FLOAT:
         # Such sums are exact whatever stands behind them.
-        times_steps(build, node, build.node("Cast", [value], node, attributes={"to": int(TensorProto.FLOAT)}))
+        times_steps(build, node, op, build.node("Cast", [value], node, attributes={"to": int(TensorProto.FLOAT)}))
+        return
+    if op.shifts:
+        times_steps(build, node, op, value)
         return
     rank, count = len(build.shape(value)), np.size(build.graph.params[name])
     ones = build.constant(np.ones((count, *(1,) * (rank - 2)), np.int8), node, "ones")
@@ -59,15 +61,27 @@ def dequantize(build: Builder, node: Node, op: Dequantize) -> None:
     build.node("Mul", [value, steps], node, output=node.outputs[0])
 
 
-def times_steps(build: Builder, node: Node, value: str) -> None:
+def times_steps(build: Builder, node: Node, op: Dequantize, value: str) -> None:
     """Adds the Mul of a Dequantize alone, where nobody multiplies the step sizes into weights.
 
     Args:
         build: The graph under construction.
         node: The Dequantize.
+        op: Its operator.
         value: What is multiplied, as float32.
     """
     name = node.params[0]
     rank, count = len(build.shape(node.inputs[0])), np.size(build.graph.params[name])
+    if op.shifts:
+        value = _shifted(build, node, value, np.ldexp(np.float32(1), op.shifts).reshape(-1, *(1,) * (rank - 2)))
     steps = build.param(name, (count, *(1,) * (rank - 2)))
     build.node("Mul", [value, steps], node, output=node.outputs[0])
+
+
+def _shifted(build: Builder, node: Node, value: str, factors: Array) -> str:
+    """Adds what 16 bits hold of sums: rounded to multiples of the factors, halves away from 0, and clipped."""
+    units = build.node("Mul", [value, build.constant(1 / factors, node, "per_unit")], node)
+    size = build.node("Add", [build.node("Abs", [units], node), build.number(0.5, node, "half")], node)
+    whole = build.node("Mul", [build.node("Floor", [size], node), build.node("Sign", [units], node)], node)
+    bounds = [build.number(-(2**15), node, "lowest"), build.number(2**15 - 1, node, "highest")]
+    return build.node("Mul", [build.node("Clip", [whole, *bounds], node), build.constant(factors, node, "unit")], node)

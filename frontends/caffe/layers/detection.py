@@ -1,13 +1,14 @@
-"""Layers of single-shot and two-stage detectors."""
+"""Layers of detectors that decode boxes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-from nuqconv.ir.ops import DetectionOutput, PriorBox, PSROIPooling, ROIPooling
+from nuqconv.ir.ops import DetectionOutput, PriorBox, YoloOutput
 
 __all__: list[str] = []
 
@@ -50,10 +51,8 @@ def _sizes(param: Any) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     broken = [size for size in (*least, *most) if not size.is_integer()]
     if not broken:
         return least, most, ""
-    if min(least) < 1:
-        raise CannotReadError(f"min_size {min(least):g} is less than a pixel: Caffe's layer cuts it to 0")
     told = ", ".join(f"{size:g} to {size // 1:g}" for size in broken)
-    note = f"its sizes are cut to whole pixels, as in SSD Caffe: {told}; OpenCV and others do not cut them"
+    note = f"its sizes are cut to whole pixels, as in SSD Caffe: {told}; OpenCV and others do not cut them (exact_sizes=True, --exact-sizes)"
     return tuple(size // 1 for size in least), tuple(size // 1 for size in most), note
 
 
@@ -96,16 +95,30 @@ def read_prior_box(layer: Any) -> Reading:
     if len(layer.bottom) != 2:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected a feature map and the image")
     least, most, note = _sizes(param)
-    return Reading(
-        PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset),
-        note=note,
-    )
+    op = PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset)
+    exact = replace(op, min_sizes=tuple(param.min_size), max_sizes=tuple(param.max_size)) if note else None
+    if min(least) < 1:
+        raise CannotReadError(
+            f"min_size {min(param.min_size):g} is less than a pixel: Caffe's layer cuts it to 0", exact
+        )
+    return Reading(op, note=note, exact=exact)
 
 
 def _limit(name: str, value: int) -> int:
     if value == 0:
         raise CannotReadError(f"{name} 0, which keeps nothing")
     return max(value, -1)
+
+
+def _suppression(param: Any) -> tuple[float, int | None]:
+    """Returns the overlap and the number of boxes looked at, from ``nms_param`` or from beside it, where OpenCV finds them too."""
+    nms = param.nms_param
+    for name in ("nms_threshold", "top_k"):
+        if nms.HasField(name) and param.HasField(name) and getattr(nms, name) != getattr(param, name):
+            raise CannotReadError(f"{name} is given twice, inside of nms_param and beside it")
+    overlap = param.nms_threshold if param.HasField("nms_threshold") else nms.nms_threshold
+    holder = param if param.HasField("top_k") else nms
+    return overlap, holder.top_k if holder.HasField("top_k") else None
 
 
 @reads(
@@ -118,8 +131,11 @@ def read_detection_output(layer: Any) -> Reading:
     """Reads ``detection_output_param``."""
     param = layer.detection_output_param
     nms = param.nms_param
-    if len(layer.bottom) != 3:
+    refined = len(layer.bottom) == 5
+    if len(layer.bottom) not in {3, 5}:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected locations, confidences and default boxes")
+    if refined and (not param.share_location or param.background_label_id != 0):
+        raise CannotReadError("five bottoms without share_location, or with another background_label_id than 0")
     if param.num_classes < 1 or (param.num_classes == 1 and param.background_label_id == 0):
         raise CannotReadError("num_classes leaves no class beside the background")
     if param.num_classes > _MOST_CLASSES:
@@ -128,8 +144,9 @@ def read_detection_output(layer: Any) -> Reading:
         raise CannotReadError("background_label_id -1 with share_location: Caffe's layer then decodes no box")
     if nms.eta != 1:
         raise CannotReadError(f"eta {nms.eta:g}: a threshold that falls while boxes are suppressed")
-    if not 0 <= nms.nms_threshold <= 1:
-        raise CannotReadError(f"nms_threshold {nms.nms_threshold:g} is not between 0 and 1")
+    overlap, top_k = _suppression(param)
+    if not 0 <= overlap <= 1:
+        raise CannotReadError(f"nms_threshold {overlap:g} is not between 0 and 1")
     if param.code_type not in _CODES:
         raise CannotReadError(f"code_type {param.code_type}")
     thresholded = param.HasField("confidence_threshold")
@@ -137,29 +154,65 @@ def read_detection_output(layer: Any) -> Reading:
         param.num_classes,
         param.share_location,
         param.background_label_id,
-        nms.nms_threshold,
-        _limit("top_k", nms.top_k) if nms.HasField("top_k") else -1,
+        overlap,
+        -1 if top_k is None else _limit("top_k", top_k),
         _CODES[param.code_type],
         param.variance_encoded_in_target,
         _limit("keep_top_k", param.keep_top_k),
+        objectness=param.objectness_score if refined else None,
         **({"confidence_threshold": param.confidence_threshold} if thresholded else {}),
     )
     return Reading(op)
 
 
-@reads(ROIPooling, "ROIPooling", dialects=True)
-def read_roi_pooling(layer: Any) -> Reading:
-    """Reads ``roi_pooling_param``."""
-    param = layer.roi_pooling_param
-    if not param.pooled_h or not param.pooled_w:
-        raise CannotReadError("pooled_h and pooled_w must be positive")
-    return Reading(ROIPooling((param.pooled_h, param.pooled_w), param.spatial_scale))
+_MOST_BOXES = 1000
 
 
-@reads(PSROIPooling, "PSROIPooling", dialects=True)
-def read_psroi_pooling(layer: Any) -> Reading:
-    """Reads ``psroi_pooling_param``."""
-    param = layer.psroi_pooling_param
-    if param.output_dim < 1 or param.group_size < 1:
-        raise CannotReadError("output_dim and group_size must be positive")
-    return Reading(PSROIPooling(param.output_dim, param.group_size, param.spatial_scale))
+def _thresholds(param: Any) -> tuple[float, float]:
+    for name in ("confidence_threshold", "nms_threshold"):
+        if not 0 <= getattr(param, name) <= 1:
+            raise CannotReadError(f"{name} {getattr(param, name):g} is not between 0 and 1")
+    if not 0 < param.num_classes <= _MOST_CLASSES:
+        raise CannotReadError(f"num_classes {param.num_classes} (1 to {_MOST_CLASSES} are known)")
+    if not 0 < param.num_box <= _MOST_BOXES:
+        raise CannotReadError(f"num_box {param.num_box} (1 to {_MOST_BOXES} are known)")
+    return param.confidence_threshold, param.nms_threshold
+
+
+@reads(YoloOutput, "Yolov3DetectionOutput", dialects=True)
+def read_yolov3_output(layer: Any) -> Reading:
+    """Reads ``yolov3_detection_output_param``: each bottom has a group of ``mask``, which picks its anchors out of ``biases``, in pixels."""
+    param = layer.yolov3_detection_output_param
+    confidence, overlap = _thresholds(param)
+    groups, count = len(layer.bottom), param.num_box
+    if param.mask_group_num != groups or len(param.anchors_scale) < groups:
+        raise CannotReadError(
+            f"{groups} bottoms, mask_group_num {param.mask_group_num}, {len(param.anchors_scale)} anchors_scale"
+        )
+    step = len(param.mask) // groups
+    needed = (groups - 1) * step + count
+    if len(param.mask) < needed or any(2 * number + 1 >= len(param.biases) for number in param.mask):
+        raise CannotReadError(f"mask and biases do not give {groups} groups of {count} anchors")
+    if min(param.anchors_scale) < 1:
+        raise CannotReadError("anchors_scale must be positive")
+    anchors = tuple(
+        tuple(
+            (param.biases[2 * number] / scale, param.biases[2 * number + 1] / scale)
+            for number in param.mask[group * step : group * step + count]
+        )
+        for group, scale in zip(range(groups), param.anchors_scale, strict=False)
+    )
+    return Reading(YoloOutput(param.num_classes, anchors, False, confidence, overlap))
+
+
+@reads(YoloOutput, "YoloDetectionOutput", dialects=True)
+def read_yolo_output(layer: Any) -> Reading:
+    """Reads ``yolo_detection_output_param``, whose ``biases`` are in cells."""
+    param = layer.yolo_detection_output_param
+    confidence, overlap = _thresholds(param)
+    if param.coords != 4 or len(param.biases) < 2 * param.num_box:
+        raise CannotReadError(f"coords {param.coords} and {len(param.biases)} biases for {param.num_box} boxes")
+    if len(layer.bottom) not in {1, 2}:
+        raise CannotReadError(f"{len(layer.bottom)} bottoms, expected one or two maps")
+    boxes = tuple((param.biases[2 * number], param.biases[2 * number + 1]) for number in range(param.num_box))
+    return Reading(YoloOutput(param.num_classes, (boxes,) * len(layer.bottom), True, confidence, overlap))

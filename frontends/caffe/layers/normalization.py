@@ -71,7 +71,8 @@ def read_bn(layer: Any) -> Reading:
     def choose(blobs: int) -> Reading:
         if blobs == 2 and not inference:
             raise CannotReadError(
-                "two blobs and bn_mode LEARN: statistics of the batch at inference; SegNet's script makes an INFERENCE net of it"
+                "two blobs and bn_mode LEARN: statistics of the batch at inference; run Scripts/compute_bn_statistics.py of SegNet-Tutorial, "
+                "which puts the statistics of the training set into the blobs, and set bn_mode: INFERENCE"
             )
         if blobs == 4 and inference:
             raise CannotReadError("four blobs and bn_mode INFERENCE, which belong to different forks")
@@ -80,10 +81,10 @@ def read_bn(layer: Any) -> Reading:
         count = blobs or (2 if inference else 4)
         return Reading(BN(param.eps, statistics=count == 4), (4,) * count)
 
-    return Reading(choose(0).op, by_blobs=choose)
+    return Reading(choose(0).op, by_blobs=lambda blobs: choose(len(blobs)))
 
 
-@reads(Normalize, "Normalize")
+@reads(Normalize, "Normalize", "NormalizeBBox")
 def read_normalize(layer: Any) -> Reading:
     """Reads ``norm_param``."""
     param = layer.norm_param

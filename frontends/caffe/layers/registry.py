@@ -10,6 +10,7 @@ from typing import Any
 from nuqconv.frontends.caffe.fields import UnknownField
 from nuqconv.ir import Array
 from nuqconv.ir.ops import Op, Shape
+from nuqconv.ir.traits import Trait
 
 __all__ = [
     "LAYER_TYPES",
@@ -29,7 +30,16 @@ __all__ = [
 
 
 class CannotReadError(Exception):
-    """The layer's parameters ask for something outside of what the reader knows; the layer becomes Opaque with this reason."""
+    """The layer's parameters ask for something outside of what the reader knows; the layer becomes Opaque with this reason.
+
+    Args:
+        reason: What they ask for.
+        exact: The operator whose sizes are not cut to whole numbers, where that would help.
+    """
+
+    def __init__(self, reason: str, exact: Op | None = None) -> None:
+        super().__init__(reason)
+        self.exact = exact
 
 
 class WrongLayerError(Exception):
@@ -44,16 +54,18 @@ class Reading:
         op: The operator.
         param_ranks: Number of dimensions of each blob that the layer must have, in order; None where any number will do.
         convert: What turns a stored blob into the operator's parameter, where they differ; raises CannotReadError.
-        by_blobs: Where forks store different blobs: takes their number (0 if there are none) and returns the reading that counts; raises
-            CannotReadError.
+        by_blobs: Where the blobs tell more: takes the stored BlobProtos (none if there are none) and returns the reading that counts; raises
+            CannotReadError or WrongLayerError.
         note: What was chosen where forks differ, in words for the user.
+        exact: The operator whose sizes are not cut to whole numbers, where ``op`` cuts them.
     """
 
     op: Op
     param_ranks: tuple[int | None, ...] = ()
     convert: Callable[[Array], Array] | None = None
-    by_blobs: Callable[[int], Reading] | None = None
+    by_blobs: Callable[[Sequence[Any]], Reading] | None = None
     note: str = ""
+    exact: Op | None = None
 
 
 LayerReader = Callable[[Any], Reading]
@@ -74,12 +86,14 @@ class LayerType:
         ops: What layers of the type are read as.
         dialects: Whether forks give the type different fields. One that is not known then makes the layer Opaque; elsewhere it is an error.
         ignored: Names of fields that the schema lacks and that change nothing of what the layer computes.
+        traits: What is true of layers of the type that the reader does not understand, besides what is true of the operators.
     """
 
     reader: ShapedReader
     ops: tuple[type[Op], ...]
     dialects: bool = False
     ignored: frozenset[str] = frozenset()
+    traits: tuple[Trait, ...] = ()
 
 
 # Fields that the schema lacks in whatever layer: how training begins.
@@ -91,12 +105,17 @@ LAYER_TYPES: Mapping[str, LayerType] = MappingProxyType(_TYPES)
 
 
 def reads(
-    ops: _Ops, *layer_types: str, dialects: bool = False, ignored: Sequence[str] = ()
+    ops: _Ops,
+    *layer_types: str,
+    dialects: bool = False,
+    ignored: Sequence[str] = (),
+    traits: tuple[Trait, ...] = (),
 ) -> Callable[[LayerReader], LayerReader]:
     """Registers a reader for the layer types named; see `LayerType` for the arguments."""
 
     def register(reader: LayerReader) -> LayerReader:
-        _register(layer_types, LayerType(lambda layer, _: reader(layer), _all(ops), dialects, frozenset(ignored)))
+        entry = LayerType(lambda layer, _: reader(layer), _all(ops), dialects, frozenset(ignored), traits)
+        _register(layer_types, entry)
         return reader
 
     return register

@@ -66,3 +66,12 @@ def read_upsample(layer: Any) -> Reading:
 def _with_mask(layer: Any, what: str) -> None:
     if len(layer.bottom) != 2:
         raise CannotReadError(f"{what} without a mask as the second bottom")
+
+
+@reads(Upsample, "UpsampleDarknet", dialects=True)
+def read_upsample_darknet(layer: Any) -> Reading:
+    """Reads ``upsample_darknet_param``: the nearest neighbour."""
+    factor = layer.upsample_darknet_param.stride
+    if factor < 1:
+        raise CannotReadError("stride must be positive")
+    return Reading(Upsample((factor, factor)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -9,14 +10,26 @@ from rich.markup import escape
 
 from nuqconv.cli.report import new_table
 from nuqconv.data import DataSet, open_data
+from nuqconv.data.datafile import read_inputs
 from nuqconv.data.look import said
 from nuqconv.data.preparation import Preparation
 from nuqconv.data.write import write_npz
 from nuqconv.errors import ConfigError
 from nuqconv.formats.source import ModelFiles
+from nuqconv.ir import Array
 from nuqconv.job.data_check import DataCheck, Evidence
 
-__all__ = ["data_files", "data_set", "like", "preparation_of", "print_check", "say_data", "say_more", "write_set"]
+__all__ = [
+    "data_files",
+    "data_set",
+    "like",
+    "preparation_of",
+    "print_check",
+    "run_inputs",
+    "say_data",
+    "say_more",
+    "write_set",
+]
 
 
 def data_set(data: Path, prep: str | None, labels: Path | None, model: ModelFiles | None = None) -> DataSet:
@@ -30,6 +43,13 @@ def data_set(data: Path, prep: str | None, labels: Path | None, model: ModelFile
         # A net whose sizes can be others gets those of arrays; pictures get the net's.
         inputs = {name: (*shape[:2], *(None for _ in shape[2:])) for name, shape in inputs.items()}
     return found.for_net(inputs)
+
+
+def run_inputs(path: Path, prep: str | None, model: ModelFiles) -> Mapping[str, Array] | DataSet:
+    """Returns what a model is run on once: of a .npz all arrays, which need not have one number of samples; else a data set."""
+    if path.suffix != ".npz" or prep is not None:
+        return open_data(path, prep)
+    return read_inputs(path, model.input_names())
 
 
 def like(data: DataSet, other: DataSet) -> DataSet:

@@ -34,6 +34,7 @@ from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.frontends.options import AS_THEY_ARE, ReadOptions
 from nuqconv.ir import Graph, dump
 from nuqconv.ir.ops import Opaque
+from nuqconv.job.codebooks import read_codebooks
 from nuqconv.quantize.capability import capabilities, quantized_parts
 from nuqconv.search.journal import Journal
 
@@ -222,8 +223,11 @@ def _text(path: Path, console: Console, *, layers: bool) -> None:
         names = [name for name in text.strip().split(";") if name]
         _say(console, f"  {_count(len(names), 'NUQ layer')}: {', '.join(names) or 'none'}")
         return
-    table = new_table("layer", "scale_d", "offset_d", "scale_w", "input", "cluster", right=("scale_d", "offset_d"))
-    for entry in read_record(path).record:
+    record = read_record(path).record
+    # Codebooks are there in records that earlier versions have written.
+    books = ["cluster"] if any(entry.value.cluster for entry in record) else []
+    table = new_table("layer", "scale_d", "offset_d", "scale_w", "input", *books, right=("scale_d", "offset_d"))
+    for entry in record:
         value = entry.value
         table.add_row(
             _cell(entry.key),
@@ -231,8 +235,15 @@ def _text(path: Path, console: Console, *, layers: bool) -> None:
             str(value.offset_d),
             _range(value.scale_w),
             f"{value.channels}x{value.height}x{value.width}",
-            f"{len(value.cluster)} levels" if value.cluster else "",
+            *(f"{len(value.cluster)} levels" if value.cluster else "" for _ in books),
         )
+    console.print(table)
+
+
+def _codebooks(path: Path, console: Console) -> None:
+    table = new_table("layer", "levels", "codebook", right=("levels",))
+    for name, book in read_codebooks(path).items():
+        table.add_row(_cell(name), str(len(book.levels)), " ".join(map(str, book.levels)))
     console.print(table)
 
 
@@ -251,7 +262,9 @@ def _json(path: Path, console: Console, *, layers: bool) -> None:
     if not isinstance(content, dict):
         raise FormatError(f"{path}: holds {type(content).__name__}, expected an object")
     try:
-        if "graph" in content:
+        if "codebooks" in content:
+            _codebooks(path, console)
+        elif "graph" in content:
             _information(content["graph"], console)
         elif "trials" in content:
             _report(content, console)

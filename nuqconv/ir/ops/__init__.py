@@ -17,6 +17,7 @@ from nuqconv.ir.ops.pooling import *
 from nuqconv.ir.ops.quantization import *
 from nuqconv.ir.ops.recurrent import *
 from nuqconv.ir.ops.reduction import *
+from nuqconv.ir.ops.regions import *
 from nuqconv.ir.ops.resize import *
 from nuqconv.ir.ops.shape import *
 from nuqconv.ir.ops.weighted import *

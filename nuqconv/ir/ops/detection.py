@@ -1,4 +1,4 @@
-"""Operators of detectors: boxes, and pooling over regions of interest."""
+"""Operators of detectors that decode boxes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params
+from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
 from nuqconv.ir.traits import Jumps, SizedByData
 
-__all__ = ["DetectionOutput", "PSROIPooling", "PriorBox", "ROIPooling"]
+__all__ = ["DetectionOutput", "PriorBox", "YoloOutput"]
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,11 @@ class DetectionOutput(Op, traits=(Jumps(), SizedByData("how many detections it l
     """Decodes the boxes that an SSD predicts, suppresses overlapping ones and lists what is left.
 
     Inputs are the locations (N, boxes * (1 or classes) * 4), the confidences (N, boxes * classes) and the default boxes (1, 2, boxes * 4) of
-    `PriorBox`; further axes of length 1 are allowed. The output is (1, 1, detections, 7) with a number of rows known only at run time: image,
-    label, confidence, xmin, ymin, xmax, ymax; by image, then label, then falling confidence. Without any detection there is one row for
-    each image: its number and six times -1.
+    `PriorBox`, of which only the first counts where there are several; further axes of length 1 are allowed. RefineDet (Zhang et al. 2018) has two
+    inputs more: whether there is an object (N, boxes * 2) and locations (N, boxes * 4) that move the default boxes before the others do.
+
+    The output is (1, 1, detections, 7) with a number of rows known only at run time: image, label, confidence, xmin, ymin, xmax, ymax; by
+    image, then label, then falling confidence. Without any detection there is one row for each image: its number and six times -1.
 
     Attributes:
         num_classes: Number of classes, the background included.
@@ -119,6 +121,7 @@ class DetectionOutput(Op, traits=(Jumps(), SizedByData("how many detections it l
         variance_encoded: Whether the variances are already in the locations.
         keep_top_k: Detections of an image that are kept, the best ones over all classes; -1 for all.
         confidence_threshold: Only higher confidences count.
+        objectness: Boxes whose number in the second column of the fourth input is lower hold nothing; None where there is no such input.
     """
 
     num_classes: int
@@ -130,9 +133,10 @@ class DetectionOutput(Op, traits=(Jumps(), SizedByData("how many detections it l
     variance_encoded: bool = False
     keep_top_k: int = -1
     confidence_threshold: float = float(np.finfo(np.float32).min)
+    objectness: float | None = None
 
     min_inputs: ClassVar[int] = 3
-    max_inputs: ClassVar[int | None] = 3
+    max_inputs: ClassVar[int | None] = 5
 
     def boxes(self, priors: Shape) -> int:
         """Returns the number of default boxes of the third input."""
@@ -146,82 +150,67 @@ class DetectionOutput(Op, traits=(Jumps(), SizedByData("how many detections it l
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[None]:
         """The output's shape is not known before the run."""
         expect_params(params, [])
-        locations, confidences, priors = inputs
-        if len(priors) < 3 or priors[:2] != (1, 2) or priors[2] % 4 or prod(priors[3:]) != 1:
+        locations, confidences, priors, *refined = inputs
+        if len(refined) != (0 if self.objectness is None else 2):
+            raise OpError(f"{len(inputs)} inputs, expected 3, or 5 where objectness counts")
+        if len(priors) < 3 or priors[1] != 2 or priors[2] % 4 or prod(priors[3:]) != 1:
             raise OpError(f"default boxes have shape {priors}, expected 1 x 2 x (4 for each box)")
         count = self.boxes(priors)
         groups = 1 if self.share_location else self.num_classes
-        for what, shape, expected in (
+        expectations = (
             ("locations", locations, count * groups * 4),
             ("confidences", confidences, count * self.num_classes),
-        ):
+            *zip(("objects", "locations of the first step"), refined, (count * 2, count * 4), strict=False),
+        )
+        for what, shape, expected in expectations:
             if len(shape) < 2 or shape[1] != expected or prod(shape[2:]) != 1:
                 raise OpError(f"{what} have shape {shape}, expected N x {expected} for {count} boxes")
-        if locations[0] != confidences[0]:
+        if any(shape[0] != locations[0] for shape in (confidences, *refined)):
             raise OpError(f"locations are of {locations[0]} images and confidences of {confidences[0]}")
         return (None,)
 
 
-def _regions(inputs: Sequence[Shape]) -> int:
-    """Checks the inputs and returns the number of regions."""
-    expect_image(inputs[0])
-    regions = inputs[1]
-    if len(regions) < 2 or regions[1] != 5 or prod(regions[2:]) != 1:
-        raise OpError(f"regions have shape {regions}, expected R x 5: image, x1, y1, x2, y2")
-    return regions[0]
+Anchors = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class ROIPooling(Op, traits=(Jumps(),)):
-    """Maximum over a grid of bins in each region (Fast R-CNN).
+class YoloOutput(Op, traits=(Jumps(), SizedByData("how many detections it lists depends on the weights"))):
+    """Decodes the boxes that YOLO predicts, and suppresses overlapping ones of whatever class (Redmon and Farhadi 2016, 2018).
 
-    Inputs are (N, C, H, W) and the regions (R, 5): image, x1, y1, x2, y2, both ends inclusive. The corners are multiplied by ``scale`` and
-    rounded, half away from zero. A bin's ends are rounded outwards, so bins overlap; a bin outside of the input gives 0.
+    Inputs are maps (1, boxes * (5 + classes), H, W): of each box of a cell the place of its centre in the cell, its width and height, whether there
+    is something, and the classes. Places go through a sigmoid, sizes are exponentials times ``anchors``, both as parts of the image. The output is
+    (1, 1, detections, 7): 0, class + 1, confidence, xmin, ymin, xmax, ymax by falling confidence; without a detection one row of 0 and six times -1.
+
+    Attributes:
+        num_classes: Number of classes.
+        anchors: Width and height of each input's boxes, in its cells.
+        exclusive: Whether classes exclude each other (a softmax, of which the best counts: YOLO v2); else each has a sigmoid and counts.
+        confidence_threshold: Only higher confidences count; with ``exclusive`` equal ones too.
+        nms_threshold: A box is dropped if its intersection over union with a better one reaches this.
     """
 
-    pooled: tuple[int, int]
-    scale: float = 1.0
+    num_classes: int
+    anchors: tuple[Anchors, ...]
+    exclusive: bool = False
+    confidence_threshold: float = 0.01
+    nms_threshold: float = 0.45
 
-    min_inputs: ClassVar[int] = 2
-    max_inputs: ClassVar[int | None] = 2
+    max_inputs: ClassVar[int | None] = None
 
     @property
     def fixed_batch(self) -> str:
-        """Regions pick their image by number."""
-        return "regions pick their image out of a fixed number"
+        """The published layers throw the boxes of all images together."""
+        return "boxes are listed for one image at a time"
 
-    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """Output (R, C, pooled height, pooled width)."""
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[None]:
+        """The output's shape is not known before the run."""
         expect_params(params, [])
-        return ((_regions(inputs), inputs[0][1], *self.pooled),)
-
-
-@dataclass(frozen=True)
-class PSROIPooling(Op, traits=(Jumps(),)):
-    """Average over a grid of bins in each region, each bin in channels of its own (R-FCN).
-
-    Inputs are (N, ``channels`` * group * group, H, W) and the regions as in `ROIPooling`. The corners are rounded, half away from zero, and then
-    multiplied by ``scale``; bin (i, j) of output channel c averages input channel ``(c * group + i) * group + j`` over the rows and columns that
-    the bin touches; a bin outside of the input gives 0.
-    """
-
-    channels: int
-    group: int
-    scale: float
-
-    min_inputs: ClassVar[int] = 2
-    max_inputs: ClassVar[int | None] = 2
-
-    @property
-    def fixed_batch(self) -> str:
-        """Regions pick their image by number."""
-        return "regions pick their image out of a fixed number"
-
-    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
-        """Output (R, channels, group, group)."""
-        expect_params(params, [])
-        count = _regions(inputs)
-        expected = self.channels * self.group**2
-        if inputs[0][1] != expected:
-            raise OpError(f"input has {inputs[0][1]} channels, expected {expected} = output_dim * group_size^2")
-        return ((count, self.channels, self.group, self.group),)
+        if len(inputs) != len(self.anchors):
+            raise OpError(f"{len(inputs)} inputs and anchors for {len(self.anchors)}")
+        for shape, boxes in zip(inputs, self.anchors, strict=True):
+            expected = len(boxes) * (5 + self.num_classes)
+            if len(shape) != 4 or shape[:2] != (1, expected):
+                raise OpError(
+                    f"input has shape {shape}, expected 1 x {expected} x H x W for {len(boxes)} boxes of a cell"
+                )
+        return (None,)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,15 +98,20 @@ def probe_caffe(python: str, source: str, timeout: float = PROBE_TIMEOUT) -> Caf
     return told if isinstance(told, Refusal) else CaffeInstall(python=python, source=source, **told)
 
 
-def find_build_python() -> tuple[BuildPython | None, list[Refusal]]:
-    """Find a CPython 3.6 to 3.9 with ``venv`` and ``pip``: on PATH, in pyenv or in uv; the newest is preferred.
+def find_build_python(
+    versions: Sequence[tuple[int, int]] = BUILD_VERSIONS,
+) -> tuple[BuildPython | None, list[Refusal]]:
+    """Find a CPython with ``venv`` and ``pip``: on PATH, in pyenv or in uv.
+
+    Args:
+        versions: Those that will do, the best one first; by default the ones that have wheels of Caffe.
 
     Returns:
         The interpreter or None, and why the others that were looked at will not do.
     """
     refusals: list[Refusal] = []
     seen: set[str] = set()
-    for wanted in BUILD_VERSIONS:
+    for wanted in versions:
         for python in _candidates(wanted):
             if python in seen:
                 continue

@@ -125,6 +125,8 @@ class _Children(ChildPool[KeptNet], ModelPool):
 
 
 class _CaffeSide(Side):
+    keeps_states = True
+
     def __init__(self, graph: Graph, label: str, net: Net) -> None:
         self.graph: Graph = graph
         self.label = label
@@ -140,17 +142,27 @@ class _CaffeSide(Side):
         return name in self.names or (name in self._states and self._states[name] in self._net.blobs)
 
     def run(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Runs the net once, and once more for each earlier state."""
+        """Runs the net once, and once more where earlier states are among the names."""
         found: dict[str, Array] = dict(self._net.run(inputs, [name for name in names if name not in self._states]))
-        for name in names:
-            if name in self._states:
-                found[name] = self.exact(inputs, name)
+        found.update(self.exact(inputs, [name for name in names if name in self._states]))
         return {name: found[name] for name in names}
 
-    def exact(self, inputs: Mapping[str, Array], name: str) -> Array:
+    def in_order(self, inputs: Mapping[str, Array], names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Runs the net once, from each layer that makes one of the blobs to the next, and takes its tops before anybody changes them."""
+        wanted = set(names)
+        layers = [layer.name for layer in self._net.layers]
+        begin = None
+        for node in self.graph.nodes:
+            made = [name for name in node.outputs if name in wanted]
+            if made:
+                blobs = [self.graph.storage_name(name) for name in made]
+                values = self._net.run(inputs if begin is None else {}, blobs, start=begin, end=node.name)
+                begin = next(iter(layers[layers.index(node.name) + 1 :]), None)
+                yield from ((name, values[blob]) for name, blob in zip(made, blobs, strict=True))
+
+    def exact(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Caffe lets Flatten, Reshape, Split and others share their bottom's memory, which an in-place layer then overwrites."""
-        blob = self.graph.storage_name(name)
-        return self._net.run(inputs, [blob], end=self.graph.producer[name].name)[blob]
+        return dict(self.in_order(inputs, names))
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """Caffe's own."""

@@ -16,6 +16,7 @@ from nuqconv.errors import ConfigError, ModelError, NuqconvError, OnnxProcessErr
 from nuqconv.ir import Array
 from nuqconv.runtimes.child import DEFAULT_TIMEOUT, ChildKind, ChildProcess, Reply
 from nuqconv.runtimes.child.system import limit_problem
+from nuqconv.runtimes.onnxruntime.providers import CPU, check_used
 from nuqconv.runtimes.onnxruntime.session import INEXACT_OPTIMIZERS
 
 __all__ = ["LEAST_MEMORY", "ONNXRUNTIME", "OnnxProcess", "check_limits"]
@@ -44,6 +45,7 @@ class OnnxProcess(ChildProcess):
         timeout: Seconds that one request (a model to be loaded, a batch to be run) may take; the child is killed after that.
         memory_limit: Bytes of memory that the child may have, Python and onnxruntime included; None for any number.
         env: Environment variables to set or replace for the child.
+        providers: onnxruntime's names of the execution providers that sessions compute on.
 
     Raises:
         ConfigError: A limit is too small.
@@ -57,10 +59,12 @@ class OnnxProcess(ChildProcess):
         timeout: float = DEFAULT_TIMEOUT,
         memory_limit: int | None = None,
         env: Mapping[str, str] | None = None,
+        providers: Sequence[str] = (CPU,),
     ) -> None:
         check_limits(timeout, memory_limit)
         super().__init__(sys.executable, _SERVER, timeout=timeout, memory_limit=memory_limit, env=env)
 
+        self._providers = list(providers)
         self._forgotten: deque[int] = deque()
 
     def session(self, model: bytes | memoryview, threads: int | None, subject: str) -> _Session:
@@ -70,8 +74,15 @@ class OnnxProcess(ChildProcess):
             ModelError, UnsupportedError: onnxruntime refuses it.
             OnnxProcessError: The child has ended, or there is no memory for it.
         """
-        fields = {"threads": threads, "log_severity": QUIET, "disabled_optimizers": list(INEXACT_OPTIMIZERS)}
-        session = _Session(self, self._ask("load", fields, {"model": model}, subject).fields, subject)
+        fields = {
+            "threads": threads,
+            "log_severity": QUIET,
+            "disabled_optimizers": list(INEXACT_OPTIMIZERS),
+            "providers": self._providers,
+        }
+        found = self._ask("load", fields, {"model": model}, subject).fields
+        session = _Session(self, found, subject)
+        check_used(self._providers, found["providers"], subject)
         # Not a request: the garbage collector may come in the middle of another one.
         weakref.finalize(session, self._forgotten.append, session.number)
         return session

@@ -32,13 +32,14 @@ class Server:
         session = self.onnxruntime.InferenceSession(
             model.tobytes(),
             options,
-            providers=["CPUExecutionProvider"],
+            providers=header["providers"],
             disabled_optimizers=header["disabled_optimizers"],
         )
         self.loaded += 1
         self.sessions[self.loaded], self.inputs[self.loaded] = session, {}
         return {
             "session": self.loaded,
+            "providers": session.get_providers(),
             "inputs": [[item.name, item.type, list(item.shape)] for item in session.get_inputs()],
             "outputs": [[item.name, item.type, list(item.shape)] for item in session.get_outputs()],
         }, []

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from nuqconv.errors import UnsupportedError
+from nuqconv.backends.onnx.lower import PRODUCER
+from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.ir import Array
 from nuqconv.runtimes.loaded import Side
@@ -29,6 +31,8 @@ class OnnxSide(Side):
         input_blobs: The same for inputs.
     """
 
+    keeps_states = True
+
     def __init__(
         self,
         model: ModelProto | str | os.PathLike[str],
@@ -40,6 +44,7 @@ class OnnxSide(Side):
         if label is None:
             label = f"ONNX model '{self.model.graph.name}'" if isinstance(model, ModelProto) else str(Path(model))
         self.label = f"onnxruntime: {label}"
+        self.own = self.model.producer_name == PRODUCER
         constants = {item.name: item for item in self.model.graph.initializer}
         self._constants = constants
         self._makers = {name: node for node in self.model.graph.node for name in node.output if name}
@@ -82,6 +87,69 @@ class OnnxSide(Side):
         found = session.run(typed)
         return {name: found[self._values[name]] for name in names}
 
+    def bottoms(self, name: str) -> tuple[str, ...] | None:
+        """The values that the node of a value reads, also inside its branches and bodies; inputs by their blobs' names."""
+        node = self._makers.get(self._values.get(name, name))
+        if node is None:
+            return None
+        return tuple(dict.fromkeys(self._blobs.get(value, value) for value in _read(node) if self._is_computed(value)))
+
+    @cached_property
+    def _blobs(self) -> dict[str, str]:
+        return {value: blob for blobs in (self._values, self._inputs) for blob, value in blobs.items()}
+
+    def alone(self, name: str, given: Mapping[str, Array]) -> Array | None:
+        """Runs the nodes between the given values and the one that is wanted as a model of their own."""
+        known = {self._values.get(item, self._inputs.get(item, item)): array for item, array in given.items()}
+        feeds = {item: np.asarray(array, self._types.get(item, array.dtype)) for item, array in known.items()}
+        value = self._values[name]
+        waiting, needed = [value], set[str]()
+        while waiting:
+            item = waiting.pop()
+            if item not in feeds and item not in needed and self._is_computed(item):
+                if item not in self._makers:
+                    return None
+                needed.add(item)
+                waiting.extend(_read(self._makers[item]))
+        nodes = [node for node in self.model.graph.node if needed.intersection(node.output)]
+        used = {item for node in nodes for item in _read(node)}
+        part = ModelProto(ir_version=self.model.ir_version)
+        part.opset_import.extend(self.model.opset_import)
+        part.functions.extend(self.model.functions)
+        part.graph.name = f"{self.model.graph.name}: {name}"
+        part.graph.node.extend(nodes)
+        part.graph.initializer.extend(item for key, item in self._constants.items() if key in used)
+        feeds = {item: array for item, array in feeds.items() if item in used}
+        part.graph.input.extend(
+            helper.make_tensor_value_info(item, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for item, array in feeds.items()
+        )
+        part.graph.output.add(name=value)
+        return OnnxSession(part).run(feeds)[value]
+
+    def sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
+        """Lets onnxruntime say the shapes of all values, which takes no memory for them."""
+        probe = ModelProto()
+        probe.CopyFrom(self.model)
+        wanted = {blob: f"{value}/shape of it" for blob, value in self._values.items()}
+        for blob, shape in wanted.items():
+            probe.graph.node.add(op_type="Shape", input=[self._values[blob]], output=[shape])
+        del probe.graph.output[:]
+        probe.graph.output.extend(
+            helper.make_tensor_value_info(shape, TensorProto.INT64, None) for shape in wanted.values()
+        )
+        try:
+            found = OnnxSide(probe, self.label, input_blobs={value: blob for blob, value in self._inputs.items()}).run(
+                inputs, list(wanted.values())
+            )
+        except (ModelError, UnsupportedError):
+            # A value need not be a tensor.
+            return {}
+        return {blob: 4 * int(np.prod(found[shape])) for blob, shape in wanted.items()}
+
+    def _is_computed(self, value: str) -> bool:
+        return bool(value) and value not in self._constants
+
     def _session(self, outputs: tuple[str, ...], *, fits: bool) -> OnnxSession:
         """Returns the session for outputs; the last one stays."""
         if self._last is None or self._last[:2] != (outputs, fits):
@@ -100,6 +168,20 @@ class OnnxSide(Side):
         while f"{layer}/{len(found)}" in self._constants:
             found.append(numpy_helper.to_array(self._constants[f"{layer}/{len(found)}"]))
         return tuple(found) or None
+
+
+def _read(node: NodeProto) -> list[str]:
+    """Returns the values that a node reads, those of branches and bodies that stand outside of them among them."""
+    found = [value for value in node.input if value]
+    for attribute in node.attribute:
+        graphs: list[GraphProto] = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+        for graph in graphs:
+            inner = {item.name for item in graph.input} | {item.name for item in graph.initializer}
+            for part in graph.node:
+                found += [value for value in _read(part) if value not in inner]
+                inner.update(part.output)
+            found += [item.name for item in graph.output if item.name not in inner]
+    return found
 
 
 def _with_open_sizes(model: ModelProto) -> ModelProto:

@@ -21,7 +21,8 @@ from nuqconv.runtimes.onnxruntime.cache import LoadedModel, SessionCache, load
 from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession
 from nuqconv.runtimes.onnxruntime.isolated import OnnxProcess, check_limits
 from nuqconv.runtimes.onnxruntime.onnx_file import OnnxSide
-from nuqconv.runtimes.onnxruntime.session import OnnxSession
+from nuqconv.runtimes.onnxruntime.providers import provider_names
+from nuqconv.runtimes.onnxruntime.session import OnnxSession, SessionMaker, session_maker
 from nuqconv.runtimes.pool import ChildPool
 
 __all__ = ["OnnxRuntime"]
@@ -38,6 +39,8 @@ class OnnxRuntime(Runtime):
             ordinary error. A search does such a trial again in a new child.
         memory_limit: With ``isolate``: bytes of memory that a child may have, Python and onnxruntime included; None for any number.
         timeout: With ``isolate``: seconds that a child may take to load a model, or to run a batch; None for 600.
+        providers: Execution providers to compute on, as ``("cuda", "cpu")``: the first one that can run an operator runs it. Empty for the CPU, on
+            which sums of quantized layers are exact; other devices may round them.
 
     Raises:
         ConfigError: An option is out of range, or the options do not go together.
@@ -53,6 +56,7 @@ class OnnxRuntime(Runtime):
     isolate: bool = False
     memory_limit: int | None = None
     timeout: float | None = None
+    providers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -60,11 +64,23 @@ class OnnxRuntime(Runtime):
         if not self.isolate and (self.memory_limit is not None or self.timeout is not None):
             raise ConfigError("memory_limit and timeout are limits of a child process; they need isolate=True")
         check_limits(self.seconds, self.memory_limit)
+        # A name that is wrong is said here, not at the first model.
+        provider_names(self.providers)
 
     @property
     def seconds(self) -> float:
         """The timeout in force."""
         return DEFAULT_TIMEOUT if self.timeout is None else self.timeout
+
+    @property
+    def provider_names(self) -> tuple[str, ...]:
+        """Onnxruntime's names of the providers in force."""
+        return provider_names(self.providers)
+
+    @property
+    def maker(self) -> SessionMaker:
+        """What makes sessions in this process."""
+        return session_maker(self.provider_names)
 
     @property
     def evaluator(self) -> str:
@@ -80,7 +96,7 @@ class OnnxRuntime(Runtime):
         """Makes a model ready to run."""
         self.check_takes(model)
         if not self.isolate:
-            return load(model.graph, outputs, self.threads)
+            return load(model.graph, outputs, self.threads, self.maker)
         process = self.process()
         return _InChild(load(model.graph, outputs, self.threads, process.session), process)
 
@@ -92,7 +108,7 @@ class OnnxRuntime(Runtime):
         """Returns a model as a comparison needs it: an ONNX model as it is, others through this package's ONNX."""
         if model.format == "onnx":
             return OnnxSide(model.files[0] if model.proto is None else model.proto)
-        return _GraphSide(model.graph, f"{self.title}: {model.label}", partial(_Plain, model.graph))
+        return _GraphSide(model.graph, f"{self.title}: {model.label}", partial(_Plain, model.graph, self.maker))
 
     def exchanging(
         self, graph: Graph, free: Sequence[str], outputs: Sequence[str] | None = None, threads: int | None = None
@@ -102,15 +118,15 @@ class OnnxRuntime(Runtime):
 
     def process(self) -> OnnxProcess:
         """Starts a child process within the limits."""
-        return OnnxProcess(timeout=self.seconds, memory_limit=self.memory_limit)
+        return OnnxProcess(timeout=self.seconds, memory_limit=self.memory_limit, providers=self.provider_names)
 
 
 class _Plain(Loaded):
     """A graph in a session that has nothing to do with speed."""
 
-    def __init__(self, graph: Graph, outputs: Sequence[str]) -> None:
+    def __init__(self, graph: Graph, maker: SessionMaker, outputs: Sequence[str]) -> None:
         self._graph = graph
-        self._session = OnnxSession(graph, outputs=outputs)
+        self._session = OnnxSession(graph, outputs=outputs, create=maker)
 
     def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         feeds = self._graph.feeds({name: np.asarray(array, np.float32) for name, array in batch.items()})
@@ -118,7 +134,11 @@ class _Plain(Loaded):
 
 
 class _GraphSide(LoadedSide):
-    """A graph in onnxruntime, through the lowering of this package."""
+    """A graph in onnxruntime, through the lowering of this package; every state of a blob is a value of its own there."""
+
+    keeps_states = True
+
+    own = True
 
     def parameters(self, layer: str) -> tuple[Array, ...] | None:
         """The graph's."""
@@ -145,7 +165,7 @@ class _Here(ModelPool):
 
     def __init__(self, runtime: OnnxRuntime) -> None:
         self._runtime = runtime
-        self._cache = SessionCache()
+        self._cache = SessionCache(runtime.maker)
 
     @contextmanager
     def take(self, model: Runnable, outputs: Sequence[str] | None) -> Iterator[Loaded]:

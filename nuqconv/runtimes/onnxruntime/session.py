@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from nuqconv.backends.onnx.opset import ORT_ERRORS, quiet_options
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.ir import Array, Graph
+from nuqconv.runtimes.onnxruntime.providers import CPU, check_used
 
-__all__ = ["INEXACT_OPTIMIZERS", "OnnxSession", "SessionMaker"]
+__all__ = ["INEXACT_OPTIMIZERS", "OnnxSession", "SessionMaker", "session_maker"]
 
 # These multiply or add constants into weights and biases beforehand. That rounds differently: a quantized layer's integer weights would
 # become floats, and its sums would no longer be exact.
@@ -51,7 +53,7 @@ SessionMaker = Callable[[bytes, "int | None", str], Any]
 
 
 class OnnxSession:
-    """A network ready to run on the CPU.
+    """A network ready to run, on the CPU unless ``create`` says otherwise.
 
     A graph's batch size is left open where all layers allow it, so that any number of images runs in one call; otherwise the session
     takes the graph's own batch size, and an input of another size is refused with the layers that fix it. (`rebatch` gives a graph of
@@ -197,18 +199,31 @@ class OnnxSession:
         ]
 
 
-def _create(model: bytes, threads: int | None, subject: str) -> onnxruntime.InferenceSession:
+def session_maker(providers: Sequence[str]) -> SessionMaker:
+    """Returns what makes sessions in this process that compute on execution providers, the first that can run an operator.
+
+    Args:
+        providers: onnxruntime's own names of them.
+    """
+    return partial(_create, providers=tuple(providers))
+
+
+def _create(
+    model: bytes, threads: int | None, subject: str, providers: Sequence[str] = (CPU,)
+) -> onnxruntime.InferenceSession:
     options = quiet_options()
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(INEXACT_OPTIMIZERS)
+        session = onnxruntime.InferenceSession(
+            model, options, providers=list(providers), disabled_optimizers=list(INEXACT_OPTIMIZERS)
         )
     except state.NotImplemented as error:
         raise UnsupportedError(f"{subject}: the installed onnxruntime cannot run it: {error}") from error
     except ORT_ERRORS as error:
         raise ModelError(f"{subject}: onnxruntime refuses it: {error}") from error
+    check_used(providers, session.get_providers(), subject)
+    return session
 
 
 def _with_outputs(model: ModelProto, outputs: Sequence[str] | None, subject: str) -> ModelProto:

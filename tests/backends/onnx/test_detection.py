@@ -14,7 +14,7 @@ from nuqconv.ir.ops import Opaque
 from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.oracle.caffe_layers import inputs_text, layer_text
 from tests.oracle.opencv import graph_of, opencv_run, opsets
-from tests.support.detections import in_caffes_order
+from tests.support.detections import assert_same_detections, in_caffes_order
 
 from .test_detection_prior_box import prior_text
 
@@ -327,3 +327,154 @@ def test_any_parameters(tmp_path, data):
                          encoded=encoded, keep=keep, confidence=np.float32(confidence))  # fmt: skip
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_default_boxes_of_several_images_are_those_of_the_first(tmp_path):
+    inputs = detection_inputs()
+    expected = published(inputs)
+    inputs["priors"] = np.concatenate([inputs["priors"], inputs["priors"][::-1] + np.float32(0.3)])
+    text = detection_text("").replace("dim: 1 dim: 2 dim: 96", "dim: 2 dim: 2 dim: 96")
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rest", ["nms_threshold: 0.6 top_k: 5", "nms_param { nms_threshold: 0.6 } top_k: 5",
+                                  "nms_param { top_k: 5 } nms_threshold: 0.6"])  # fmt: skip
+def test_limits_beside_nms_param_are_read_as_opencv_reads_them(tmp_path, rest):
+    text, inputs = detection_text(f"{rest} keep_top_k: 200 confidence_threshold: 0.01"), detection_inputs()
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    np.testing.assert_allclose(found, published(inputs, nms=0.6, top=5, confidence=0.01), rtol=1e-5, atol=1e-6)
+    theirs = in_caffes_order(opencv_run(tmp_path, text, inputs))
+    assert_same_detections(found, theirs)
+
+
+def test_limits_that_contradict_each_other_are_kept_to_the_letter(tmp_path):
+    text = detection_text("nms_param { top_k: 5 } top_k: 6")
+    assert isinstance(graph_of(tmp_path, text).node["out"].op, Opaque)
+
+
+@pytest.mark.parametrize("code", ["CENTER_SIZE", "CORNER"])
+def test_refined_boxes(tmp_path, code):
+    """RefineDet: default boxes are moved by the first step's locations, and boxes without an object have no class."""
+    inputs = detection_inputs()
+    rng = np.random.default_rng(5)
+    sure = rng.uniform(0, 1, (2, COUNT)).astype(np.float32)
+    inputs["arm_conf"] = np.stack([1 - sure, sure], -1).reshape(2, -1)
+    inputs["arm_loc"] = (rng.standard_normal((2, COUNT * 4)) / 3).astype(np.float32)
+    shapes = {name: array.shape for name, array in inputs.items()}
+    param = f"num_classes: {CLASSES} code_type: {code} confidence_threshold: 0.01 objectness_score: 0.4"
+    layer = layer_text("DetectionOutput", f"detection_output_param {{ {param} }}", bottoms=tuple(shapes))
+    text = inputs_text(**shapes) + "\n" + layer
+    found = OnnxSession(graph_of(tmp_path, text)).run(inputs)["out"]
+    priors, variances = inputs["priors"].reshape(2, -1, 4)
+    expected = []
+    for image in range(2):
+        first = inputs["arm_loc"][image].reshape(-1, 4)
+        moved = np.stack([decode(code, first[n], priors[n], variances[n], False) for n in range(COUNT)])
+        conf = inputs["conf"][image].reshape(COUNT, CLASSES).copy()
+        conf[sure[image] < np.float32(0.4)] = [1, *[0] * (CLASSES - 1)]
+        one = {
+            "loc": inputs["loc"][image : image + 1], "conf": conf.reshape(1, -1),
+            "priors": np.stack([moved.ravel(), variances.ravel()])[np.newaxis],
+        }  # fmt: skip
+        rows = published(one, code=code, confidence=0.01)[0, 0]
+        rows[:, 0] = image
+        expected.append(rows)
+    np.testing.assert_allclose(found[0, 0], np.concatenate(expected), rtol=1e-4, atol=1e-5)
+
+
+YOLO_V3 = (
+    "yolov3_detection_output_param {{ num_classes: 3 confidence_threshold: {} nms_threshold: 0.45 "
+    "biases: [10, 14, 23, 27, 37, 58, 81, 82, 135, 169, 344, 319] mask: [3, 4, 5, 0, 1, 2] anchors_scale: [32, 16] mask_group_num: 2 }}"
+)
+YOLO_V2 = (
+    "yolo_detection_output_param {{ num_classes: 3 num_box: 2 coords: 4 confidence_threshold: {} nms_threshold: 0.45 "
+    "biases: [1.08, 1.19, 3.42, 4.41] }}"
+)
+
+
+def sigmoid(value):
+    return 1 / (1 + np.exp(-np.float64(value)))
+
+
+def yolo(maps, anchors, confidence, *, exclusive):
+    """The published layers, a box at a time; anchors are parts of the image."""
+    found = []
+    for data, boxes in zip(maps, anchors, strict=True):
+        height, width = data.shape[2:]
+        rows = data[0].reshape(len(boxes), -1, height, width)
+        for y in range(height):
+            for x in range(width):
+                for n, anchor in enumerate(boxes):
+                    tx, ty, tw, th, sure, *classes = rows[n, :, y, x].astype(np.float64)
+                    middle = ((x + sigmoid(tx)) / width, (y + sigmoid(ty)) / height)
+                    size = (np.exp(tw) * anchor[0], np.exp(th) * anchor[1])
+                    box = [
+                        middle[0] - size[0] / 2,
+                        middle[1] - size[1] / 2,
+                        middle[0] + size[0] / 2,
+                        middle[1] + size[1] / 2,
+                    ]
+                    if exclusive:
+                        parts = np.exp(np.array(classes)) / np.exp(np.array(classes)).sum()
+                        score = sigmoid(sure) * parts.max()
+                        found += [(score, int(parts.argmax()), box)] if score >= confidence else []
+                    else:
+                        scores = [sigmoid(sure) * sigmoid(one) for one in classes]
+                        found += [(score, label, box) for label, score in enumerate(scores) if score > confidence]
+    found.sort(key=lambda item: -item[0])
+    kept = []
+    for score, label, box in found:
+        if all(overlap(np.array(box), np.array(other)) < 0.45 for _, _, other in kept):
+            kept.append((score, label, box))
+    rows = [(0, label + 1, score, *box) for score, label, box in kept] or [(0, *[-1] * 6)]
+    return np.array(rows, np.float32)[np.newaxis, np.newaxis]
+
+
+@pytest.mark.parametrize("opset", opsets(13, 17))
+@pytest.mark.parametrize("confidence", [0.35, 0.9999])
+@pytest.mark.parametrize("version", [2, 3])
+def test_yolo(tmp_path, version, confidence, opset):
+    rng = np.random.default_rng(version)
+    if version == 3:
+        shapes = {"coarse": (1, 24, 4, 4), "fine": (1, 24, 8, 8)}
+        text = layer_text("Yolov3DetectionOutput", YOLO_V3.format(confidence), bottoms=tuple(shapes))
+        pixels = [(10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319)]
+        anchors = [[(w / 128, h / 128) for w, h in group] for group in (pixels[3:], pixels[:3])]
+    else:
+        shapes = {"map": (1, 16, 5, 5)}
+        text = layer_text("YoloDetectionOutput", YOLO_V2.format(confidence), bottoms=tuple(shapes))
+        anchors = [[(1.08 / 5, 1.19 / 5), (3.42 / 5, 4.41 / 5)]]
+    inputs = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    graph = graph_of(tmp_path, inputs_text(**shapes) + "\n" + text)
+    model = to_onnx(graph, opset=opset)
+    onnx.checker.check_model(model)
+    found = OnnxSession(model).run(inputs)["out"]
+    expected = yolo(list(inputs.values()), anchors, confidence, exclusive=version == 2)
+    assert (len(expected[0, 0]) > 3) == (confidence < 0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", [
+    YOLO_V3.format(0.3).replace("mask_group_num: 2", "mask_group_num: 3"),
+    YOLO_V3.format(0.3).replace("[32, 16]", "[32]"),
+    YOLO_V3.format(0.3).replace("[3, 4, 5, 0, 1, 2]", "[3, 4, 5, 0, 1, 9]"),
+    YOLO_V3.format(7),
+])  # fmt: skip
+def test_yolo_that_is_not_understood_is_kept_to_the_letter(tmp_path, text):
+    net = (
+        inputs_text(a=(1, 24, 2, 2), b=(1, 24, 4, 4))
+        + "\n"
+        + layer_text("Yolov3DetectionOutput", text, bottoms=("a", "b"))
+    )
+    assert isinstance(graph_of(tmp_path, net).node["out"].op, Opaque)
+
+
+def test_yolo_of_several_images_is_refused(tmp_path):
+    net = (
+        inputs_text(a=(2, 24, 2, 2), b=(2, 24, 4, 4))
+        + "\n"
+        + layer_text("Yolov3DetectionOutput", YOLO_V3.format(0.3), bottoms=("a", "b"))
+    )
+    with pytest.raises(ModelError, match="expected 1 x 24"):
+        graph_of(tmp_path, net)

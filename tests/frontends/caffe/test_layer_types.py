@@ -27,7 +27,7 @@ def test_an_unread_layer_of_a_quantized_model_is_one(tmp_path, kind):
     assert len(quantized_parts(graph)) == 1
 
 
-@pytest.mark.parametrize(("kind", "jumps"), [("Proposal", True), ("Nobody", False)])
+@pytest.mark.parametrize(("kind", "jumps"), [("Proposal", True), ("Python", True), ("Nobody", False)])
 def test_what_is_known_of_an_unread_layer(tmp_path, kind, jumps):
     graph = read(tmp_path, f'layer {{ name: "x" type: "{kind}" bottom: "data" top: "x" }}')
     op = graph.node["x"].op
@@ -36,13 +36,18 @@ def test_what_is_known_of_an_unread_layer(tmp_path, kind, jumps):
     assert not op.trait(QuantizedForm)
 
 
+def test_code_of_others_may_carry_a_state():
+    assert trait_of("Python", Stateful)
+    assert trait_of("Proposal", Stateful) is None
+
+
 def test_types_stand_in_one_table():
     assert not APART.keys() & LAYER_TYPES.keys()
     assert not any(map(is_data_layer, [*APART, *LAYER_TYPES]))
 
 
 def test_training():
-    assert {kind for kind in APART if not is_for_training(kind)} == {"Input", "Python", "Proposal", "AntiQuant"}
+    assert {kind for kind in APART if not is_for_training(kind)} == {"Input", "AntiQuant"}
     assert is_for_training("ImageData")
     assert not is_for_training("Convolution")
 

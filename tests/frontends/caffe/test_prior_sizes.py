@@ -1,8 +1,10 @@
-"""PriorBox with sizes that are no whole numbers: the published layer holds them as integers, as its source says."""
+"""PriorBox with sizes that are no whole numbers: the published layer holds them as integers, as its source says; OpenCV takes them as they stand."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import onnx
 import pytest
 
 import nuqconv
@@ -51,3 +53,33 @@ def test_sizes_are_cut(tmp_path, least, most, ratio):
 def test_less_than_a_pixel_is_kept_to_the_letter(tmp_path):
     files = write_net(tmp_path, NET.format("min_size: 0.5"), {})
     assert isinstance(nuqconv.load(files.model, files.weights).node["p"].op, Opaque)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "min_size: 35.84 max_size: 76.8 aspect_ratio: 2",
+        "min_size: 0.5",
+        "min_size: 20.48 min_size: 61.9 aspect_ratio: 3",
+    ],
+)
+def test_exact_sizes_are_those_of_opencv(tmp_path, words):
+    files = write_net(tmp_path, NET.format(f"{words} flip: true variance: 0.1"), {})
+    notes: list[str] = []
+    graph = nuqconv.load(files.model, files.weights, exact_sizes=True, notes=notes)
+    given = {"f": np.zeros((1, 4, 2, 2), np.float32), "i": np.zeros((1, 3, 512, 512), np.float32)}
+    net = cv2.dnn.readNetFromCaffe(str(files.model), str(files.weights))
+    for name, array in given.items():
+        net.setInput(array, name)
+    np.testing.assert_allclose(OnnxSession(graph).run(given)["p"], net.forward("p"), rtol=1e-6, atol=1e-7)
+    assert any("not cut" in note for note in notes)
+
+
+def test_the_choice_is_written_into_the_record(tmp_path):
+    files = write_net(tmp_path, NET.format("min_size: 35.84"), {})
+    for exact in (False, True):
+        nuqconv.convert(files.model, files.weights, tmp_path / "m.onnx", exact_sizes=exact, force=True)
+        found = {item.key: item.value for item in onnx.load(tmp_path / "m.onnx").metadata_props}
+        assert found.get("prior_box_sizes") == ("exact" if exact else None)
+    again = nuqconv.load(tmp_path / "m.onnx")
+    assert again.outputs == ("p",)

@@ -364,28 +364,32 @@ def test_channels_behind_other_layers(tmp_path):
         (
             "Data",
             "data_param { batch_size: 4 }",
-            "(only 4x3x?x? is known); give an input shape for 'data', for instance 4x3x224x224",
+            "(only 4x3x?x? is known); give an input shape for 'data', for instance 4x3x224x224 (--input-shape)",
         ),
         (
             "ImageData",
             "image_data_param { batch_size: 4 new_height: 6 }",
-            "(only 4x3x6x? is known); give an input shape for 'data', for instance 4x3x6x224",
+            "(only 4x3x6x? is known); give an input shape for 'data', for instance 4x3x6x224 (--input-shape)",
         ),
         (
             "HDF5Data",
             "hdf5_data_param { batch_size: 4 }",
-            "(it is that of the data in its files); give an input shape for 'data', for instance 1x3x224x224",
+            "(it is that of the data in its files); give an input shape for 'data', for instance 1x3x224x224 (--input-shape)",
         ),
         (
             "VideoData",
             "",
-            "(it is that of the data in its files); give an input shape for 'data', for instance 1x3x224x224",
+            "(it is that of the data in its files); give an input shape for 'data', for instance 1x3x224x224 (--input-shape)",
         ),
-        ("DummyData", "", "(dummy_data_param has no shape); give an input shape for 'data', for instance 1x3x224x224"),
+        (
+            "DummyData",
+            "",
+            "(dummy_data_param has no shape); give an input shape for 'data', for instance 1x3x224x224 (--input-shape)",
+        ),
         (
             "MemoryData",
             "memory_data_param { batch_size: x }",
-            "(batch_size is x, expected an integer); give an input shape for 'data', for instance 1x3x224x224",
+            "(batch_size is x, expected an integer); give an input shape for 'data', for instance 1x3x224x224 (--input-shape)",
         ),
     ],
 )
@@ -406,7 +410,41 @@ def test_python_layers_that_make_data(tmp_path):
     files = write_net(tmp_path, text, weights)
     graph = nuqconv.load(files.model, files.weights, input_shapes={"data": (2, 3, 8, 9)})
     assert input_shapes(graph) == {"data": (2, 3, 8, 9)}
-    assert nuqconv.load(files.model, files.weights).node["d"].op.kind == "Opaque"
+    with pytest.raises(ModelError, match=r"it is made by code.*give an input shape for 'data'.*--input-shape"):
+        nuqconv.load(files.model, files.weights)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "SegAccuracy",
+        "BboxAccuracy",
+        "LabelsequenceAccuracy",
+        "EvalDetection",
+        "DetectionEvaluate",
+        "Yolov3",
+        "MaskEvaluation",
+    ],
+)
+def test_what_forks_measure_with_is_cut(tmp_path, kind):
+    text, weights = _data("Data", "data_param { batch_size: 2 crop_size: 8 }")
+    files = write_net(tmp_path, text + layer(kind, ["fc", "label"], ["measured"], name="m"), weights)
+    notes: list[str] = []
+    graph = nuqconv.load(files.model, files.weights, notes=notes)
+    assert kinds(graph) == {"fc": "Convolution"}
+    assert input_shapes(graph) == {"data": (2, 3, 8, 8)}
+    assert any(f"'m' ({kind}): removed" in note for note in notes)
+
+
+def test_a_registered_layer_is_not_cut_for_its_name(tmp_path):
+    text = NET + layer("MyAccuracy", ["fc"], ["x"])
+    files = write_net(tmp_path, text, {"fc": [np.ones((5, 4)), np.ones(5)]})
+    assert "x" not in nuqconv.load(files.model, files.weights).node
+    nuqconv.register_layer("MyAccuracy", lambda build, layer: build.node("Relu", layer.inputs))
+    try:
+        assert "x" in nuqconv.load(files.model, files.weights).node
+    finally:
+        nuqconv.unregister_layer("MyAccuracy")
 
 
 @pytest.mark.parametrize("old", ["V1", "V0"])

@@ -68,7 +68,7 @@ class ProductLayers(Layers):
             return self._quantize(build, node, op)
         if isinstance(op, Dequantize) and build.elem_type(node.inputs[0]) == TensorProto.FLOAT:
             # A session of this package multiplies nothing out beforehand.
-            times_steps(build, node, node.inputs[0])
+            times_steps(build, node, op, node.inputs[0])
             return True
         if node.name not in self._names:
             return False

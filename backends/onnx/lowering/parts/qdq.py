@@ -88,7 +88,7 @@ class QdqLayers(Layers):
 def _qdq_layers(graph: Graph) -> dict[str, Node]:
     """Returns for each layer that has this form the Dequantize behind it.
 
-    It reads a Quantize, and only a Dequantize reads it. A Deconvolution in groups has no axis of its weight for all its step sizes.
+    It reads a Quantize, and only a Dequantize without shifts reads it. A Deconvolution in groups has no axis of its weight for all its step sizes.
     """
     found = {}
     for node in graph.nodes:
@@ -98,8 +98,9 @@ def _qdq_layers(graph: Graph) -> dict[str, Node]:
             continue
         grouped = isinstance(node.op, Deconvolution) and node.op.group > 1
         grouped = grouped or (isinstance(node.op, Convolution | Deconvolution) and not node.op.kernel)
-        alone = len(readers) == 1 and isinstance(readers[0].op, Dequantize) and node.outputs[0] not in graph.outputs
-        if isinstance(maker.op, Quantize) and alone and not grouped and getattr(node.op, "axis", 1) == 1:
+        alone = len(readers) == 1 and node.outputs[0] not in graph.outputs
+        plain = alone and isinstance(readers[0].op, Dequantize) and not readers[0].op.shifts
+        if isinstance(maker.op, Quantize) and plain and not grouped and getattr(node.op, "axis", 1) == 1:
             found[node.name] = readers[0]
     return found
 

@@ -1,0 +1,14 @@
+"""Operators of detectors of two stages."""
+
+from __future__ import annotations
+
+from nuqconv.backends.caffe.emitting.registry import refuses
+from nuqconv.ir.ops import Proposal, PSROIPooling, ROIPooling
+
+__all__: list[str] = []
+
+refuses(Proposal, "the Faster R-CNN fork has a Python layer for it; cut the net before it and propose regions outside")
+
+refuses(ROIPooling, "the Fast R-CNN fork has an ROIPooling layer")
+
+refuses(PSROIPooling, "the R-FCN fork has a PSROIPooling layer")
