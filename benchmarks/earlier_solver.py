@@ -16,7 +16,6 @@ Where the layer has a bias, it takes up the mean of the error, so only the covar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,11 @@ from numpy.typing import NDArray
 from nuqconv.errors import QuantizationError
 from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.codebook import optimal_codebooks
+from nuqconv.quantize.compensate import LayerSolution, WeightMethod
 from nuqconv.quantize.moments import Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
-__all__ = ["LayerSolution", "WeightMethod", "solve_layer"]
+__all__ = ["solve_layer"]
 
 _Floats = NDArray[np.float64]
 
@@ -37,52 +37,6 @@ _DAMPING = 0.01
 """Share of the mean power of the inputs that is added to each; that of the GPTQ paper."""
 _SHRINKAGE = 2.0
 """Patches for each column at which half of a covariance is that of the patches; from 1 to 3 measured alike on images not used for calibration."""
-
-
-@dataclass(frozen=True)
-class WeightMethod:
-    """How the integers of NUQ layers are chosen; the defaults are what measured best (decision D26).
-
-    Attributes:
-        importance: Whether weights count by the power of their inputs when codebooks are made; else all weights of a channel count alike.
-        compensation: Whether weights are put on levels so that the layer's output, rather than each weight, is nearest.
-        refit_scales: Whether step sizes are fitted to the codebook; else they stay ``max|w| / 127``.
-        bias_correction: Whether the bias takes up the mean error of the output.
-        sweeps: Passes of coordinate descent after each fit.
-        rounds: Times that step sizes and levels are fitted to the weights' levels by least squares; ``num_of_iteration`` of a configuration goes
-            before it.
-    """
-
-    importance: bool = True
-    compensation: bool = True
-    refit_scales: bool = True
-    bias_correction: bool = True
-    sweeps: int = 2
-    rounds: int = 1
-
-    def key(self) -> str:
-        """Returns a text that tells this method from others."""
-        names = ("importance", "compensation", "refit_scales", "bias_correction", "sweeps", "rounds")
-        return ",".join(f"{name}={int(getattr(self, name))}" for name in names)
-
-
-@dataclass(frozen=True, eq=False)
-class LayerSolution:
-    """Integers chosen for a layer.
-
-    Attributes:
-        weights: int8, shape of the float weights, all on the codebook.
-        scales: float32 step sizes, one for each output channel, or one.
-        bias: float64 (num_output,), the bias that goes with them; None if the layer has none.
-        codebook: The levels in use, ascending.
-        error: Mean squared error of the output over the mean square of the output without its bias, by the moments.
-    """
-
-    weights: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    bias: _Floats | None
-    codebook: tuple[int, ...]
-    error: float
 
 
 def solve_layer(

@@ -79,13 +79,12 @@ def measure(name: str, every: int = 1) -> Row:
     layers = [node.name for node in graph.nodes if _counts(graph, node.name)][::every]
     truth = {} if evaluation is None else dict(gather_moments(graph, layers, evaluation))
     seconds, ratios = [0.0, 0.0], []
-    earlier = earlier_solver.WeightMethod()
     for layer, moments in gather_moments(graph, layers, calibration):
         op, weights, bias, scales = layer_of(graph, layer)
         start = time.process_time()
         now = solve_layer(op, weights, bias, scales, moments, STEPS, WeightMethod())
         middle = time.process_time()
-        before = earlier_solver.solve_layer(op, weights, bias, scales, moments, STEPS, earlier)
+        before = earlier_solver.solve_layer(op, weights, bias, scales, moments, STEPS, WeightMethod())
         seconds[0] += middle - start
         seconds[1] += time.process_time() - middle
         judge = truth.get(layer, moments)

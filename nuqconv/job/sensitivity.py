@@ -1,4 +1,4 @@
-"""How much a network's outputs change through one layer alone, for all layers with one session.
+"""How much a network's outputs change through one layer alone, for all layers with a few sessions.
 
 The predicted loss of an option is the layer's response times its own distortion; the response is what is measured here, at one
 perturbation for each layer, divided by the distortion of that perturbation. Decision D25 in ``docs/decisions.md`` has the numbers behind
@@ -10,15 +10,15 @@ et al., "HAWQ: Hessian AWare Quantization", 2019); they take the loss and labels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from nuqconv.backends.onnx.batch import batch_problems, rebatch
+from nuqconv.backends.onnx.batch import batch_problems, batched_values, rebatch
 from nuqconv.errors import CalibrationError, ModelError
-from nuqconv.ir import Array, Graph
+from nuqconv.ir import Array, Graph, Input
 from nuqconv.ir.ops import Opaque, Weighted
 from nuqconv.ir.traits import Decides, Rearranges, SizedByData
 from nuqconv.runtimes.base import Exchanging
@@ -33,6 +33,8 @@ _LEAST = 1e-3
 """Smallest response, as a share of the median."""
 _DUST = 1e-12
 """Distortions up to this come from the rounding of float32 and say nothing of what a quantization would do."""
+_TAILS = 6
+"""Places from which on the network is run."""
 _FEW = 256
 """Outputs with fewer entries for each sample say too little on few samples, so the features that they are made of are looked at as well."""
 
@@ -101,8 +103,9 @@ def measure_responses(
 ) -> Responses:
     """Measures what each layer's perturbed weights do to the outputs while all other layers stay as they are.
 
-    One session is made; each layer's weights are exchanged for the runs of that layer. The runs are as many as there are layers times
-    batches, and one more for each batch. Held in memory are the float weights, one layer's perturbed ones, the samples and their outputs.
+    One session is made for the network and each of a few parts of it that reach from a layer to the outputs; each layer's weights are exchanged
+    for the runs of that layer, which begin at the last such place in front of it. The runs are as many as there are layers times batches, and one
+    more for each batch. Held in memory are the float weights, one layer's perturbed ones, the samples, their outputs and what is between the parts.
 
     Args:
         graph: The float graph.
@@ -142,7 +145,7 @@ def measure_responses(
     count = runs.load(batches, default_samples(len(layers)) if samples is None else samples)
     divergences: dict[str, float] = {}
     for done, name in enumerate(layers, 1):
-        errors = runs.errors({graph.node[name].params[0]: perturbed[name]})
+        errors = runs.errors(graph.node[name].params[0], perturbed[name])
         behind = _behind(graph, [name])
         stations = [[value, *(item for item in made_of[value] if item in behind)] for value in values]
         found = float(np.mean([np.mean([errors[item] for item in items]) for items in stations]))
@@ -188,13 +191,17 @@ def network_losses(space: SearchSpace, measured: Responses, distortions: Mapping
 
 
 class _Runs:
-    """The samples, the outputs of the float network, and the session."""
+    """The samples, what the float network makes of them, and sessions of the network from several places on."""
 
     def __init__(self, graph: Graph, free: Sequence[str], values: Sequence[str], threads: int | None) -> None:
         self._graph, self._free, self._values, self._threads = graph, free, values, threads
-        self._fixed = bool(batch_problems(graph.up_to(values)))
-        self._sessions: dict[int, Exchanging] = {}
-        self._batches: list[tuple[Exchanging, dict[str, Array], dict[str, Array]]] = []
+        part = graph.up_to(values)
+        self._fixed = bool(batch_problems(part))
+        self._tails = _tails(part, free)
+        read = (item.name for tail in self._tails.values() for item in tail.inputs)
+        self._watched = tuple(dict.fromkeys((*values, *read)))
+        self._sessions: dict[tuple[str, int], Exchanging] = {}
+        self._batches: list[tuple[int, dict[str, Array]]] = []
 
     def load(self, batches: Iterable[Mapping[str, Array]], samples: int) -> int:
         """Takes the first samples and computes their outputs; returns how many there are."""
@@ -210,19 +217,16 @@ class _Runs:
                 if not self._fixed:
                     arrays = {name: array[: samples - count] for name, array in arrays.items()}
                 size = len(next(iter(arrays.values())))
-                session = self._session(size)
-                reference = session.run(arrays)
+                known = {**arrays, **self._session("", size).run(arrays)}
             except (IndexError, ModelError, TypeError, ValueError) as error:
                 raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
-            self._batches.append((session, arrays, reference))
+            self._batches.append((size, known))
             count += size
             if count >= samples:
                 break
         if not count:
             raise CalibrationError("there is no calibration batch to measure layers on; give at least one sample")
-        self._signal = {
-            value: sum(_energy(reference[value]) for _, _, reference in self._batches) for value in self._values
-        }
+        self._signal = {value: sum(_energy(known[value]) for _, known in self._batches) for value in self._values}
         odd = [repr(value) for value, signal in self._signal.items() if not (np.isfinite(signal) and signal > 0)]
         if odd:
             raise CalibrationError(
@@ -231,23 +235,33 @@ class _Runs:
             )
         return count
 
-    def errors(self, weights: Mapping[str, Array]) -> dict[str, float]:
-        """Returns the relative squared change of each value through exchanged weights."""
+    def errors(self, param: str, weights: Array) -> dict[str, float]:
+        """Returns the relative squared change of each value through exchanged weights; only what may change is run."""
         noise = dict.fromkeys(self._values, 0.0)
-        for session, arrays, reference in self._batches:
-            found = session.run(arrays, weights=weights)
-            for value in self._values:
-                if found[value].shape == reference[value].shape:
-                    noise[value] += _energy(np.subtract(found[value], reference[value], dtype=np.float64))
+        first = next((param_of for param_of, tail in reversed(self._tails.items()) if param in tail.params), "")
+        for size, known in self._batches:
+            session = self._session(first, size)
+            inputs = self._tails[first].inputs if first else self._graph.inputs
+            feeds = {item.name: known[item.name] for item in inputs if item.name in known}
+            for value, array in session.run(feeds, weights={param: weights}).items():
+                if value not in noise:
+                    continue
+                if array.shape == known[value].shape:
+                    noise[value] += _energy(np.subtract(array, known[value], dtype=np.float64))
                 else:
                     noise[value] = np.inf
         return {value: noise[value] / self._signal[value] for value in self._values}
 
-    def _session(self, size: int) -> Exchanging:
-        key = size if self._fixed else 0
+    def _session(self, first: str, size: int) -> Exchanging:
+        """Returns the session of the tail of a name, or of the whole network for an empty one."""
+        key = (first, size if self._fixed else 0)
         if key not in self._sessions:
-            graph = rebatch(self._graph, size) if self._fixed else self._graph
-            self._sessions[key] = RUNTIMES[DEFAULT].exchanging(graph, self._free, self._values, self._threads)
+            # A session may hold copies of its weights, so those of one part only are kept.
+            self._sessions = {other: session for other, session in self._sessions.items() if other[0] == first}
+            graph, values = (self._tails[first], self._tails[first].outputs) if first else (self._graph, self._watched)
+            graph = rebatch(graph, size) if self._fixed else graph
+            free = [name for name in self._free if name in graph.params]
+            self._sessions[key] = RUNTIMES[DEFAULT].exchanging(graph, free, values, self._threads)
         return self._sessions[key]
 
 
@@ -263,6 +277,48 @@ def _behind(graph: Graph, layers: Iterable[str]) -> frozenset[str]:
         if node.name in sources or reached.intersection(node.inputs):
             reached.update(node.outputs)
     return frozenset(reached)
+
+
+def _tails(graph: Graph, free: Sequence[str]) -> dict[str, Graph]:
+    """Returns parts of a graph from some layers on to its outputs, by the name of the first layer, the longest part first.
+
+    What the float network makes of the samples is known, so a run of a layer's other weights need not begin before that layer.
+
+    Args:
+        graph: The part of the network that makes the values compared.
+        free: The parameters that will be exchanged.
+    """
+    if batch_problems(graph):
+        return {}
+    places = [number for number, node in enumerate(graph.nodes) if set(node.params).intersection(free)]
+    batched = batched_values(graph)
+    found: dict[str, Graph] = {}
+    for number in range(1, _TAILS):
+        last, first = ((part * len(places)) // _TAILS for part in (number, number - 1))
+        tails = (_tail(graph, places[place], batched) for place in range(last, first, -1))
+        tail = next((tail for tail in tails if tail is not None), None)
+        if tail is not None:
+            found[tail.nodes[0].name] = tail
+    return found
+
+
+def _tail(graph: Graph, start: int, batched: Collection[str]) -> Graph | None:
+    """Returns the graph from a node on, or None where what is read across the cut cannot be had or fed.
+
+    It must have the batch as its first axis, and be no sum's own operand: onnxruntime adds those inside of the product that makes them.
+    """
+    nodes = graph.nodes[start:]
+    made = {name for node in nodes for name in node.outputs}
+    read = dict.fromkeys(name for node in nodes for name in node.inputs if name not in made)
+    shapes = {name: graph.shapes[name] for name in read}
+    makers = [graph.producer.get(name) for name in read]
+    if any(shape is None or name not in batched for name, shape in shapes.items()):
+        return None
+    if any(maker is not None and isinstance(maker.op, Weighted) for maker in makers):
+        return None
+    inputs = tuple(Input(name, shape) for name, shape in shapes.items() if shape is not None)
+    outputs = tuple(value for value in graph.outputs if value in made)
+    return replace(graph.with_nodes(nodes), inputs=inputs, outputs=outputs)
 
 
 def _barriers(graph: Graph) -> dict[str, str]:

@@ -31,6 +31,7 @@ from nuqconv.ir.ops import (
     Reverse,
     Softmax,
 )
+from nuqconv.job import sensitivity
 from nuqconv.job.sensitivity import (
     Responses,
     default_samples,
@@ -432,3 +433,40 @@ def test_the_response_predicts_the_other_options_of_a_linear_layer():
     half = {"a": (graph.params["a/w"] + other["a"]) / 2}
     full, less = (measure_responses(graph, weights, [{"x": x}]).divergences["a"] for weights in (other, half))
     assert less / full == pytest.approx(0.25, rel=1e-3)
+
+
+def residual():
+    """Blocks of two layers with a sum, the last with a projection: cuts between blocks, none behind a layer whose output is added."""
+    nodes, value = [], "x"
+    for block in range(4):
+        first, second = dense(f"a{block}", 6, value), dense(f"b{block}", 6, f"r{block}")
+        nodes += [first, Node(f"r{block}", ReLU(), (first.name,), (f"r{block}",)), second]
+        side = value
+        if block % 2:
+            nodes.append(dense(f"side{block}", 6, value))
+            side = f"side{block}"
+        nodes.append(Node(f"sum{block}", Eltwise(), (second.name, side), (f"sum{block}",)))
+        value = f"sum{block}"
+    nodes.append(dense("last", 300, value))
+    params = {node.params[0]: floats(node.op.num_output, 6) for node in nodes if node.params}
+    return Graph("residual", (Input("x", (1, 6)),), tuple(nodes), params, ("last",)).verify()
+
+
+def test_runs_from_the_middle_on_say_the_same_as_whole_ones(monkeypatch):
+    graph, x = residual(), floats(3, 6)
+    other = perturbed(graph)
+    parts = sensitivity._tails(graph, [graph.node[name].params[0] for name in other])
+    assert len(parts) >= 2
+    assert [len(part.nodes) for part in parts.values()] == sorted(
+        (len(part.nodes) for part in parts.values()), reverse=True
+    )
+    for part in parts.values():
+        makers = [graph.producer.get(item.name) for item in part.inputs]
+        assert all(maker is None or isinstance(maker.op, Eltwise | ReLU) for maker in makers)
+    found = measure_responses(graph, other, [{"x": x}])
+    monkeypatch.setattr(sensitivity, "_TAILS", 1)
+    whole = measure_responses(graph, other, [{"x": x}])
+    assert found.divergences == pytest.approx(whole.divergences, rel=1e-4)
+    # Layers in another order than the graph's.
+    back = measure_responses(graph, dict(reversed(other.items())), [{"x": x}])
+    assert back.divergences == pytest.approx(whole.divergences, rel=1e-4)
