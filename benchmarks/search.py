@@ -19,6 +19,7 @@ TARGET, KEPT = ROOT / "docs" / "results.md", ROOT / "build" / "bench"
 HEADING = "## The search and its parts"
 PARTS = {
     "layer_error": "Squared error of layers' outputs on images not used for calibration",
+    "solver": "The solver of layers next to the one before it",
     "strategies": "Strategies next to each other",
     "kills": "Searches that are killed and started again",
     "parallel": "Several evaluations at once",
