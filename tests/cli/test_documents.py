@@ -119,9 +119,10 @@ def accuracy_of(model_file, weights_file, batch_num):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("caffe_python")
 @pytest.mark.parametrize("page", RUN)
-def test_what_a_page_shows(run, folder, subset, monkeypatch, page):
+def test_what_a_page_shows(run, folder, subset, monkeypatch, request, page):
+    if any(re.search(r"--runtime \S*caffe\b", block.text) for block in to_run(page)):
+        request.getfixturevalue("caffe_python")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     shutil.copy((FASHION if page == "docs/start.md" else LENET) / "deploy.prototxt", folder)
