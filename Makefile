@@ -6,6 +6,7 @@
 # make faults  every operation on files of whole runs made to fail, and the process killed at each (about an hour)
 # make zoo     published architectures: to ONNX and back, every blob against real Caffe or OpenCV
 # make soak    10,000 forward passes and 1,000 trials: does memory grow?
+# make pythons environments .venv-3.10 to .venv-3.13 of the Pythons that are found, in which a test runs the sample
 # make bench   the benchmarks           make results   the table of docs/results.md
 # make docs    the documents as a site, in build/site; a broken link is an error
 # make wheel-check   what would be published, tried on each Python from 3.10 to 3.14 that is found
@@ -22,7 +23,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
-.PHONY: demo test quick explore faults fuzz soak zoo lint bench bench-search results caffe models format docs wheel-check lowest clean
+.PHONY: demo test quick explore pythons faults fuzz soak zoo lint bench bench-search results caffe models format docs wheel-check lowest clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "nuqconv needs Python 3.10 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..."; exit 1; }
@@ -42,6 +43,12 @@ demo: $(VENV)/demo.stamp
 # Exit code 3: no Python that Caffe runs on. The tests that need Caffe are then skipped, unless NUQCONV_REQUIRE_CAFFE=1.
 caffe: $(VENV)/demo.stamp
 	@$(BIN)/python tools/setup_caffe.py || [ $$? -eq 3 ]
+
+pythons:
+	@for version in 3.10 3.11 3.12 3.13; do \
+	  python=$$(command -v python$$version) && $$python -c '' 2>/dev/null || { echo "there is no python$$version"; continue; }; \
+	  $$python -m venv .venv-$$version && .venv-$$version/bin/python -m pip install $(PIP_FLAGS) --editable . || exit 1; \
+	done
 
 test: $(VENV)/test.stamp caffe
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)

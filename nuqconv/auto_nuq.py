@@ -17,8 +17,7 @@ from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
 from nuqconv.job.evaluation import WorkerOptions
-from nuqconv.job.output_files import OutputFiles
-from nuqconv.job.outputs import output_prefix
+from nuqconv.job.output_files import OutputFiles, model_name, output_prefix
 from nuqconv.job.result import NuqResult
 from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
 from nuqconv.parallel import check_main_guard
@@ -123,7 +122,7 @@ def auto_nuq(
     """
     check_main_guard()
     model = open_model(model_file, weights_file, read_options)
-    prefix = output_prefix(save_dir, model)
+    prefix = output_prefix(save_dir, model_name(model.paths, model.format))
     options = SearchOptions(
         PrepareOptions(
             calibration_data

@@ -41,6 +41,12 @@ Made by `python tools/build_api_reference.py`; do not edit. The names on this pa
 A name that an earlier module on this page has already is not repeated.
 """
 
+_SHOWN = """    options:
+      heading_level: 3
+      show_root_heading: true
+      show_root_full_path: false
+"""
+
 
 def names(module: ModuleType) -> list[str]:
     """Returns the public names of a module, in the order of the alphabet."""
@@ -84,9 +90,7 @@ def table() -> str:
                     f"\n### `{path}.{name}` {{: #{path}.{name} }}\n\nThe module [{place}](#{place.replace('.', '')}).\n"
                 )
             else:
-                parts.append(
-                    f"\n### {name}\n\n::: {place}\n    options:\n      heading_level: 4\n      show_root_heading: false\n"
-                )
+                parts.append(f"\n::: {place}\n{_SHOWN}")
     return "".join(parts)
 
 

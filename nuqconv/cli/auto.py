@@ -256,7 +256,7 @@ def auto(
     from nuqconv.evaluators import BatchEvaluator
     from nuqconv.evaluators.loading import load_evaluator, parse_arguments
     from nuqconv.formats import open_model
-    from nuqconv.job.outputs import output_prefix
+    from nuqconv.job.output_files import model_name, output_prefix
     from nuqconv.search.metrics import parse_metric
     from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
@@ -287,7 +287,7 @@ def auto(
     place = _on(_runtime(runtime, isolate, memory_limit, child_timeout), provider, threads, workers)
     _check_reports(report, json, inputs=[model, weights, config, calibration, *data_files(data, prep, labels)])
     source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
-    prefix = output_prefix(save, source)
+    prefix = output_prefix(save, model_name(source.paths, source.format))
     samples, ranges = _data_sets(source, data, prep, labels, calibration)
     shapes = _shapes(source, samples, batch_size)
     with ExitStack() as stack:

@@ -15,7 +15,13 @@ __all__ = ["quantize"]
 def quantize(
     model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
     data: Annotated[Path, typer.Option(help=f"To calibrate on. {DATA_HELP}")],
-    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR/PREFIX",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
+        ),
+    ],
     weights: Annotated[
         Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
     ] = None,
@@ -63,12 +69,12 @@ def quantize(
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
     from nuqconv.job.choice import parse_choice
-    from nuqconv.job.output_files import OutputFiles, record_path, save_prefix
+    from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
     from nuqconv.job.typed import quantize as run
 
     choice = None if layers is None else parse_choice(layers)
-    prefix = save_prefix(save)
     source = open_model(model, weights)
+    prefix = output_prefix(save, model_name(source.paths, source.format))
     inputs = [*source.paths, *data_files(data, prep, labels), *([config] if config else [])]
     targets = OutputFiles.for_prefix(prefix, record or record_path(prefix))
     check_targets(targets.present().values(), inputs=inputs)
@@ -85,5 +91,5 @@ def quantize(
         batch_size=batch_size,
         activation_offset=offset,
     )
-    files = result.save(prefix, record=record, onnx=onnx)
+    files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

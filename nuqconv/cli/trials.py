@@ -88,7 +88,13 @@ def export(
 def write(
     file: Annotated[Path, _FILE],
     trial: Annotated[int, typer.Argument(help="Number of the trial, as `nuqconv trials show` lists it.")],
-    save: Annotated[Path, typer.Option(help="DIR/PREFIX of the files to write.")],
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR/PREFIX",
+            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
+        ),
+    ],
     record: Annotated[
         Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
     ] = None,

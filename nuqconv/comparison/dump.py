@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from nuqconv.comparison.chosen import best_runtime, runnable
 from nuqconv.comparison.inputs import inputs_in_words, random_inputs
+from nuqconv.comparison.sides import best_runtime, runnable
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, UnsupportedError
 from nuqconv.files.staging import check_targets, move_into_place, staging_folder

@@ -29,7 +29,7 @@ from nuqconv.runtimes.loaded import Side
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 
-__all__ = ["CANNOT_RUN", "Failed", "Model", "Placed", "Sides"]
+__all__ = ["CANNOT_RUN", "Failed", "Model", "Placed", "Sides", "best_runtime", "runnable"]
 
 StrPath = str | os.PathLike[str]
 Model = tuple[StrPath, StrPath] | StrPath | Graph | ModelProto | ModelFiles
@@ -230,3 +230,29 @@ class Sides:
                 f"or get another {runtime.title} (`nuqconv doctor` says how)"
             )
         return DEFAULT, f"{runtime.title} {missing}; the first model runs in {DEFAULT} through this package's own ONNX"
+
+
+def runnable(model: ModelFiles, shapes: Mapping[str, Shape], stack: ExitStack) -> Runnable:
+    """Returns a model as runtimes take it; a Caffe net for training is cut for inference.
+
+    Args:
+        model: The model.
+        shapes: Shapes of its inputs, where they are not the file's.
+        stack: Removes what is written for the run.
+    """
+    if model.format.runs_in_caffe and model.paths:
+        return Runnable.cut_for_inference(model, shapes, stack)
+    return Runnable.of(model)
+
+
+def best_runtime(model: ModelFiles, shapes: Mapping[str, Shape], process: CaffeProcess | None = None) -> str:
+    """Returns the name of the runtime that ``"auto"`` stands for: the format's own where that is there and has all layers, else onnxruntime.
+
+    Args:
+        model: The model.
+        shapes: Shapes of its inputs, where they are not the file's.
+        process: A living process of real Caffe to ask.
+    """
+    with ExitStack() as stack:
+        sides = Sides(stack, process, shapes, None)
+        return sides.best(sides.model(model))[0]

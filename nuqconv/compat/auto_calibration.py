@@ -12,7 +12,7 @@ from nuqconv.formats import CAFFE, open_model
 from nuqconv.formats.source import StrPath
 from nuqconv.job.checkpoint import journal_path
 from nuqconv.job.forms import Forms
-from nuqconv.job.output_files import OutputFiles, save_prefix
+from nuqconv.job.output_files import OutputFiles, model_name, output_prefix
 from nuqconv.job.result import NuqResult
 from nuqconv.job.run import SearchOptions, search_model
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
@@ -87,7 +87,7 @@ def accuracy_based_auto_calibration(
                 f"{name} must be {known!r}, found {value!r}; those of the original's own classes cannot run here"
             )
     model = open_model(model_file, weights_file)
-    prefix = save_prefix(save_dir)
+    prefix = output_prefix(save_dir, model_name(model.paths, model.format))
     options = SearchOptions(journal=journal_path(True, prefix), forms=Forms.INT8)
     options.check()
     files = OutputFiles.for_prefix(prefix, Path(record_file), [CAFFE])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from nuqconv.errors import ConfigError
 from nuqconv.formats import CAFFE, FORMATS, Form, Format
 
-__all__ = ["OutputFiles", "record_path", "save_prefix"]
+__all__ = ["OutputFiles", "model_name", "output_prefix", "record_path"]
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,37 @@ class OutputFiles:
         return {field.name: path for field in fields(self) if (path := getattr(self, field.name)) is not None}
 
 
-def save_prefix(save_dir: str | os.PathLike[str]) -> Path:
-    """Returns DIR/PREFIX of the files of a result.
+def model_name(paths: Sequence[Path], model_format: Format) -> str:
+    """Returns what the files of a model's result are called where nobody says it: as the model's file, without its ending.
+
+    Args:
+        paths: The model's files, the one that names it first; none of a model that is in memory.
+        model_format: Its format.
+    """
+    if not paths:
+        return "model"
+    name = paths[0].name
+    ending = model_format.kinds[0].suffix(paths[0]) or paths[0].suffix
+    return name[: len(name) - len(ending)] or name
+
+
+def output_prefix(save_dir: str | os.PathLike[str], name: str) -> Path:
+    """Returns DIR/PREFIX of the files of a result; in a folder that is there, or behind a / at the end, PREFIX is ``name``.
+
+    Args:
+        save_dir: What the user gives.
+        name: The model's name, of `model_name`.
 
     Raises:
-        ConfigError: The text has no PREFIX.
+        ConfigError: Nothing is given.
     """
     text = os.fspath(save_dir)
-    if not text or text.endswith(("/", os.sep)):
+    if not text:
         raise ConfigError(
-            f"save_dir '{text}' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
+            "save_dir '' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
         )
-    return Path(text)
+    path = Path(text)
+    return path / name if text.endswith(("/", os.sep)) or path.is_dir() else path
 
 
 def record_path(prefix: Path) -> Path:

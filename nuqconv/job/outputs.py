@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,8 @@ from pathlib import Path
 
 from nuqconv.backends.caffe.emit import deploy_names
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
-from nuqconv.errors import ConfigError
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.formats import CAFFE, FORMATS, ModelFiles
-from nuqconv.formats.source import StrPath
 from nuqconv.ir import Graph
 from nuqconv.job.codebooks import codebooks_text
 from nuqconv.job.job import Job
@@ -25,7 +22,6 @@ from nuqconv.quantize.plan import Plan, Precision
 __all__ = [
     "chosen_files",
     "fitting_files",
-    "output_prefix",
     "staging_for",
     "without_caffe",
     "without_ranges",
@@ -52,25 +48,6 @@ def chosen_files(model: ModelFiles, staging: Path) -> dict[str, Path]:
     paths = [folder / model.model.name, folder / model.weights.name]
     model.format.forms[0].write(model.read().graph, paths)
     return dict(zip(("model", "weights"), paths, strict=True))
-
-
-def output_prefix(save_dir: StrPath, model: ModelFiles) -> Path:
-    """Returns DIR/PREFIX of the files of a search; where only a folder is given, PREFIX is the name of the model.
-
-    Raises:
-        ConfigError: Nothing is given.
-    """
-    text = os.fspath(save_dir)
-    if not text:
-        raise ConfigError(
-            "save_dir '' must be DIR/PREFIX: the files are called PREFIX_fake_quant_model.prototxt and so on"
-        )
-    path = Path(text)
-    if not text.endswith(("/", os.sep)) and not path.is_dir():
-        return path
-    ending = model.format.kinds[0].suffix(model.model) or model.model.suffix
-    name = model.model.name
-    return path / (name[: len(name) - len(ending)] or name)
 
 
 def without_ranges(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:

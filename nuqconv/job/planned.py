@@ -15,7 +15,7 @@ from nuqconv.files.staging import check_targets
 from nuqconv.formats import CAFFE, FORMATS
 from nuqconv.ir import Array, Graph
 from nuqconv.job.job import Job
-from nuqconv.job.output_files import OutputFiles, record_path, save_prefix
+from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
 from nuqconv.job.outputs import fitting_files, staging_for, write_outputs
 from nuqconv.quantize.plan import Plan
 from nuqconv.runtimes.base import Loaded
@@ -74,7 +74,7 @@ class PlannedModel:
         """Writes the models and record files, whole or not at all.
 
         Args:
-            save_dir: DIR/PREFIX of the files.
+            save_dir: DIR/PREFIX of the files; in a folder that is there, or behind a / at the end, PREFIX is the name of the model.
             record: Where to write the quantization factor record; by default beside the others.
             onnx: Whether to write ONNX models too; they are always written for an ONNX model.
             without: Names of forms (``"deploy"``) and of other files (``"scale_offset_record"``) that are not to be written.
@@ -85,7 +85,7 @@ class PlannedModel:
         Raises:
             OutputError: The files cannot be written. The earlier ones are as they were.
         """
-        prefix = save_prefix(save_dir)
+        prefix = output_prefix(save_dir, model_name(self.sources, self.job.format))
         written = [entry for entry in FORMATS if onnx or entry in (CAFFE, self.job.format)]
         place = record_path(prefix) if record is None else Path(record)
         unwanted = [form for entry in FORMATS for form in entry.forms if form.name in without]

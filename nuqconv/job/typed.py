@@ -20,7 +20,7 @@ from nuqconv.job.asked import Config, calibration_batches, data_shapes, given_co
 from nuqconv.job.checkpoint import journal_path
 from nuqconv.job.choice import LayerForm, chosen_requests, configured_requests
 from nuqconv.job.job import float_graph
-from nuqconv.job.output_files import OutputFiles, record_path, save_prefix
+from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
 from nuqconv.job.quantization import Quantized, measured_by, quantize_model
 from nuqconv.job.result import NuqResult
 from nuqconv.job.run import PrepareOptions, SearchOptions, search_model
@@ -218,7 +218,7 @@ def _targets(
         raise ConfigError(
             "record and journal=True belong to the files that save names; give save, or a path for the journal"
         )
-    prefix = folder / "model" if save is None else save_prefix(save)
+    prefix = folder / "model" if save is None else output_prefix(save, model_name(model.paths, model.format))
     kept = (save is not None) if journal is None else journal
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]
     files = OutputFiles.for_prefix(prefix, record_path(prefix) if record is None else Path(record), written)

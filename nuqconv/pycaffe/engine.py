@@ -63,7 +63,7 @@ class Engine:
         self._shared: dict[str, Memory] = {}
         self._segments: OrderedDict[tuple[Any, ...], Segment] = OrderedDict()
         self._seen: dict[Memory, tuple[int, Floats]] = {}
-        self._settled: dict[tuple[int, int], int] = {}
+        self._settled: dict[tuple[int, int], tuple[int, tuple[Any, ...]]] = {}
         for text in definition.layers:
             self._add(text, None if weights is None else weights.layers.get(text.message.name))
         self._eager = {
@@ -198,13 +198,14 @@ class Engine:
             )
 
     def _segment(self, first: int, last: int) -> Segment:
-        if self._settled.get((first, last)) != self.epoch.number:
+        epoch, key = self._settled.get((first, last), (-1, ()))
+        if epoch != self.epoch.number:
             for layer in self.layers[first : last + 1]:
                 layer.reshape()
-            self._settled[first, last] = self.epoch.number
+            key = (first, last, *self._shapes(first, last))
+            self._settled[first, last] = (self.epoch.number, key)
         if self._changed():
             self._forget()
-        key = (first, last, *self._shapes(first, last))
         segment = self._segments.get(key)
         if segment is None:
             kin = next((one for other, one in self._segments.items() if other[:2] == key[:2]), None)

@@ -53,6 +53,7 @@ def test_the_commands(run, folder):
 
 
 @pytest.mark.package
+@pytest.mark.slow
 def test_the_search_on_boxes(run, folder):
     try:
         files = model_files("mobilenet_ssd")

@@ -60,6 +60,7 @@ def test_what_needs_a_fixed_length_is_refused_at_once(run, net, scenes, metric):
 
 
 @pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.slow
 def test_a_search_that_is_judged_by_boxes(net, scenes, tmp_path, labelled):
     """By VOC's rule with the objects of the pictures, and by the original net's boxes without labels."""
     data = nuqconv.data.ImageList(scenes[0], PREP, labels=scenes[1])

@@ -17,7 +17,7 @@ from tests.cli.conftest import LENET
 
 ROOT = Path(__file__).parents[2]
 FASHION = ROOT / "examples" / "fashion-mobilenet"
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")) + ["README.md"]
+PAGES = [*sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")), "README.md"]
 BLOCK = re.compile(r"(?ms)^(<!-- not run: (?P<why>[^\n]+) -->\n)?( *)```(?P<kind>\w+)\n(?P<text>.*?)^\3```$")
 LINE = re.compile(r"(?m)^    (?P<text>(?:nuqconv|pip|make|python3?|dask|kubectl|sbatch) .*)$")
 
@@ -51,10 +51,13 @@ def blocks(page):
         Block(item["kind"], re.sub(rf"(?m)^{item[3]}", "", item["text"]), item["why"]) for item in BLOCK.finditer(text)
     ]
     rest = BLOCK.sub("", text)
-    return found + [
-        Block("sh", item["text"], _why(rest, item.start()))
-        for item in LINE.finditer(rest)
-        if not item["text"].startswith(NOT_COMMANDS)
+    return [
+        *found,
+        *(
+            Block("sh", item["text"], _why(rest, item.start()))
+            for item in LINE.finditer(rest)
+            if not item["text"].startswith(NOT_COMMANDS)
+        ),
     ]
 
 
@@ -116,9 +119,10 @@ def accuracy_of(model_file, weights_file, batch_num):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("caffe_python")
 @pytest.mark.parametrize("page", RUN)
-def test_what_a_page_shows(run, folder, subset, monkeypatch, page):
+def test_what_a_page_shows(run, folder, subset, monkeypatch, request, page):
+    if any(re.search(r"--runtime \S*caffe\b", block.text) for block in to_run(page)):
+        request.getfixturevalue("caffe_python")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     shutil.copy((FASHION if page == "docs/start.md" else LENET) / "deploy.prototxt", folder)

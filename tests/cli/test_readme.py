@@ -23,6 +23,7 @@ def commands():
 
 
 @pytest.mark.usefixtures("caffe_python")
+@pytest.mark.slow
 def test_one_after_another_in_one_folder(run, subset, tmp_path, monkeypatch):
     for name, source in {
         "deploy.prototxt": LENET / "deploy.prototxt",

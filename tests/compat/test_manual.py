@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -88,3 +89,23 @@ def test_what_was_not_run(graph, tmp_path):
         compat.save_model(graph, "Both", tmp_path / "net")
     with pytest.raises(ConfigError, match="save_type must be 'Fakequant', 'Deploy', 'Both', found 'both'"):
         compat.save_model(graph, "both", tmp_path / "net")
+
+
+def test_create_quant_config_of_an_onnx_model_needs_no_weights(tmp_path):
+    nuqconv.save(nuqconv.load(LENET_MODEL, LENET_WEIGHTS), tmp_path / "m.onnx")
+    for module, algorithm in ((nuqconv, "nuq_quantize"), (compat, "arq_quantize")):
+        module.create_quant_config(config_file=tmp_path / "c.json", model_file=str(tmp_path / "m.onnx"))
+        found = json.loads((tmp_path / "c.json").read_text())
+        layers = {
+            name: item["weight_quant_params"]["wts_algo"] for name, item in found.items() if isinstance(item, dict)
+        }
+        assert layers == dict.fromkeys(("conv1", "conv2", "ip1", "ip2"), algorithm)
+    with pytest.raises(ConfigError, match="caffemodel"):
+        compat.create_quant_config(config_file=tmp_path / "c.json", model_file=LENET_MODEL)
+
+
+def test_defaults_are_the_originals(tmp_path):
+    """A script that names no number of batches runs its model once; elsewhere 8 batches calibrate (decision D37)."""
+    for module, batches in ((compat, 1), (nuqconv, 8)):
+        module.create_quant_config(tmp_path / "c.json", LENET_MODEL, LENET_WEIGHTS)
+        assert json.loads((tmp_path / "c.json").read_text())["batch_num"] == batches

@@ -42,6 +42,7 @@ def run(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_mypy(folder):
     ended = run(folder, "mypy", "--strict", "--config-file=", "--cache-dir=cache", "good.py", "wrong.py")
     # Not those of packages without types that this one imports; of an installed package mypy says nothing of them.

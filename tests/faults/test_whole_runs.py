@@ -112,6 +112,7 @@ class Case:
 
 
 @pytest.mark.parametrize("name", RUNS)
+@pytest.mark.slow
 def test_whatever_fails_and_wherever_the_run_is_killed(folder, name):
     place = folder / name.replace(" ", "-")
     place.mkdir()
@@ -135,6 +136,7 @@ def test_whatever_fails_and_wherever_the_run_is_killed(folder, name):
 
 
 @pytest.mark.parametrize("name", ["auto", "auto restart", "convert to ONNX", "convert to Caffe"])
+@pytest.mark.slow
 def test_files_that_the_system_does_not_let_grow(folder, name):
     """Here nothing is patched: a limit of the kernel ends the writes, those of SQLite too."""
     place = folder / f"limits-{name.replace(' ', '-')}"
@@ -176,6 +178,7 @@ RUNS[sys.argv[1]].run(Path(sys.argv[2]))
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there")
 @pytest.mark.parametrize("name", ["auto", "auto restart", "convert to Caffe", "config"])
+@pytest.mark.slow
 def test_no_operation_is_missed(folder, name):
     """What the system sees is what is counted, but for SQLite's syncs of the folder in which it has made or removed a file."""
     place = folder / f"traced-{name.replace(' ', '-')}"

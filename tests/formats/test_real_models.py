@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nuqconv
 from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.frontends.caffe import load_graph
+from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.ir.ops import Opaque
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
@@ -33,6 +35,25 @@ def _images(name, count=1):
 def _computable(graph):
     """Values that no Opaque node stands in front of."""
     return [name for name, shape in graph.shapes.items() if shape is not None and name in graph.producer]
+
+
+@pytest.mark.slow
+def test_nsfw_is_quantized_without_a_search(tmp_path):
+    """All layers that can be at 16 levels: each has no more, and the answers stay near the float net's."""
+    files = real_files("nsfw")
+    images = _images("nsfw", 8)
+    result = nuqconv.quantize(files, {"*": 16}, data={"data": images}, batch_size=4)
+    written = result.save(tmp_path / "nsfw")
+    found = [layer for layer in result.layers if layer.precision is Precision.NUQ]
+    assert len(found) == len(result.layers) == 54
+    stored = read_weights(written.deploy_weights).layers
+    for layer in found:
+        assert len(np.unique(blob_array(stored[layer.name].blobs[0]))) <= 16, layer.name
+    assert written.nuq_layer_record.read_text().strip() == ";".join(layer.name for layer in found)
+    # 4 bits of 32 for each weight, and step sizes and biases.
+    assert 0.125 < result.sizes.bytes / result.sizes.float_bytes < 0.15
+    exact = OnnxSession(load_graph(*files)).run({"data": images})["prob"]
+    assert np.abs(result.run(images)["prob"] - exact).max() < 0.2
 
 
 @pytest.mark.caffe

@@ -9,7 +9,7 @@ import pytest
 import nuqconv
 from nuqconv.errors import CalibrationError, ConfigError, EvaluatorError, OutputError
 from nuqconv.formats import open_model
-from nuqconv.job.outputs import output_prefix
+from nuqconv.job.output_files import model_name, output_prefix
 from tests.support.auto import Job, Judge, batches, contents
 from tests.support.nets import write_net
 
@@ -91,12 +91,13 @@ def test_a_save_dir_without_prefix(job):
 
 
 def test_a_folder_is_written_into_under_the_name_of_the_model(tmp_path):
-    model = open_model(tmp_path / "net.v2.prototxt", tmp_path / "w.caffemodel")
     (tmp_path / "there").mkdir()
-    assert output_prefix(tmp_path / "there", model) == tmp_path / "there" / "net.v2"
-    assert output_prefix(f"{tmp_path}/new/", model) == tmp_path / "new" / "net.v2"
-    assert output_prefix(tmp_path / "new", model) == tmp_path / "new"
-    assert output_prefix("there/", open_model(tmp_path / "a.onnx")).name == "a"
+    assert output_prefix(tmp_path / "there", "net") == tmp_path / "there" / "net"
+    assert output_prefix(f"{tmp_path}/new/", "net") == tmp_path / "new" / "net"
+    assert output_prefix(tmp_path / "new", "net") == tmp_path / "new"
+    models = [open_model(tmp_path / "net.v2.prototxt", tmp_path / "w.caffemodel"), open_model(tmp_path / "a.onnx")]
+    assert [model_name(model.paths, model.format) for model in models] == ["net.v2", "a"]
+    assert model_name((), models[0].format) == "model"
 
 
 UNWRITABLE = "the outputs cannot be written; choose another place"

@@ -45,6 +45,7 @@ def test_the_whole_job_on_lenet(tmp_path):
     assert found.evaluated == found.evaluations + found.lost
 
 
+@pytest.mark.slow
 def test_a_search_without_memory_is_found_out(tmp_path):
     found = kill_and_resume(Search(forgetful, "trials.sqlite", 0.1), tmp_path, kills=5)
     assert found.kills == 5

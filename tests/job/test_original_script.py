@@ -214,6 +214,7 @@ def _layers(path: Path):
     return text_format.Parse(path.read_text(), NetParameter()).layer
 
 
+@pytest.mark.slow
 def test_another_process_and_hash_seed_give_the_same_bytes(run, caffe_python, tmp_path):
     """The evaluator is the manual's, which never calls the base class; nothing that is written depends on it."""
     other = Run(tmp_path / "manual", caffe_python, "manual", "1")

@@ -135,6 +135,17 @@ def test_the_same_call_gives_the_same_bytes(net, tmp_path):
     assert found[0] == found[1]
 
 
+def test_in_a_folder_the_files_have_the_name_of_the_model(net, tmp_path):
+    (tmp_path / "there").mkdir()
+    result = quantize(net)
+    for place in (tmp_path / "there", f"{tmp_path}/new/"):
+        assert {path.name[:4] for path in result.save(place).present().values()} == {"net_"}
+    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("there", "new")]
+    assert names[0] == names[1]
+    own = nuqconv.quantize(nuqconv.load(*net), data={"data": DATA}, batch_size=4).save(f"{tmp_path}/own/")
+    assert own.deploy_model.name == "model_deploy_model.prototxt"
+
+
 def test_hfmg_is_another_range(net):
     ranges = {}
     for name, settings in (("ifmr", {}), ("hfmg", {"act_algo": "hfmg", "num_of_bins": 1024})):

@@ -177,6 +177,7 @@ def test_a_worker_has_no_more_memory_than_its_limit(tmp_path, expected):
         search(pool, evaluator)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_its_trial_done_again(tmp_path, expected):
     evaluator = ours.Hanging(tmp_path, [1])
     with PlanPool(evaluator, write_plan, 3, workers=2, trial_timeout=8) as pool:
@@ -274,6 +275,7 @@ def script(tmp_path, calls, end):
     return subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_main_process_is_killed_and_take_evaluators_of_a_script(tmp_path):
     with script(tmp_path, [1], 'if __name__ == "__main__":\n    main()') as main:
         plan = SPACE.plan(SPACE.uniform())

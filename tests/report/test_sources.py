@@ -166,6 +166,7 @@ job.run(error_evaluator(0.02), journal=True)
 """
 
 
+@pytest.mark.slow
 def test_searches_that_were_killed(tmp_path):
     """20 kills at moments that are spread over the search; the page of each is whole, and the last run ends as if nothing had been."""
     job = Job(tmp_path / "job")

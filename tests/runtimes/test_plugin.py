@@ -158,6 +158,7 @@ def _nuqconv(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path):
     data = lenet_data(8)
     np.savez(tmp_path / "set.npz", label=data.labels, **data.inputs)

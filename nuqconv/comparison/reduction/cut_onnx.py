@@ -31,7 +31,7 @@ class CuttableOnnx(Cuttable):
     names_values = False
 
     def __init__(self, model: ModelProto) -> None:
-        self.model = model
+        self.model = model = _with_states_named(model)
         self._constants = {item.name for item in model.graph.initializer}
         self._constants.update(item.values.name for item in model.graph.sparse_initializer)
         self.inputs = tuple(item.name for item in fed_inputs(model))
@@ -87,6 +87,22 @@ class CuttableOnnx(Cuttable):
         known = self._types.get(name)
         kind = 0 if known is None else known.tensor_type.elem_type
         return helper.make_tensor_value_info(name, kind or helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+
+def _with_states_named(model: ModelProto) -> ModelProto:
+    """Names the states of an input that layers in place write as a graph does: first ``blob@input``, and the last one by the blob."""
+    made = [name for node in model.graph.node for name in node.output if name]
+    names: dict[str, str] = {}
+    for item in fed_inputs(model):
+        states = [name for name in made if name.startswith(f"{item.name}@")]
+        if states and item.name not in made:
+            names.update({item.name: f"{item.name}{_INPUT}", states[-1]: item.name})
+    if not names:
+        return model
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    _rename(copy.graph, names)
+    return copy
 
 
 def _reads(node: NodeProto) -> Iterator[str]:

@@ -44,12 +44,14 @@ class Answer:
     Attributes:
         fails: Whether it shows what is looked for.
         words: What was seen.
-        first: Where two sides begin to differ, if that was looked at.
+        first: Where two sides begin to differ and why, if that was looked at and is known.
+        blob: The first blob that differs, or an empty text.
     """
 
     fails: bool
     words: str
     first: Divergence | None = None
+    blob: str = ""
 
 
 class Question(ABC):
@@ -126,7 +128,12 @@ class Difference(Question):
         bad = sum(item.differs for item in report.blobs)
         within = f"rtol {self.tolerance.rtol:g}, atol {self.tolerance.atol:g}"
         words = f"{bad} of {len(report.blobs)} common blobs differ ({within})"
-        return Answer(report.first is not None, words, report.first)
+        blob = (
+            next((item.name for item in report.blobs if item.differs), "")
+            if report.first is None
+            else report.first.blob
+        )
+        return Answer(bad > 0, words, report.first, blob)
 
     def how(self, models: Sequence[Sequence[str]], tool: str) -> str:
         """``nuqconv compare``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nuqconv.comparison.chosen import runnable
+from nuqconv.comparison.sides import runnable
 from nuqconv.errors import NuqconvError
 from nuqconv.formats import ModelFiles
 from nuqconv.ir import Array

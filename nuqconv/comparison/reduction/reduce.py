@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nuqconv.comparison.chosen import best_runtime
 from nuqconv.comparison.inputs import given_inputs, inputs_in_words
+from nuqconv.comparison.reduction.cut import Cuttable
 from nuqconv.comparison.reduction.pieces import Cut, PartFiles, Pieces, cuttable, made_up_inputs, samples_of
 from nuqconv.comparison.reduction.question import Answer, Command, Difference, Question
 from nuqconv.comparison.reduction.recorder import Recorder
 from nuqconv.comparison.reduction.result import Attempt, Reduced
 from nuqconv.comparison.reduction.search import Part, smallest_part, without_pieces
+from nuqconv.comparison.sides import best_runtime
 from nuqconv.data import DataSet
 from nuqconv.errors import ConfigError, ModelError, NothingToReduceError, NuqconvError
 from nuqconv.formats import Model, ModelFiles, ReadOptions, in_files, open_model
@@ -103,7 +104,6 @@ def reduce(
         given = given_inputs(inputs, models[0], read_options)
         shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
         if given is not None:
-            _check_names(given, list(models[0].inputs()))
             shapes = {name: tuple(array.shape) for name, array in given.items()}
         question: Question
         if command is None:
@@ -117,6 +117,7 @@ def reduce(
         pieces = Pieces([cuttable(item, shapes) for item in models])
         source = f"random numbers of seed {seed}" if inputs is None else inputs_in_words(inputs)
         feeds = made_up_inputs(pieces.models[0], shapes, seed) if given is None else given
+        _check_names(feeds, pieces.models[0])
         stack.enter_context(question)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nuqconv-")))
         reduction = _Reduction(models, pieces, question, recording, feeds, folder, max_runs, on_attempt, stack)
@@ -142,7 +143,8 @@ def _check(
         raise ConfigError(f"max_runs is {max_runs}; it must be at least 1")
 
 
-def _check_names(feeds: Mapping[str, Array], keys: Sequence[str]) -> None:
+def _check_names(feeds: Mapping[str, Array], model: Cuttable) -> None:
+    keys = [model.key(value) for value in model.inputs]
     problems = [f"input '{name}' is missing" for name in keys if name not in feeds]
     problems += [f"'{name}' is no input" for name in feeds if name not in keys]
     if problems:
@@ -240,7 +242,7 @@ class _Reduction:
             self._inputs = {value: base.files.inputs[key] for key, value in base.files.values.items()}
             answer = base.answer
         self._best = None
-        suspect = None if answer.first is None else self.pieces.element(answer.first.blob)
+        suspect = self.pieces.element(answer.blob) if answer.blob else None
         smallest_part(len(self.pieces), self._test, self.pieces.needs(), () if suspect is None else (suspect,))
         found = self._best or base
         if found is None:
@@ -259,7 +261,7 @@ class _Reduction:
             "" if first is None or first.values is None else f": {first.values[0]:.7g} against {first.values[1]:.7g}"
         )
         sides = f"{one} and {two}" if len(self.sources) == 1 else f"model in {one} and other in {two}"
-        blob = "" if first is None else f" in blob '{first.blob}'"
+        blob = f" in blob '{found.answer.blob}'" if found.answer.blob else ""
         return f"{sides} differ{blob}{values}"
 
     def versions(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import metadata
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from nuqconv.runtimes.loaded import Side
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.onnxruntime.runtime import OnnxRuntime
 from tests.support.deep_net import deep_net
+from tests.support.nets import write_net
 
 FAULTS = 30
 WRONG: dict[str, float] = {}
@@ -179,7 +181,7 @@ def test_what_is_written_shows_it_by_the_command_that_it_tells(model, inputs, tm
     assert words[4:8] == ["--data", "inputs.npz", "--runtime", "onnxruntime,wrong"]
     assert told["inputs"] == {"b4/a": {"shape": [1, 4, 8, 8], "made_by": "b4/a_bn"}}
     assert told["command"] in files[3].read_text()
-    assert told["versions"]["nuqconv"] == nuqconv.__version__
+    assert told["versions"]["nuqconv"] == metadata.version("nuqconv")
     again = nuqconv.reduce(model, runtimes=("onnxruntime", "wrong"), inputs=inputs).save(tmp_path / "again")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in files]
 
@@ -282,6 +284,33 @@ def test_inputs_that_do_not_fit(model, inputs):
         nuqconv.reduce(model, command="false {model}", inputs={**inputs, "more": inputs["data"]})
     with pytest.raises(ModelError, match="input 'data' is missing"):
         nuqconv.reduce(model, command="false {model}", inputs={})
+
+
+IN_PLACE = """
+layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 2 dim: 6 } } }
+layer { name: "cut" type: "ReLU" bottom: "data" top: "data" }
+layer { name: "twice" type: "Power" bottom: "data" top: "data" power_param { scale: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3 } }
+"""
+
+
+@pytest.mark.parametrize("layer", ["cut", "twice", "fc"])
+def test_layers_in_place_on_the_input_of_a_caffe_and_an_onnx_model(tmp_path, layer):
+    rng = np.random.default_rng(3)
+    files = write_net(tmp_path, IN_PLACE, {"fc": [rng.normal(size=(3, 6)), rng.normal(size=3)]})
+    text = files.model.read_text()
+    changes = {"cut": ('"ReLU"', '"AbsVal"'), "twice": ("scale: 2", "scale: 3"), "fc": ("", "")}
+    (tmp_path / "other.prototxt").write_text(text.replace(*changes[layer]) if layer != "fc" else text)
+    nuqconv.convert(tmp_path / "other.prototxt", files.weights, tmp_path / "other.onnx")
+    if layer == "fc":
+        changed(tmp_path / "other.onnx", tmp_path / "other.onnx", "fc", rng)
+    x = {"data": rng.standard_normal((2, 6)).astype(np.float32)}
+    both = ("onnxruntime", "onnxruntime")
+    reduced = nuqconv.reduce((files.model, files.weights), tmp_path / "other.onnx", runtimes=both, inputs=x)
+    assert [name for name, _ in reduced.layers] == [layer]
+    reduced = nuqconv.reduce(tmp_path / "other.onnx", (files.model, files.weights), runtimes=both, inputs=x)
+    assert len(reduced.layers) <= 2
+    assert any(layer in name for name, _ in reduced.layers)
 
 
 def test_the_smallest_so_far_is_given_when_there_may_be_no_more_runs(model, inputs):

@@ -16,6 +16,7 @@ TESTS = {test.name: test for test in node_tests()}
 SAID = json.loads(FILE.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_outcomes():
     """With the onnx that the list was made for, exactly those on it do not pass; with another one, nearly all others do."""
     found = {name: outcome(test) for name, test in TESTS.items()}

@@ -73,6 +73,7 @@ def outcome(judge, test: NodeTest, graph, feeds) -> str:
     return "same"
 
 
+@pytest.mark.slow
 def test_outcomes(judge):
     counts: Counter[str] = Counter()
     differ, passed, refused = set(), set(), set()
