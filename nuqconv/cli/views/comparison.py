@@ -39,7 +39,7 @@ def print_comparison(report: CompareReport, console: Console) -> None:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for letter, column in zip(_letters(report)[1:], report.columns, strict=True):
         mark = f"[bold]{letter}[/]  " if len(report.columns) > 1 else ""
-        for name, reason in (column.not_compared or {}).items():
+        for name, reason in column.not_compared.items():
             console.print(f"{mark}[red]not compared:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
         _print_roots(column.roots, mark, console)
         console.print(f"{mark}{_verdict(column, report.tolerance)}", soft_wrap=True)
