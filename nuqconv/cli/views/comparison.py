@@ -182,6 +182,8 @@ def _print_needed(column: Column, tolerance: Tolerance, console: Console) -> Non
     if len(own) < len(column.blobs):
         if column.needed is None:
             text = "no tolerance would pass, since shapes differ, or one side is NaN or infinite"
+        elif not column.needed.atol:
+            text = "equal to the last bit"
         else:
             rtol, atol = column.needed.rtol, column.needed.atol
             relative = "" if rtol is None else f"--rtol {rtol:g}, or "
