@@ -20,6 +20,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A worker takes its share of the files from one end, and of another's rest when it is done.
 SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
+# Processes that share the cores would only wait for one another's threads.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
@@ -51,14 +53,14 @@ pythons:
 	done
 
 test: $(VENV)/test.stamp caffe
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 quick: $(VENV)/test.stamp caffe
-	$(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # The property tests on other random examples than last time.
 explore: $(VENV)/test.stamp caffe
-	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	HYPOTHESIS_PROFILE=explore $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # What it finds goes to tests/corpus/found and fails `make test` until it is fixed; the counts go to build/fuzz/result.json.
 fuzz: $(VENV)/test.stamp

@@ -78,8 +78,8 @@ def _model(case: Case) -> Iterator[Row]:
         and (isinstance(node.op, InnerProduct) or not isinstance(node.op, Deconvolution) or node.op.group == 1)
     ]
     evaluation, _, calibration = case.data()
-    calibrated = gather_moments(graph, layers, _batches(calibration[: case.batch_num * case.batch_size], case))
-    truth = dict(gather_moments(graph, layers, _batches(evaluation[:1000], case)))
+    calibrated = gather_moments(graph, layers, batches_of(calibration[: case.batch_num * case.batch_size], case))
+    truth = dict(gather_moments(graph, layers, batches_of(evaluation[:1000], case)))
     errors: dict[tuple[str, int], list[float]] = {}
     seconds = dict.fromkeys(METHODS, 0.0)
     palettes: list[float] = []
@@ -92,7 +92,7 @@ def _model(case: Case) -> Iterator[Row]:
             solutions = _solved(graph, name, moments, options)
             seconds[method] += time.perf_counter() - start
             for steps, solution in zip(STEPS, solutions, strict=True):
-                error = _error(graph, name, truth[name], solution)
+                error = output_error(graph, name, truth[name], solution)
                 errors.setdefault((method, steps), []).append(error / base[steps])
     for steps in STEPS:
         ratios = {method: float(np.mean(errors[method, steps])) for method in METHODS}
@@ -100,11 +100,11 @@ def _model(case: Case) -> Iterator[Row]:
         yield Row(case.name, steps, len(layers), ratios, seconds, palette)
 
 
-def _batches(images: Array, case: Case) -> list[dict[str, Array]]:
+def batches_of(images: Array, case: Case) -> list[dict[str, Array]]:
     return [{"data": images[start : start + case.batch_size]} for start in range(0, len(images), case.batch_size)]
 
 
-def _layer(graph: Graph, name: str) -> tuple[Weighted, Array, Array | None, Array]:
+def layer_of(graph: Graph, name: str) -> tuple[Weighted, Array, Array | None, Array]:
     node = graph.node[name]
     if not isinstance(node.op, Weighted):
         raise TypeError(name)
@@ -115,7 +115,7 @@ def _layer(graph: Graph, name: str) -> tuple[Weighted, Array, Array | None, Arra
 
 
 def _solved(graph: Graph, name: str, moments: Moments, method: WeightMethod) -> list[LayerSolution]:
-    op, weights, bias, scales = _layer(graph, name)
+    op, weights, bias, scales = layer_of(graph, name)
     return solve_layer(op, weights, bias, scales, moments, STEPS, method)
 
 
@@ -126,7 +126,7 @@ def _spread(scales: Array, matrix: Array) -> NDArray[np.float64]:
 
 def _kmeans(graph: Graph, name: str, truth: Moments, steps: int) -> float:
     """Optimal k-means of the weights in steps of their channel, levels not rounded, nearest assignment."""
-    op, weights, _, scales = _layer(graph, name)
+    op, weights, _, scales = layer_of(graph, name)
     matrix = op.to_matrix(weights).astype(np.float64)
     real = matrix / _spread(scales, matrix)
     sample = real.reshape(-1)[:: max(1, real.size // _LARGEST_SAMPLE)]
@@ -136,13 +136,13 @@ def _kmeans(graph: Graph, name: str, truth: Moments, steps: int) -> float:
 
 
 def _palette(graph: Graph, name: str, truth: Moments) -> float:
-    op, weights, _, _ = _layer(graph, name)
+    op, weights, _, _ = layer_of(graph, name)
     difference = op.to_matrix(weights).astype(np.float64) - op.to_matrix(palettized(weights))
     return float(truth.output_error(difference).sum())
 
 
-def _error(graph: Graph, name: str, truth: Moments, solution: LayerSolution) -> float:
-    op, weights, bias, _ = _layer(graph, name)
+def output_error(graph: Graph, name: str, truth: Moments, solution: LayerSolution) -> float:
+    op, weights, bias, _ = layer_of(graph, name)
     matrix = op.to_matrix(weights).astype(np.float64)
     difference = matrix - op.to_matrix(solution.weights) * _spread(solution.scales, matrix)
     shift = None

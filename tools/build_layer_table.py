@@ -59,6 +59,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "yolov3_detection_output_param { biases: [10, 13, 16, 30, 33, 23] mask: [0, 1, 2] anchors_scale: 32 mask_group_num: 1 }",
     ),
     "YoloDetectionOutput": ("yolo_detection_output_param { num_box: 1 biases: [1, 2] }",),
+    "Transpose": ("transpose_param { dim: [1, 0, 2, 3] }",),
     "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 2 }",),
     "SPP": ("spp_param { pyramid_height: 2 }",),
     "Tile": ("tile_param { tiles: 2 }",),

@@ -84,6 +84,7 @@ def graph_of(model: ModelProto, file: str = "model", options: ReadOptions = AS_T
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
     reading.reserve([name for node in nodes for name in node.output])
     reading.note_readers(item.name for item in model.graph.output)
+    reading.softened = _softened(nodes, [item.name for item in model.graph.output])
     _convert_all(reading, nodes, versions)
     outputs = tuple(dict.fromkeys(_output(reading, item, model) for item in model.graph.output))
     used = {name for node in reading.nodes for name in node.params}
@@ -134,6 +135,20 @@ def _read_by(nodes: Iterable[NodeProto]) -> set[str]:
             for graph in [attribute.g, *attribute.graphs]:
                 found.update(_read_by(graph.node), (item.name for item in graph.output))
     return found
+
+
+# What hands masked scores on to a Softmax.
+_ON_THE_WAY = frozenset(("Add", "Dropout", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Where"))
+
+
+def _softened(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> frozenset[str]:
+    """Returns the values of which nothing but a Softmax sees the numbers."""
+    found: set[str] = set()
+    seen = set(outputs)
+    for node in reversed(nodes):
+        soft = node.op_type == "Softmax" or (node.op_type in _ON_THE_WAY and set(node.output) <= found - seen)
+        (found if soft else seen).update(_read_by([node]))
+    return frozenset(found - seen)
 
 
 def _views(nodes: Sequence[NodeProto], versions: Mapping[str, int]) -> list[NodeView]:

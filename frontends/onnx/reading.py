@@ -76,6 +76,9 @@ class NodeView:
         return index < len(self.inputs) and bool(self.inputs[index])
 
 
+_FAR_BELOW = -1e30
+
+
 class Reading:
     """The graph as far as it is built.
 
@@ -86,6 +89,7 @@ class Reading:
         params: Parameters so far.
         notes: What was chosen or changed, in words.
         stored: For constants that a DequantizeLinear made, what they are made of.
+        softened: Values of which nothing but a Softmax sees the numbers.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Reading:
         self.params: dict[str, Array] = {}
         self.notes: list[str] = []
         self.stored: dict[str, Stored] = {}
+        self.softened: frozenset[str] = frozenset()
         self._values = {*constants, *shapes}
         self._read: set[str] = set()
         self._node_names: set[str] = set()
@@ -192,7 +197,7 @@ class Reading:
     def parameter(self, name: str, array: Array) -> str:
         """Returns the value of a Parameter node that makes a constant."""
         if name not in self._stored:
-            made = number_array(array, name)
+            made = self._finite(number_array(array, name), name)
             if not np.isfinite(made).all():
                 raise CannotConvertError(f"constant '{name}' holds numbers that are infinite or none")
             stored = fresh_name(f"{name}", self._values) if name not in self.constants else name
@@ -223,6 +228,14 @@ class Reading:
         name = fresh_name(name, set(self.params))
         self.params[name] = array
         return name
+
+    def _finite(self, array: Array, name: str) -> Array:
+        """Returns a mask before a Softmax without its infinities: so far below all scores, the Softmax gives 0 as well."""
+        hidden = np.isneginf(array)
+        if name not in self.softened or not hidden.any() or (array.size > 1 and hidden.all(axis=-1).any()):
+            return array
+        self.notes.append(f"minus infinity in '{name}', a mask before a Softmax, is read as {_FAR_BELOW:g}")
+        return np.where(hidden, np.float32(_FAR_BELOW), array).astype(array.dtype)
 
     def weight(self, node: NodeView, index: int, what: str, shape: Shape | None = None) -> str:
         """Stores a constant input as a parameter; see `needed`."""

@@ -174,10 +174,13 @@ class Sides:
             if len(model) != 2:
                 raise ConfigError(f"a Caffe model is a pair (.prototxt, .caffemodel), found {len(model)} parts")
             found = CAFFE.open((Path(model[0]), Path(model[1])), self.options or AS_THEY_ARE)
-            return runnable(found, self.shapes, self.stack)
+            return Runnable.cut_for_inference(found, self.shapes, self.stack)
         if not isinstance(model, ModelFiles) and format_of(Path(model)) is not ONNX:
             raise ConfigError(f"{Path(model)}: expected an .onnx file, or a pair of .prototxt and .caffemodel")
-        return runnable(open_model(model, options=self.options), self.shapes, self.stack)
+        opened = open_model(model, options=self.options)
+        if opened.format.runs_in_caffe and opened.paths:
+            return Runnable.cut_for_inference(opened, self.shapes, self.stack)
+        return Runnable.of(opened)
 
     def placed(self, model: Runnable, name: str) -> Placed:
         """Returns a model in a runtime.

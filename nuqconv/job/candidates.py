@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nuqconv.errors import ConfigError
-from nuqconv.ir import Node
+from nuqconv.ir import Array, Node
 from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
 from nuqconv.quantize.hfmg import hfmg
 from nuqconv.quantize.histogram import Histogram
+from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.rate import layer_bytes
 from nuqconv.quantize.weights import weight_importance
@@ -35,6 +36,7 @@ __all__ = [
 
 STEPS = (32, 16)
 """Codebook sizes that the device knows, from the weakest to the strongest."""
+_SLAB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,22 @@ def find_candidates(
     return Candidates(SearchSpace(tuple(layers)), lossless, distortions)
 
 
+def _energies(weights: Array, integers: QuantizedWeights, axis: int | None) -> tuple[float, float]:
+    """Returns the sum of the squares of weights (1 if all are 0), and that of their rounding errors, without a copy of all weights."""
+    shape = [1] * weights.ndim
+    if axis is not None:
+        shape[axis] = -1
+    steps = np.broadcast_to(integers.scales.reshape(shape), weights.shape)
+    energy = rounding = 0.0
+    count = max(1, _SLAB * len(weights) // max(1, weights.size))
+    for start in range(0, len(weights), count):
+        part = slice(start, start + count)
+        difference = integers.weights[part].astype(np.float32) * steps[part] - weights[part]
+        energy += float(np.square(weights[part], dtype=np.float64).sum())
+        rounding += float(np.square(difference, dtype=np.float64).sum())
+    return energy or 1.0, rounding
+
+
 def _weighted(
     quantizer: Quantizer,
     node: Node,
@@ -218,9 +236,7 @@ def _weighted(
     biases = quantizer.graph.params[node.params[1]].size if len(node.params) > 1 else 0
     axis = None if integers.scales.size == 1 else getattr(node.op, "weight_output_axis", 0)
     per_channel = request.channel_wise and isinstance(node.op, Weighted) and node.op.scales_by_channel
-    energy = float(np.square(weights, dtype=np.float64).sum()) or 1.0
-    difference = integers.as_floats(getattr(node.op, "weight_output_axis", 0)) - weights
-    rounding = float(np.square(difference, dtype=np.float64).sum())
+    energy, rounding = _energies(weights, integers, axis)
     counts = {"n_scales": integers.scales.size, "n_bias": biases}
     plan = LayerPlan(Precision.INT8, activation=activation, channel_wise=per_channel)
     options = [Option(plan, layer_bytes(weights.size, Precision.INT8, **counts), noise + rounding / energy)]

@@ -14,6 +14,7 @@ from nuqconv.ir.ops import InnerProduct, Weighted
 from nuqconv.job.candidates import Chosen, LayerRequest, Solutions
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
@@ -68,7 +69,7 @@ def solve_layers(
         if not isinstance(node.op, Weighted):
             raise QuantizationError(f"{node.place} has no weights to quantize")
         own = quantizer.integers(name, activation, channel_wise=request.channel_wise)
-        levels = np.count_nonzero(np.bincount(own.weights.reshape(-1).view(np.uint8), minlength=256))
+        levels = np.count_nonzero(histogram(own.weights))
         steps = [count for count in request.steps if count < levels]
         weights = graph.params[node.params[0]]
         bias = graph.params[node.params[1]] if len(node.params) > 1 else None

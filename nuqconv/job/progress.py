@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import (
@@ -25,6 +26,8 @@ __all__ = ["JobProgress", "job_progress"]
 
 
 _NARROW = 110
+_SILENCE = 5.0
+"""Seconds after which a step says in the log how far it is."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -32,21 +35,37 @@ class JobProgress:
     """Shows the steps before a search and then its trials, each with the time that is left.
 
     Args:
-        bar: Where to show them; None logs the beginning and the end of each step.
+        bar: Where to show them; None logs the beginning and the end of each step, and in between a line every few seconds.
+        clock: Returns seconds.
     """
 
-    def __init__(self, bar: Bar | None) -> None:
+    def __init__(self, bar: Bar | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._bar = bar
+        self._clock = clock
         self._tasks: dict[str, TaskID] = {}
-        self._begun: set[str] = set()
+        # When each step began, with how many parts done, and when it was last told of.
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._told = 0.0
 
     def on_step(self, name: str, done: int, total: int) -> None:
         """Shows how many of a step's parts are done."""
         if self._bar is not None:
             self._bar.update(self._task(self._bar, name), total=total, completed=done)
-        elif name not in self._begun or done == total:
-            self._begun.add(name)
+        else:
+            self._log(name, done, total)
+
+    def _log(self, name: str, done: int, total: int) -> None:
+        now = self._clock()
+        first = name not in self._begun
+        began, before = self._begun.setdefault(name, (now, done))
+        if not first and done < total and now - self._told < _SILENCE:
+            return
+        self._told = now
+        if first or done >= total or done <= before:
             _LOG.info("%s: %d of %d", name, done, total)
+        else:
+            left = (now - began) / (done - before) * (total - done)
+            _LOG.info("%s: %d of %d, about %.0f s left", name, done, total, left)
 
     def on_trial(self, trial: Trial, progress: Progress) -> None:
         """Shows a trial of the search."""

@@ -4,9 +4,10 @@ With the moments of a layer's inputs (`nuqconv.quantize.moments`) the mean squar
 what one weight does wrong, others can make good. For each number of steps:
 
 1. step sizes and codebook are fitted in turns: the step size of a channel to the codebook, the codebook exactly (`optimal_codebooks`) to the
-   integers, each weight counting with the power of its input;
+   integers, each weight counting with the power of its input (`nuqconv.quantize.first_steps`);
 2. the weights are put on the codebook one column after the other, and what a column does wrong is made good by the columns still to come (Frantar
-   et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022), here on a grid that is not uniform;
+   et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022), here on a grid that is not uniform
+   (`nuqconv.quantize.descent`);
 3. each weight is put on the level that is best while all others stay (coordinate descent as in Behdin et al., "QuantEase", 2023), and the step
    sizes and levels are fitted again by least squares. No step of this part is kept that makes the error larger.
 
@@ -15,7 +16,7 @@ Where the layer has a bias, it takes up the mean of the error, so only the covar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,16 +24,26 @@ from numpy.typing import NDArray
 
 from nuqconv.errors import QuantizationError
 from nuqconv.ir.ops import Weighted
-from nuqconv.quantize.codebook import optimal_codebooks
+from nuqconv.quantize.codebook import histogram
+from nuqconv.quantize.descent import Block, Floats, LevelTables, Residuals
+from nuqconv.quantize.first_steps import FirstSteps, spread
 from nuqconv.quantize.moments import Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
 __all__ = ["LayerSolution", "WeightMethod", "solve_layer"]
 
 _Floats = NDArray[np.float64]
+_Books = list[NDArray[np.int64]]
+_Levels = NDArray[np.int8]
 
-_BLOCK = 64
-_SCALE_GRID = 2.0 ** (np.arange(-8, 9) / 8)
+_SAMPLE = 2048
+"""Columns of each row that the first codebook and step sizes are fitted to."""
+_REFIT = 1 << 15
+"""Weights that levels are fitted to again; a level is a whole number, so a sample says which."""
+_MORE = 1
+"""Passes of coordinate descent beyond those asked for, once levels have been fitted again."""
+_PART = 1 << 23
+"""Numbers in one array of rows that are worked on together."""
 _DAMPING = 0.01
 """Share of the mean power of the inputs that is added to each; that of the GPTQ paper."""
 _SHRINKAGE = 2.0
@@ -122,7 +133,7 @@ def solve_layer(
 
 
 class _Problem:
-    """One layer. Arrays have the axes (steps, groups, rows, columns), rows being the outputs of a group."""
+    """One layer. Rows are the outputs of a group; step sizes have the axes (steps, groups, rows), levels (groups, columns, steps, rows)."""
 
     def __init__(
         self,
@@ -135,162 +146,156 @@ class _Problem:
         floor: NDArray[np.floating] | None,
         importance: NDArray[np.floating] | None,
     ) -> None:
-        matrix = op.to_matrix(weights).astype(np.float64)
-        if moments.mean.shape != (matrix.shape[0], matrix.shape[2]):
+        self.matrix = op.to_matrix(weights).astype(np.float32, copy=False)
+        groups, rows, columns = self.matrix.shape
+        if moments.mean.shape != (groups, columns):
             raise QuantizationError(f"moments of shape {moments.mean.shape} are not of weights {weights.shape}")
         self.op, self.shape, self.bias, self.moments, self.method = op, weights.shape, bias, moments, method
-        self.matrix = matrix
-        groups, rows, _ = matrix.shape
         self.shared = scales.size == 1
         self.scales = np.broadcast_to(scales.astype(np.float64), groups * rows).reshape(groups, rows)
         least = np.zeros(groups * rows) if floor is None else np.asarray(floor, np.float64)
         least = least.max() if self.shared and least.size else least
         self.floor = np.broadcast_to(least, groups * rows).reshape(groups, rows)
         self.centred = bias is not None and method.bias_correction
-        self.weighing = np.ones_like(matrix)
-        if importance is not None:
-            self.weighing = op.to_matrix(np.asarray(importance, np.float64))
-        self.row_weight = self.weighing.mean(axis=2)
-        self.hessian = [
-            _damped(block, moments.count) for block in (moments.covariance if self.centred else moments.second)
-        ]
-        self.blocks = moments.blocks
-        self.power = np.concatenate([np.diagonal(block, axis1=1, axis2=2) for block in self.hessian], axis=1)
+        self.weighing = None if importance is None else op.to_matrix(importance)
+        self.row_weight = (
+            np.ones((groups, rows)) if self.weighing is None else self.weighing.mean(axis=2, dtype=np.float64)
+        )
+        self._kept: list[Block] = []
+        self._orders: list[NDArray[np.intp]] = []
 
     def solve(self, steps: Sequence[int]) -> list[LayerSolution]:
         """Returns a solution for each number of steps."""
         books, scales = self._start(steps)
+        groups, rows, columns = self.matrix.shape
+        levels: _Levels = np.empty((groups, columns, len(steps), rows), np.int8)
         if self.method.compensation:
-            levels, scales, books = self._compensate(books, scales)
+            scales = self._compensate(levels, scales, books)
         else:
-            levels = np.stack(
-                [_nearest(self.matrix / scale[..., None], book) for scale, book in zip(scales, books, strict=True)]
-            )
-        return [self._solution(*item) for item in zip(levels, scales, strict=True)]
+            self._nearest(levels, scales, books)
+        self._kept.clear()
+        return self._solutions(levels, scales)
 
-    def _start(self, steps: Sequence[int]) -> tuple[list[NDArray[np.int64]], _Floats]:
+    def _start(self, steps: Sequence[int]) -> tuple[_Books, _Floats]:
         """Returns a codebook and step sizes for each number of steps, fitted in turns."""
-        counts = self.weighing * (self.power[:, None, :] if self.method.importance else 1.0)
+        groups, rows, columns = self.matrix.shape
+        taken = spread(columns, _SAMPLE)
+        counts = np.ones((groups, 1, len(taken)), np.float32)
+        if self.method.importance:
+            counts *= self._power()[:, None, taken]
+        if self.weighing is not None:
+            counts = counts * self.weighing[:, :, taken]
+        if groups > 1:
+            counts = np.broadcast_to(counts, (groups, rows, len(taken)))
         if not counts.any():
             counts = np.ones_like(counts)
-        books, found = [], []
-        for count in steps:
-            scale = np.maximum(self.scales, self.floor)
-            best = (np.inf, np.zeros(0, np.int64), scale)
-            for _ in range(4 if self.method.refit_scales and not self.shared else 1):
-                real = self.matrix / scale[..., None]
-                integers = np.clip(np.rint(real), INT8_MIN + 1, INT8_MAX).astype(np.int8)
-                weights = counts * np.square(scale)[..., None]
-                table = np.bincount(integers.reshape(-1).view(np.uint8), weights.reshape(-1), minlength=256)
-                curve = optimal_codebooks(np.roll(table, 128), max_steps=count)
-                book = np.array(curve.codebook(count), np.int64)
-                error = float((weights * np.square(real - _nearest(real, book))).sum())
-                if error < best[0]:
-                    best = (error, book, scale)
-                if self.method.refit_scales:
-                    scale = self._fit_to_book(book, scale, counts)
-            books.append(best[1])
-            found.append(best[2])
-        return books, np.stack(found)
-
-    def _fit_to_book(self, book: NDArray[np.int64], scale: _Floats, counts: _Floats) -> _Floats:
-        """Returns the step size of each channel, out of a grid about the present one, with which the codebook fits best."""
-        errors = []
-        candidates = [np.maximum(scale * factor, self.floor) for factor in _SCALE_GRID]
-        for candidate in candidates:
-            real = self.matrix / candidate[..., None]
-            errors.append((counts * np.square((real - _nearest(real, book)) * candidate[..., None])).sum(axis=2))
-        choice = np.argmin(np.stack(errors), axis=0)
-        found: _Floats = np.take_along_axis(np.stack(candidates), choice[None], 0)[0]
-        return found
-
-    def _compensate(
-        self, books: list[NDArray[np.int64]], scales: _Floats
-    ) -> tuple[NDArray[np.int64], _Floats, list[NDArray[np.int64]]]:
-        levels = self._swept(books, scales)
-        plain = np.stack(
-            [_nearest(self.matrix / scale[..., None], book) for scale, book in zip(scales, books, strict=True)]
+        first = FirstSteps(
+            np.ascontiguousarray(self.matrix[:, :, taken].reshape(groups * rows, -1)),
+            np.ascontiguousarray(counts.reshape(-1, len(taken)), np.float32),
+            self.floor.reshape(-1),
         )
-        # Rows do not depend on one another: of each the better start is taken.
-        worse = self._errors(levels, scales) > self._errors(plain, scales)
-        levels[worse] = plain[worse]
-        for number in range(self.method.rounds + 1):
-            for _ in range(self.method.sweeps):
-                if not self._descend(levels, scales, books):
-                    break
-            if number < self.method.rounds:
-                books = [self._refitted(*item) for item in zip(levels, scales, books, strict=True)]
-            if self.method.refit_scales:
-                scales = self._rescaled(levels, scales)
-        return levels, scales, books
+        refit = self.method.refit_scales and not self.shared
+        found = [first.fit(self.scales.reshape(-1), count, refit=refit) for count in steps]
+        return [book for book, _ in found], np.stack([scale.reshape(groups, rows) for _, scale in found])
 
-    def _errors(self, levels: NDArray[np.int64], scales: _Floats) -> _Floats:
-        """Returns the objective of each row: (steps, groups, rows)."""
-        total = np.zeros(scales.shape)
-        difference = self.matrix - levels * scales[..., None]
-        for columns, hessian in zip(self.blocks, self.hessian, strict=True):
-            part = difference[..., columns]
-            total += np.einsum("sgrk,sgrk->sgr", part @ hessian, part)
-        return total
+    def _nearest(self, levels: _Levels, scales: _Floats, books: _Books) -> None:
+        """Puts each weight on the nearest level."""
+        tables = LevelTables(books)
+        rows, columns = self.matrix.shape[1:]
+        step = max(1, _PART // (len(self.matrix) * columns * len(books)))
+        for start in range(0, rows, step):
+            part = slice(start, min(start + step, rows))
+            residuals = Residuals(np.swapaxes(self.matrix[:, part], 1, 2)[:, :, None] * _halves(scales[:, :, part]))
+            residuals.errors = residuals.nearest(tables)
+            levels[..., part] = residuals.levels()
 
-    def _swept(self, books: list[NDArray[np.int64]], scales: _Floats) -> NDArray[np.int64]:
-        """Puts the columns on the codebooks one after the other, those of the strongest inputs first."""
-        levels = np.empty((len(books), *self.matrix.shape), np.int64)
-        middles = [(book[1:] + book[:-1]) / 2 for book in books]
-        for columns, hessian in zip(self.blocks, self.hessian, strict=True):
-            order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2), axis=1, kind="stable")
-            sorted_hessian = np.take_along_axis(np.take_along_axis(hessian, order[:, :, None], 1), order[:, None, :], 2)
-            factor = np.swapaxes(np.linalg.cholesky(np.linalg.inv(sorted_hessian)), 1, 2)
-            part = self.matrix[:, :, columns]
-            left = np.take_along_axis(part, order[:, None, :], 2)
-            left = np.broadcast_to(left, (len(books), *left.shape)).copy()
-            found = np.empty(left.shape, np.int64)
-            for start in range(0, left.shape[-1], _BLOCK):
-                stop = min(start + _BLOCK, left.shape[-1])
-                wrong = np.empty((*left.shape[:-1], stop - start))
-                for column in range(start, stop):
-                    level = _on_books(left[..., column] / scales, books, middles)
-                    found[..., column] = level
-                    step = (left[..., column] - level * scales) / factor[:, column, column][:, None]
-                    wrong[..., column - start] = step
-                    left[..., column + 1 : stop] -= step[..., None] * factor[:, None, column, column + 1 : stop]
-                left[..., stop:] -= wrong @ factor[:, start:stop, stop:]
-            back = np.argsort(order, axis=1, kind="stable")
-            levels[..., columns] = np.take_along_axis(found, back[None, :, None, :], 3)
-        return levels
+    def _compensate(self, levels: _Levels, scales: _Floats, books: _Books) -> _Floats:
+        """Puts the weights on levels, fits step sizes and levels to them, and returns the step sizes."""
+        self._begin(levels, scales, books)
+        if not self.method.rounds:
+            scales = self._improved(levels, scales, books, 0)
+        for _ in range(self.method.rounds):
+            books = self._refitted(levels, scales, books)
+            # Step sizes for the new levels first, then what the weights make of both.
+            scales = self._improved(levels, scales, books, 0)
+            scales = self._improved(levels, scales, books, self.method.sweeps + _MORE)
+        for columns, order in zip(self.moments.blocks, self._orders, strict=True):
+            back = np.argsort(order, axis=1)[:, :, None, None]
+            levels[:, columns] = np.take_along_axis(levels[:, columns], back, 1)
+        return scales
 
-    def _descend(self, levels: NDArray[np.int64], scales: _Floats, books: list[NDArray[np.int64]]) -> bool:
-        """Puts each weight on the level that is best while the others stay, in place; returns whether one has moved."""
-        middles = [(book[1:] + book[:-1]) / 2 for book in books]
-        moved = False
-        for columns, hessian in zip(self.blocks, self.hessian, strict=True):
-            power = np.diagonal(hessian, axis1=1, axis2=2)
-            now = levels[..., columns]
-            pull = (self.matrix[..., columns] - now * scales[..., None]) @ hessian
-            for start in range(0, now.shape[-1], _BLOCK):
-                stop = min(start + _BLOCK, now.shape[-1])
-                change = np.empty((*now.shape[:-1], stop - start))
-                for column in range(start, stop):
-                    wanted = now[..., column] + pull[..., column] / (power[:, column][:, None] * scales)
-                    level = _on_books(wanted, books, middles)
-                    change[..., column - start] = (level - now[..., column]) * scales
-                    now[..., column] = level
-                    pull[..., column:stop] -= change[..., column - start, None] * hessian[:, None, column, column:stop]
-                if change.any():
-                    moved = True
-                    # Columns of this block before the present one are not looked at again in this pass.
-                    pull[..., stop:] -= change @ hessian[:, start:stop, stop:]
-            levels[..., columns] = now
-        return moved
+    def _power(self) -> _Floats:
+        """Returns the diagonal of the quadratic form: (groups, columns)."""
+        parts = []
+        for columns, block in zip(self.moments.blocks, self.moments.covariance, strict=True):
+            power = np.diagonal(block, axis1=1, axis2=2)
+            power = power if self.centred else power + np.square(self.moments.mean[:, columns])
+            parts.append(power + _least(power))
+        return np.concatenate(parts, axis=1)
 
-    def _rescaled(self, levels: NDArray[np.int64], scales: _Floats) -> _Floats:
-        """Returns the step sizes with the least error for given levels."""
+    def _blocks(self) -> Iterator[Block]:
+        """Yields the quadratic form in blocks of columns. A single one is kept; of several, only one at a time is in memory."""
+        if self._kept:
+            yield from self._kept
+            return
+        self._orders.clear()
+        for columns, covariance in zip(self.moments.blocks, self.moments.covariance, strict=True):
+            matrix = covariance
+            if not self.centred:
+                mean = self.moments.mean[:, columns]
+                matrix = matrix + mean[:, :, None] * mean[:, None, :]
+            block = Block.of(columns, _damped(matrix, self.moments.count))
+            if len(self.moments.covariance) == 1:
+                self._kept.append(block)
+            self._orders.append(block.order)
+            yield block
+
+    def _parts(self, block: Block, scales: _Floats) -> Iterator[tuple[slice, Residuals]]:
+        """Yields rows with their weights in the columns of a block, as many at a time as fit into little memory."""
+        steps, _, rows = scales.shape
+        step = max(1, _PART // (block.order.size * steps))
+        for start in range(0, rows, step):
+            part = slice(start, min(start + step, rows))
+            yield part, Residuals(block.take(self.matrix[:, part])[:, :, None] * _halves(scales[:, :, part]))
+
+    def _begin(self, levels: _Levels, scales: _Floats, books: _Books) -> None:
+        """Sweeps the columns, and descends."""
+        tables = LevelTables(books)
+        for block in self._blocks():
+            for rows, residuals in self._parts(block, scales):
+                residuals.sweep(block, tables)
+                plain = residuals.nearest(tables)
+                # Rows do not depend on one another: of each the better start is taken.
+                worse = block.energy(residuals.errors) > block.energy(plain)
+                if worse.any():
+                    residuals.errors = np.where(worse[:, None], plain, residuals.errors)
+                for _ in range(self.method.sweeps):
+                    if not residuals.descend(block, tables):
+                        break
+                levels[:, block.columns, :, rows] = residuals.levels()
+
+    def _improved(self, levels: _Levels, scales: _Floats, books: _Books, sweeps: int) -> _Floats:
+        """Descends from the present levels, in place, and returns the step sizes with the least error for what comes out."""
+        tables = LevelTables(books)
         top, bottom = np.zeros(scales.shape), np.zeros(scales.shape)
-        for columns, hessian in zip(self.blocks, self.hessian, strict=True):
-            part = levels[..., columns].astype(np.float64)
-            pulled = part @ hessian
-            top += np.einsum("sgrk,grk->sgr", pulled, self.matrix[..., columns])
-            bottom += np.einsum("sgrk,sgrk->sgr", pulled, part)
+        for block in self._blocks():
+            for rows, residuals in self._parts(block, scales):
+                residuals.put(levels[:, block.columns, :, rows])
+                for _ in range(sweeps):
+                    if not residuals.descend(block, tables):
+                        break
+                found = residuals.levels()
+                levels[:, block.columns, :, rows] = found
+                if self.method.refit_scales:
+                    own = block.turned(block.take(self.matrix[:, rows]))
+                    for number in range(len(scales)):
+                        turned = block.turned(found[:, :, number].astype(np.float32))
+                        top[number, :, rows] += block.product(turned, own)
+                        bottom[number, :, rows] += block.product(turned, turned)
+        return self._rescaled(top, bottom, scales) if self.method.refit_scales else scales
+
+    def _rescaled(self, top: _Floats, bottom: _Floats, scales: _Floats) -> _Floats:
+        """Returns step sizes by least squares, from the products of levels with weights and with themselves."""
         if self.shared:
             top, bottom = (
                 np.broadcast_to((array * self.row_weight).sum((1, 2), keepdims=True), array.shape)
@@ -301,54 +306,107 @@ class _Problem:
         fitted: _Floats = np.maximum(found.astype(np.float32).astype(np.float64), self.floor)
         return fitted
 
-    def _refitted(self, levels: NDArray[np.int64], scale: _Floats, book: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns integer levels with a smaller error for the same assignment; exchanges them in ``levels``, in place."""
-        index = np.searchsorted(book, levels)
-        count = len(book)
-        matrix, vector = np.zeros((count, count)), np.zeros(count)
-        weighted = (scale * self.row_weight)[..., None]
-        for columns, hessian in zip(self.blocks, self.hessian, strict=True):
-            part = index[..., columns]
-            flat = part.reshape(-1)
-            pulled = (self.matrix[..., columns] @ hessian) * weighted
-            vector += np.bincount(flat, pulled.reshape(-1), minlength=count)
-            for level in range(count):
-                own = ((part == level) * scale[..., None]) @ hessian * weighted
-                matrix[level] += np.bincount(flat, own.reshape(-1), minlength=count)
-        found = book.copy()
-        for _ in range(8):
-            before = found.copy()
-            for entry in np.flatnonzero(np.diagonal(matrix) > 0).tolist():
-                others = matrix[entry] @ found - matrix[entry, entry] * found[entry]
-                low = INT8_MIN if entry == 0 else found[entry - 1] + 1
-                high = INT8_MAX if entry == count - 1 else found[entry + 1] - 1
-                found[entry] = np.clip(np.rint((vector[entry] - others) / matrix[entry, entry]), low, high)
-            if (found == before).all():
-                break
-        levels[...] = found[index]
-        fitted: NDArray[np.int64] = found
-        return fitted
+    def _refitted(self, levels: _Levels, scales: _Floats, books: _Books) -> _Books:
+        """Returns codebooks with a smaller error for the same assignment; exchanges their levels in ``levels``, in place."""
+        groups, columns, _, rows = levels.shape
+        taken = spread(rows, -(-_REFIT // (groups * columns)))
+        weight = np.square(scales[..., taken]) * self.row_weight[:, taken]
+        sums = [np.zeros((len(book) + 1, len(book) + 1)) for book in books]
+        for block in self._blocks():
+            own = block.take(self.matrix[:, taken])
+            for number, book in enumerate(books):
+                real = own / scales[number][:, None, taken]
+                chosen = levels[:, block.columns, number, taken]
+                for row in range(len(taken)):
+                    # One column for each level, 1 where a weight is on it, and one for the weights themselves.
+                    parts = np.empty((*real.shape[:2], len(book) + 1), np.float32)
+                    np.equal(chosen[:, :, row, None], book, out=parts[..., :-1], casting="unsafe")
+                    parts[..., -1] = real[:, :, row]
+                    turned = block.turned(parts)
+                    gram = np.swapaxes(turned * block.pivots[..., None].astype(np.float32), 1, 2) @ turned
+                    sums[number] += np.tensordot(weight[number, :, row], gram.astype(np.float64), 1)
+        found = [_best_levels(book, gram) for book, gram in zip(books, sums, strict=True)]
+        for number, (before, after) in enumerate(zip(books, found, strict=True)):
+            moved = np.arange(256, dtype=np.uint8).view(np.int8)
+            moved[before] = after
+            for group in levels:
+                for column in group[:, number]:
+                    # An index takes eight bytes for each weight.
+                    column[:] = moved[column]
+        return found
 
-    def _solution(self, levels: NDArray[np.int64], scale: _Floats) -> LayerSolution:
-        scales = np.ascontiguousarray(scale.reshape(-1)[: 1 if self.shared else None], np.float32)
-        exact = np.broadcast_to(scales.astype(np.float64), scale.size).reshape(scale.shape)
-        difference = self.matrix - levels * exact[..., None]
-        bias, shift = None, None
-        if self.bias is not None:
-            bias = np.asarray(self.bias, np.float64).reshape(-1)
-            if self.method.bias_correction:
-                shift = -np.einsum("grk,gk->gr", difference, self.moments.mean)
-                bias = bias - shift.reshape(-1)
-        error = self.moments.output_error(difference, shift)
-        signal = float(self.moments.output_error(self.matrix).sum())
-        total = float(error.sum())
-        return LayerSolution(
-            weights=self.op.from_matrix(levels.astype(np.int8), self.shape),
-            scales=scales,
-            bias=bias,
-            codebook=tuple(np.unique(levels).tolist()),
-            error=total / signal if signal > 0 else 0.0,
-        )
+    def _solutions(self, levels: _Levels, scales: _Floats) -> list[LayerSolution]:
+        """Returns what has been found; levels have their columns in the order of the layer again."""
+        exact = scales.astype(np.float32).astype(np.float64)
+        error, shift, signal = self._measured(levels, exact)
+        found = []
+        for number, scale in enumerate(exact):
+            bias = None
+            if self.bias is not None:
+                bias = np.asarray(self.bias, np.float64).reshape(-1)
+                if self.method.bias_correction:
+                    bias = bias + shift[number].reshape(-1)
+            weights = self.op.from_matrix(np.swapaxes(levels[:, :, number], 1, 2), self.shape)
+            found.append(
+                LayerSolution(
+                    weights=weights,
+                    scales=np.ascontiguousarray(scale.reshape(-1)[: 1 if self.shared else None], np.float32),
+                    bias=bias,
+                    codebook=tuple((np.flatnonzero(histogram(weights)) + INT8_MIN).tolist()),
+                    error=float(error[number].sum() / signal) if signal > 0 else 0.0,
+                )
+            )
+        return found
+
+    def _measured(self, levels: _Levels, scales: _Floats) -> tuple[_Floats, _Floats, float]:
+        """Returns mean square and mean of each row's error, both (steps, groups, rows), and the mean square of the whole signal."""
+        steps, groups, rows = scales.shape
+        error, shift, signal, offset = (np.zeros((count, groups, rows)) for count in (steps, steps, 1, 1))
+        for columns, covariance in zip(self.moments.blocks, self.moments.covariance, strict=True):
+            form, mean = covariance.astype(np.float32), self.moments.mean[:, columns]
+            step = max(1, _PART // (form.shape[0] * form.shape[1]))
+            for start in range(0, rows, step):
+                part = slice(start, start + step)
+                own = np.ascontiguousarray(np.swapaxes(self.matrix[:, part, columns], 1, 2))
+                signal[0, :, part] += _energy(form, own)
+                offset[0, :, part] += np.einsum("gkr,gk->gr", own, mean)
+                for number in range(steps):
+                    change: Floats = own - levels[:, columns, number, part] * scales[number, :, None, part].astype(
+                        np.float32
+                    )
+                    error[number, :, part] += _energy(form, change)
+                    shift[number, :, part] += np.einsum("gkr,gk->gr", change, mean)
+        whole = float((np.maximum(signal, 0) + np.square(offset)).sum())
+        error = np.maximum(error, 0)
+        return error if self.centred else error + np.square(shift), shift, whole
+
+
+def _halves(scales: _Floats) -> Floats:
+    """Returns how many halves of a step are in 1, for weights of the axes (groups, columns, steps, rows)."""
+    found: Floats = np.moveaxis(2 / scales, 0, 1)[:, None].astype(np.float32)
+    return found
+
+
+def _energy(form: Floats, vectors: Floats) -> _Floats:
+    """Returns ``v' F v`` of each vector, for a form (groups, columns, columns) and vectors (groups, columns, vectors)."""
+    found: _Floats = np.einsum("gkr,gkr->gr", form @ vectors, vectors, dtype=np.float64)
+    return found
+
+
+def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
+    """Returns whole levels, still ascending, that make the quadratic form ``(q, -1) gram (q, -1)'`` small, one after the other."""
+    matrix, vector, count = gram[:-1, :-1], gram[:-1, -1], len(book)
+    found: NDArray[np.int64] = book.copy()
+    for _ in range(8):
+        before = found.copy()
+        for entry in np.flatnonzero(np.diagonal(matrix) > 0).tolist():
+            others = matrix[entry] @ found - matrix[entry, entry] * found[entry]
+            low = INT8_MIN if entry == 0 else found[entry - 1] + 1
+            high = INT8_MAX if entry == count - 1 else found[entry + 1] - 1
+            found[entry] = np.clip(np.rint((vector[entry] - others) / matrix[entry, entry]), low, high)
+        if (found == before).all():
+            break
+    return found
 
 
 def _damped(matrices: _Floats, count: int) -> _Floats:
@@ -364,19 +422,13 @@ def _damped(matrices: _Floats, count: int) -> _Floats:
     columns = matrices.shape[-1]
     share = _SHRINKAGE * columns / (_SHRINKAGE * columns + count)
     power = np.diagonal(matrices, axis1=1, axis2=2)
-    mean = power.mean(axis=1, keepdims=True)
-    least = np.where(mean > 0, _DAMPING * mean, 1.0)
     found: _Floats = matrices * (1 - share)
     index = np.arange(columns)
-    found[:, index, index] += share * power + least
+    found[:, index, index] += share * power + _least(power)
     return found
 
 
-def _nearest(real: _Floats, book: NDArray[np.int64]) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = book[np.searchsorted((book[1:] + book[:-1]) / 2, real)]
-    return found
-
-
-def _on_books(real: _Floats, books: list[NDArray[np.int64]], middles: list[_Floats]) -> NDArray[np.int64]:
-    """Moves reals, (steps, ...), to the nearest level of the codebook of each number of steps."""
-    return np.stack([book[np.searchsorted(m, one)] for one, book, m in zip(real, books, middles, strict=True)])
+def _least(power: _Floats) -> _Floats:
+    """Returns what is added to the power of each column, (groups, 1)."""
+    mean = power.mean(axis=1, keepdims=True)
+    return np.where(mean > 0, _DAMPING * mean, 1.0)

@@ -111,7 +111,7 @@ def test_auto(run, subset, tmp_path):
     assert [line.split()[-1] for line in lines if line.startswith("top1 ")] == [f"{report['metric']:.5g}"]
     assert f"quantized models evaluated: {len(report['trials'])} (the search is complete)" in lines
     assert "activations calibrated: in onnxruntime" in lines
-    assert lines[-8] == "files"
+    assert lines[-9] == "files"
     sizes = {name: f"{(tmp_path / name).stat().st_size:,} bytes" for name in FILES}
     assert {line.strip() for line in lines[-7:]} == {f"{tmp_path / name}  {size}" for name, size in sizes.items()}
     tables = [line for line in lines[1:-8] if not re.match(r"[a-z][a-z ]*: ", line)]

@@ -17,6 +17,7 @@ from nuqconv.ir.ops import (
     HSigmoid,
     HSwish,
     LogSoftmax,
+    Mish,
     PReLU,
     ReLU,
     Selu,
@@ -113,6 +114,15 @@ def write_celu(b: LayerBuilder, op: Celu) -> None:
     """``alpha`` times the ELU of ``x / alpha``."""
     x = affine(b, b.input, "divided", scale=1 / op.alpha)
     b.finish(affine(b, b.add("elu", "ELU", [x], x.shape), "celu", scale=op.alpha))
+
+
+@emits(Mish, construct="BNLL, TanH, Eltwise PROD", exact="1e-6")
+def write_mish(b: LayerBuilder, op: Mish) -> None:
+    """The input times TanH of its BNLL."""
+    del op
+    x = b.input
+    gate = b.add("tanh", "TanH", [b.add("softplus", "BNLL", [x], x.shape)], x.shape)
+    b.finish(eltwise(b, "PROD", "mish", x, gate))
 
 
 @emits(Shrink, construct="Power, Threshold, Eltwise", exact="to the bit")

@@ -21,6 +21,7 @@ from nuqconv.ir.ops import (
     HSigmoid,
     HSwish,
     LogSoftmax,
+    Mish,
     Op,
     PReLU,
     ReLU,
@@ -85,6 +86,14 @@ def swish(build: Builder, node: Node, op: Swish) -> None:
     """Mul by beta, Sigmoid, Mul with the input."""
     scaled = times(build, node, node.inputs[0], np.float32(op.beta), "beta")
     gate = build.node("Sigmoid", [scaled], node)
+    build.node("Mul", [node.inputs[0], gate], node, output=node.outputs[0])
+
+
+@lowers(Mish)
+def mish(build: Builder, node: Node, op: Mish) -> None:
+    """Softplus, Tanh, Mul; Mish exists from opset 18 on only."""
+    del op
+    gate = build.node("Tanh", [build.node("Softplus", node.inputs, node)], node)
     build.node("Mul", [node.inputs[0], gate], node, output=node.outputs[0])
 
 

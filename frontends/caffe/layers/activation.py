@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nuqconv.frontends.caffe.layers.registry import Reading, reads, reads_as
-from nuqconv.ir.ops import BNLL, ELU, HSigmoid, HSwish, PReLU, ReLU, Sigmoid, Softmax, Swish, TanH
+from nuqconv.ir.ops import BNLL, ELU, HSigmoid, HSwish, Mish, PReLU, ReLU, Sigmoid, Softmax, Swish, TanH
 
 __all__: list[str] = []
 
@@ -37,6 +37,8 @@ def read_softmax(layer: Any) -> Reading:
 
 
 reads_as(BNLL, "BNLL")
+
+reads_as(Mish, "Mish", dialects=True)
 
 reads_as(HSwish, "HSwish", "Hswish", "hswish")
 

@@ -71,7 +71,8 @@ def read_bn(layer: Any) -> Reading:
     def choose(blobs: int) -> Reading:
         if blobs == 2 and not inference:
             raise CannotReadError(
-                "two blobs and bn_mode LEARN: statistics of the batch at inference; SegNet's script makes an INFERENCE net of it"
+                "two blobs and bn_mode LEARN: statistics of the batch at inference; run Scripts/compute_bn_statistics.py of SegNet-Tutorial, "
+                "which puts the statistics of the training set into the blobs, and set bn_mode: INFERENCE"
             )
         if blobs == 4 and inference:
             raise CannotReadError("four blobs and bn_mode INFERENCE, which belong to different forks")

@@ -22,6 +22,15 @@ def read_permute(layer: Any) -> Reading:
     return Reading(Permute(tuple(layer.permute_param.order)))
 
 
+@reads(Permute, "Transpose", dialects=True)
+def read_transpose(layer: Any) -> Reading:
+    """Reads ``transpose_param`` of the CTC forks, which names the axes as Permute does."""
+    axes = tuple(layer.transpose_param.dim)
+    if sorted(axes) != list(range(len(axes))):
+        raise CannotReadError(f"dim {list(axes)} does not name each axis once")
+    return Reading(Permute(axes))
+
+
 @reads(Reshape, "Reshape")
 def read_reshape(layer: Any) -> Reading:
     """Reads ``reshape_param``."""

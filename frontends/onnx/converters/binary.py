@@ -47,7 +47,9 @@ def two_values(reading: Reading, node: NodeView) -> None:
     shapes = reading.shape(node, 0), reading.shape(node, 1)
     inputs = reading.value(node, 0), reading.value(node, 1)
     same = _SAME_SHAPE.get(node.op_type)
-    if same is not None and shapes[0] == shapes[1]:
+    # A stored table of one item is the same for every item of a larger batch.
+    table = shapes[0][:1] == (1,) and any(reading.constant(node, index) is not None for index in (0, 1))
+    if same is not None and shapes[0] == shapes[1] and not table:
         reading.add(node, same, inputs)
         return
     reading.add(node, Binary(_FUNCTIONS[node.op_type]), inputs)

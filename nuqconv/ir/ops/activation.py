@@ -27,6 +27,7 @@ __all__ = [
     "HardSigmoid",
     "Hardmax",
     "LogSoftmax",
+    "Mish",
     "PReLU",
     "ReLU",
     "Selu",
@@ -90,6 +91,11 @@ class Swish(UnaryOp, traits=()):
     """``x * sigmoid(beta * x)``."""
 
     beta: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mish(UnaryOp, traits=()):
+    """``x * tanh(log(1 + exp(x)))`` (Misra 2019)."""
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,23 @@ def test_hard_sigmoid_and_swish(oracle, kind, shape):
     against_stock(oracle, data + layer_text(kind), stock, spread=3)
 
 
-@pytest.mark.parametrize("kind", ["ReLU6", "HardSwish", "AbsVal", "BNLL", "ELU", "TanH", "Sigmoid", "Swish"])
+@pytest.mark.parametrize("shape", [IMAGE, (3, 5)])
+def test_mish(oracle, shape):
+    data = inputs_text(data=shape) + "\n"
+    stock = data + layer_text("BNLL", name="plus") + "\n" + layer_text("TanH", bottoms=("plus",), name="gate") + "\n"
+    stock += layer_text("Eltwise", "eltwise_param { operation: PROD }", bottoms=("data", "gate"))
+    against_stock(oracle, data + layer_text("Mish"), stock, spread=3)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1, 3), (3, 2, 1, 0)])
+def test_transpose_is_permute(oracle, order):
+    data = inputs_text(data=(2, 3, 4, 5)) + "\n"
+    fork = data + layer_text("Transpose", f"transpose_param {{ {' '.join(f'dim: {axis}' for axis in order)} }}")
+    stock = data + layer_text("Permute", f"permute_param {{ {' '.join(f'order: {axis}' for axis in order)} }}")
+    against_stock(oracle, fork, stock)
+
+
+@pytest.mark.parametrize("kind", ["ReLU6", "HardSwish", "AbsVal", "BNLL", "ELU", "TanH", "Sigmoid", "Swish", "Mish"])
 def test_opencv_agrees(tmp_path, kind):
     against_opencv(tmp_path, one(kind), spread=4, rtol=1e-4, atol=1e-4)
 

@@ -67,3 +67,60 @@ def test_what_fixes_the_batch_is_said_in_sizes_that_users_have(tmp_path):
     told = str(caught.value.problems)
     assert "with a batch of 2 instead of 1" in told
     assert "9999" not in told
+
+
+CAUSAL = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "stored"),
+    [
+        (
+            [helper.make_node("Add", ["x", "m"], ["a"]), helper.make_node("Softmax", ["a"], ["y"], axis=-1)],
+            {"m": CAUSAL},
+        ),
+        (
+            [
+                helper.make_node("Add", ["x", "m"], ["a"]),
+                helper.make_node("Reshape", ["a", "s"], ["b"]),
+                helper.make_node("Softmax", ["b"], ["y"], axis=-1),
+            ],
+            {"m": CAUSAL[np.newaxis], "s": np.int64([2, 4, 4])},
+        ),
+        (
+            [helper.make_node("Where", ["b", "x", "m"], ["a"]), helper.make_node("Softmax", ["a"], ["y"], axis=-1)],
+            {"m": np.float32(-np.inf), "b": CAUSAL == 0},
+        ),
+    ],
+    ids=["add", "reshape", "where"],
+)
+def test_infinite_masks_before_a_softmax(tmp_path, nodes, stored):
+    x, expected = written(tmp_path / "a.onnx", nodes, [2, 4, 4], stored)
+    notes: list[str] = []
+    graph = nuqconv.load(tmp_path / "a.onnx", notes=notes)
+    np.testing.assert_allclose(OnnxSession(graph).run({"x": x})["y"], expected, rtol=1e-6)
+    assert any("minus infinity in 'm'" in note for note in notes)
+    nuqconv.save(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+
+
+@pytest.mark.parametrize("case", ["seen", "whole row"])
+def test_infinities_that_a_softmax_does_not_hide_are_refused(tmp_path, case):
+    mask = CAUSAL if case == "seen" else np.full((4, 4), -np.inf, np.float32)
+    nodes = [helper.make_node("Add", ["x", "m"], ["a"]), helper.make_node("Softmax", ["a"], ["s"], axis=-1)]
+    nodes.append(helper.make_node("Add", ["a" if case == "seen" else "s", "s"], ["y"]))
+    written(tmp_path / "a.onnx", nodes, [1, 4, 4], {"m": mask})
+    with pytest.raises(UnsupportedError, match="'m' holds numbers that are infinite"):
+        OnnxSession(nuqconv.load(tmp_path / "a.onnx"))
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul", "Sub"])
+def test_a_stored_table_of_one_item_leaves_the_batch_open(tmp_path, op):
+    table = np.random.default_rng(1).normal(size=(1, 3, 4, 4)).astype(np.float32)
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node(op, ["r", "t"], ["y"])]
+    written(tmp_path / "a.onnx", nodes, [1, 3, 4, 4], {"t": table})
+    nuqconv.convert(tmp_path / "a.onnx", tmp_path / "b.onnx", dynamic_batch=True)
+    x = np.random.default_rng(2).normal(size=(5, 3, 4, 4)).astype(np.float32)
+    one = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    expected = np.concatenate([one.run(None, {"x": x[n : n + 1]})[0] for n in range(5)])
+    found = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": x})[0]
+    np.testing.assert_array_equal(found, expected)

@@ -11,6 +11,7 @@ from nuqconv.ir.ops import (
     HSwish,
     Interp,
     L2Norm,
+    Mish,
     Normalize,
     PriorBox,
     Reorg,
@@ -56,7 +57,7 @@ def test_clip_without_bounds_hands_on(judge):
     judge.check(one(Clip(-np.inf, np.inf), IMAGE), exact=True)
 
 
-@pytest.mark.parametrize("op", [Swish(), Swish(1.7), HSwish(), HSigmoid()], ids=str)
+@pytest.mark.parametrize("op", [Swish(), Swish(1.7), Mish(), HSwish(), HSigmoid()], ids=str)
 def test_gates(judge, op):
     judge.check(one(op, IMAGE))
 
