@@ -83,12 +83,12 @@ def register_layer(
     Raises:
         ConfigError: The type is known already, and ``replace`` is not set.
     """
+    if layer_type == "Python":
+        raise ConfigError("Python layers are registered by module and layer name: use register_python_layer")
     if not replace and reader_for(layer_type) is not None:
         raise ConfigError(
             f"layer type '{layer_type}' is one that nuqconv reads itself; give replace=True to replace it"
         )
-    if layer_type == "Python":
-        raise ConfigError("Python layers are registered by module and layer name: use register_python_layer")
     key = (layer_type, "", "")
     return _register(key, lower, shape, fields, block, blobs, any_batch=any_batch, replace=replace)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nuqconv.ir import Graph, Node
+from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Dequantize, Quantize
 from nuqconv.quantize.apply import dequant_node_name, quant_node_name
 
@@ -20,13 +21,7 @@ _REFUSED = re.compile(r"[^A-Za-z0-9./_-]")
 
 def device_name(name: str, taken: set[str]) -> str:
     """Returns a name that the device takes and nobody has, and adds it to those taken: every character that is refused becomes ``_``."""
-    base = _REFUSED.sub("_", name) or "layer"
-    found, number = base, 1
-    while found in taken:
-        number += 1
-        found = f"{base}_{number}"
-    taken.add(found)
-    return found
+    return fresh_name(_REFUSED.sub("_", name) or "layer", taken)
 
 
 def device_names(graph: Graph) -> dict[str, str]:

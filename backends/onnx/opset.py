@@ -52,6 +52,9 @@ def _probe(opset: int) -> ModelProto:
         helper.make_node("MaxPool", ["conv"], ["max"], kernel_shape=[2, 2]),
         helper.make_node("AveragePool", ["max"], ["average"], kernel_shape=[2, 2]),
         helper.make_node("Round", ["average"], ["round"]),
+        # A runtime may have all others of an opset, and these two not yet (onnxruntime 1.23, opset 23).
+        helper.make_node("QuantizeLinear", ["round", "step", "zero"], ["quantized"]),
+        helper.make_node("DequantizeLinear", ["quantized", "step", "zero"], ["z"]),
         helper.make_node("Reshape", ["round", "shape"], ["reshape"]),
         helper.make_node("Flatten", ["reshape"], ["flatten"]),
         helper.make_node("Cast", ["flatten"], ["cast"], to=int(TensorProto.UINT8)),
@@ -61,12 +64,17 @@ def _probe(opset: int) -> ModelProto:
         helper.make_tensor("widths", TensorProto.INT64, [8], [0, 0, 1, 1, 0, 0, 1, 1]),
         helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1, 1], [1.0]),
         helper.make_tensor("shape", TensorProto.INT64, [4], [1, 1, 4, 4]),
+        helper.make_tensor("step", TensorProto.FLOAT, [], [0.5]),
+        helper.make_tensor("zero", TensorProto.INT8, [], [0]),
     ]
     graph = helper.make_graph(
         nodes,
         "probe",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 4, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.UINT8, [16, 1])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.UINT8, [16, 1]),
+            helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 1, 4, 4]),
+        ],
         tensors,
     )
     imports = [helper.make_opsetid("", opset)]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from nuqconv.frontends.caffe.data_layers import is_data_layer
+from nuqconv.frontends.caffe.layers.custom import custom_reader
 from nuqconv.frontends.caffe.layers.registry import LAYER_TYPES
 from nuqconv.ir.traits import QuantizedForm, Stateful, Trait
 
@@ -70,8 +71,9 @@ def is_for_training(layer_type: str) -> bool:
 
 
 def makes_data(layer: Any) -> bool:
-    """Returns whether a LayerParameter is a layer that reads a data set: by its type, or as Python code that takes nothing."""
-    return is_data_layer(layer.type) or (layer.type == "Python" and not len(layer.bottom))
+    """Returns whether a LayerParameter is a layer that reads a data set: by its type, or as unregistered Python code that takes nothing."""
+    code = layer.type == "Python" and not len(layer.bottom) and custom_reader(layer) is None
+    return code or is_data_layer(layer.type)
 
 
 def compared_by(layer_type: str) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nuqconv.comparison.sides import Placed
 from nuqconv.comparison.taken import all_names
-from nuqconv.data.datafile import read_arrays, read_headers
+from nuqconv.data.datafile import NUMBERS, read_arrays, read_headers
 from nuqconv.errors import FormatError
 from nuqconv.files.json_model import JsonModel, Text, read_object
 from nuqconv.files.staging import move_into_place, staging_folder
@@ -125,8 +125,11 @@ class KeptSide(Side):
     def __init__(self, path: Path) -> None:
         self._path = path
         headers = read_headers(path)
-        if _ABOUT not in headers:
+        if _ABOUT not in headers or headers[_ABOUT].dtype != np.uint8:
             raise FormatError(f"{path}: holds no results; `nuqconv compare --save` writes such files")
+        odd = [name for name, header in headers.items() if header.dtype.kind not in NUMBERS]
+        if odd:
+            raise FormatError(f"{path}: holds what are no numbers: {', '.join(map(repr, odd[:8]))}")
         about = _about(path)
         self.label, self.own, self.runtime, self.source = about.label, about.own, about.runtime, about.source
         self._files, self._layers, self._states = about.files, about.layers, about.states
@@ -188,7 +191,7 @@ def _about(path: Path) -> _About:
     (text,) = read_arrays(path, [_ABOUT]).values()
     problems: list[str] = []
     try:
-        content: Any = json.loads(np.asarray(text, np.uint8).tobytes())
+        content: Any = json.loads(text.tobytes())
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: what it says of its results is no JSON: {error}") from error
     found = read_object(_About, content, (), problems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 
 from nuqconv.comparison.tolerance import Needed, Tolerance
@@ -129,7 +129,7 @@ class Column:
     runtime: str
     blobs: tuple[BlobComparison, ...] = ()
     roots: tuple[Divergence, ...] = ()
-    not_compared: Mapping[str, str] | None = None
+    not_compared: Mapping[str, str] = field(default_factory=dict)
     needed: Needed | None = None
     doubt: str = ""
     failure: str = ""
@@ -221,7 +221,7 @@ class CompareReport:
     @property
     def not_compared(self) -> Mapping[str, str]:
         """Outputs that could not be compared in one of the columns, with the reason."""
-        return {name: why for column in self.columns for name, why in (column.not_compared or {}).items()}
+        return {name: why for column in self.columns for name, why in column.not_compared.items()}
 
     def to_json(self) -> str:
         """Returns everything as JSON text; numbers that are not finite are null."""

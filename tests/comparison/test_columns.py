@@ -151,6 +151,12 @@ def test_what_is_no_file_of_results(model, tmp_path):
     np.savez(tmp_path / "c.npz", about=np.frombuffer(b"no", np.uint8))
     with pytest.raises(FormatError, match="no JSON"):
         nuqconv.compare(model, options=CompareOptions(against=tmp_path / "c.npz"))
+    np.savez(tmp_path / "f.npz", about=np.array([1.5]))
+    with pytest.raises(FormatError, match="holds no results"):
+        nuqconv.compare(model, options=CompareOptions(against=tmp_path / "f.npz"))
+    np.savez(tmp_path / "g.npz", about=np.frombuffer(b"{}", np.uint8), **{"blob/x": np.array(["a"])})
+    with pytest.raises(FormatError, match="no numbers: 'blob/x'"):
+        nuqconv.compare(model, options=CompareOptions(against=tmp_path / "g.npz"))
     nuqconv.compare(model, model, runtimes=ORT, options=CompareOptions(save=tmp_path / "d.npz"))
     with np.load(tmp_path / "d.npz") as arrays:
         np.savez(tmp_path / "e.npz", **{name: arrays[name] for name in arrays if name != "blob/pool"})

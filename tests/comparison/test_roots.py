@@ -96,6 +96,13 @@ def test_faults_of_layers_in_place_and_behind_them(small, runtimes, request):
     if "caffe" in runtimes:
         request.getfixturevalue("caffe_python")
     files, _, bad = small
+    first = nuqconv.compare(
+        (files.model, files.weights),
+        bad,
+        runtimes=runtimes,
+        options=CompareOptions(all_roots=False, blobs=["sum", "prob"]),
+    )
+    assert [row.role for row in first.blobs if row.name == "prob"] == [Role.INHERITED]
     report = nuqconv.compare((files.model, files.weights), bad, runtimes=runtimes)
     assert [root.layer for root in report.roots] == ["bn1", "scale1", "fc"]
     assert [root.alone for root in report.roots] == [False, True, True]

@@ -114,3 +114,13 @@ def test_users_of_a_script_see_it():
     code = "from nuqconv.errors import warn_deprecated\ndef f():\n    warn_deprecated('f()', instead='g()', since='1', until='2')\nf()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert "NuqconvDeprecationWarning: f() is deprecated" in ended.stderr
+
+
+def test_messages_that_the_documents_explain_are_there():
+    folders = [ROOT / name for name in ("nuqconv", "frontends", "backends")]
+    code = "".join(path.read_text(encoding="utf-8") for folder in folders for path in sorted(folder.rglob("*.py")))
+    # A message may go on in the next line of the source.
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    rows = re.findall(r"(?m)^\| (`.*?) \| ", read("docs", "troubleshooting.md"))
+    assert len(rows) > 15
+    assert [words for row in rows for words in re.findall(r"`([^`]+)`", row) if words not in code] == []

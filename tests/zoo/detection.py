@@ -199,6 +199,7 @@ def later_ssd(n: Net, *, refine: bool = False, rfb: bool = False) -> None:
             maps.append(x)
         ssd_head(n, maps, data)
         return
+    n.unlike = "OpenCV's DetectionOutput leaves the last two of five bottoms aside"
     low = n.cbr(x, 16, 3, 2)
     high = n.cbr(low, 16, 3, 2)
     arm_loc, arm_conf, odm_loc, odm_conf, priors = [], [], [], [], []

@@ -27,7 +27,10 @@ CLOSE = 1e-4
 """The largest difference of a blob that counts as none, as a part of its largest number; deep nets in float32 come to some 1e-6."""
 
 
-UNLIKE = {"Axpy": "OpenCV's Axpy multiplies its third bottom, not its second"}
+UNLIKE = {
+    "Axpy": "OpenCV's Axpy multiplies its third bottom, not its second",
+    "Proposal": "OpenCV's Proposal keeps small boxes and fills up with zeros",
+}
 """Types for which OpenCV is no judge."""
 
 
@@ -157,8 +160,9 @@ def _reference(
         with Net(files.model, files.weights, process=process) as net:
             assert set(net.outputs) == set(graph.outputs)
             return "Caffe", net.run(feeds, blobs), ""
-    for kind in definition.needed & set(UNLIKE):
-        return "", {}, UNLIKE[kind]
+    unlike = [definition.unlike, *(UNLIKE[kind] for kind in sorted(definition.needed & set(UNLIKE)))]
+    if any(unlike):
+        return "", {}, next(filter(None, unlike))
     try:
         net = cv2.dnn.readNetFromCaffe(str(files.model), str(files.weights))
         net.enableFusion(False)

@@ -57,6 +57,7 @@ class Net:
         needed: The types of its layers, of stock layers where they stand for others.
         feeds: What is fed to inputs that normal numbers do not suit.
         exact_sizes: Whether it is read as OpenCV reads it, which does not cut sizes of PriorBox.
+        unlike: Why OpenCV is no judge of the net.
         strange: A field that the Caffe at hand lacks, though it has the layer.
     """
 
@@ -69,6 +70,7 @@ class Net:
     needed: set[str] = field(default_factory=set)
     feeds: dict[str, np.ndarray] = field(default_factory=dict)
     exact_sizes: bool = False
+    unlike: str = ""
     strange: str = ""
 
     def __post_init__(self) -> None:

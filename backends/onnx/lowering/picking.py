@@ -177,19 +177,25 @@ def batch_reindex(build: Builder, node: Node, op: BatchReindex) -> None:
 @lowers(Embed)
 def embed(build: Builder, node: Node, op: Embed) -> None:
     """Gather of the weight's rows, and Add."""
-    operands = [build.param(node.params[0]), _indices(build, node, node.inputs[0])]
+    operands = [build.param(node.params[0]), _indices(build, node, node.inputs[0], op.input_dim)]
     output = None if op.bias_term else node.outputs[0]
     rows = build.node("Gather", operands, node, output=output, attributes={"axis": 0})
     if op.bias_term:
         build.node("Add", [rows, build.param(node.params[1])], node, output=node.outputs[0])
 
 
-def _indices(build: Builder, node: Node, value: str) -> str:
-    """Returns float indices as int64; negative ones lie outside, where Gather alone would count them from the end."""
+_OUTSIDE = 2**24
+
+
+def _indices(build: Builder, node: Node, value: str, rows: int = 0) -> str:
+    """Returns float indices as int64; negative ones lie outside, where Gather alone would count them from the end.
+
+    Outside is the number above which floats skip some, unless there are so many ``rows``.
+    """
     numbers = build.node("Cast", [value], node, attributes={"to": int(TensorProto.INT64)})
     zero, outside = (
         build.constant(np.array(number, np.int64), node, purpose)
-        for number, purpose in ((0, "zero"), (2**31 - 1, "outside"))
+        for number, purpose in ((0, "zero"), (_OUTSIDE if rows <= _OUTSIDE else 2**31 - 1, "outside"))
     )
     negative = build.node("Less", [numbers, zero], node)
     return build.node("Where", [negative, outside, numbers], node)

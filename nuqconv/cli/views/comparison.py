@@ -39,7 +39,7 @@ def print_comparison(report: CompareReport, console: Console) -> None:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for letter, column in zip(_letters(report)[1:], report.columns, strict=True):
         mark = f"[bold]{letter}[/]  " if len(report.columns) > 1 else ""
-        for name, reason in (column.not_compared or {}).items():
+        for name, reason in column.not_compared.items():
             console.print(f"{mark}[red]not compared:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
         _print_roots(column.roots, mark, console)
         console.print(f"{mark}{_verdict(column, report.tolerance)}", soft_wrap=True)
@@ -182,6 +182,8 @@ def _print_needed(column: Column, tolerance: Tolerance, console: Console) -> Non
     if len(own) < len(column.blobs):
         if column.needed is None:
             text = "no tolerance would pass, since shapes differ, or one side is NaN or infinite"
+        elif not column.needed.atol:
+            text = "equal to the last bit"
         else:
             rtol, atol = column.needed.rtol, column.needed.atol
             relative = "" if rtol is None else f"--rtol {rtol:g}, or "

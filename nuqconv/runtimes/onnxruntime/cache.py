@@ -9,6 +9,7 @@ import numpy as np
 
 from nuqconv.backends.onnx.batch import rebatch
 from nuqconv.backends.onnx.lowering.parts.products import product_layers
+from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph
 from nuqconv.passes import collapse_quantize
 from nuqconv.runtimes.base import Loaded
@@ -55,10 +56,30 @@ class Sessions:
             found = self._by_size.get(None) or self._by_size.get(size)
             if found is None:
                 found = ExchangeSession(
-                    rebatch(self._graph, size), outputs=self._outputs, threads=self._threads, create=self._create
+                    _of_size(self._graph, size), outputs=self._outputs, threads=self._threads, create=self._create
                 )
                 self._by_size[found.batch_size and size] = found
             return found
+
+
+def _of_size(graph: Graph, size: int) -> Graph:
+    """Returns the graph for batches of so many samples.
+
+    Raises:
+        ModelError: Layers fix another number.
+    """
+    found = rebatch(graph, size)
+    try:
+        _ = found.shapes
+    except ModelError as error:
+        own = next((item.shape[0] for item in graph.inputs if item.shape), size)
+        if own == size:
+            raise
+        raise ModelError(
+            f"network '{graph.name}' cannot run {size} samples at once, its layers fix {own}; give batch_size={own} (--batch-size {own})",
+            error.problems,
+        ) from error
+    return found
 
 
 class LoadedModel(Loaded):

@@ -284,13 +284,17 @@ def test_fields_that_only_say_where_to_save_change_nothing(tmp_path):
     assert saving in graph.node["out"].origin.text
 
 
-@pytest.mark.parametrize(
-    ("param", "name"), [("objectness_score: 0.5", "objectness"), ("nms_param { soft: true }", "soft")]
-)
+@pytest.mark.parametrize(("param", "name"), [("no_permute: true", "no_permute"), ("nms_param { soft: true }", "soft")])
 def test_fields_of_other_forks_make_the_layer_opaque(tmp_path, param, name):
     op = graph_of(tmp_path, detection_text(param)).node["out"].op
     assert isinstance(op, Opaque)
     assert name in op.reason
+
+
+def test_the_objectness_of_three_bottoms_changes_nothing(tmp_path):
+    """RefineDet's layer looks at it with the bottoms behind them only."""
+    op = graph_of(tmp_path, detection_text("objectness_score: 0.5")).node["out"].op
+    assert op == graph_of(tmp_path, detection_text("")).node["out"].op
 
 
 def test_whole_models_pass_the_full_check(tmp_path):

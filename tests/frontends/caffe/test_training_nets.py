@@ -447,6 +447,20 @@ def test_a_registered_layer_is_not_cut_for_its_name(tmp_path):
         nuqconv.unregister_layer("MyAccuracy")
 
 
+def test_a_registered_python_layer_without_bottoms_is_no_data_layer(tmp_path):
+    text = layer("Python", [], ["data"], "python_param { module: 'mine' layer: 'Numbers' }", name="d")
+    text += layer("InnerProduct", ["data"], ["fc"], IP)
+    files = write_net(tmp_path, text, {"fc": [np.ones((5, 4)), np.ones(5)]})
+    numbers = np.ones((3, 4), np.float32)
+    nuqconv.register_python_layer("mine", "Numbers", lambda _, onnx: onnx.constant(numbers), shape=lambda _: [(3, 4)])
+    try:
+        assert kinds(nuqconv.load(files.model, files.weights)) == {"d": "Python.mine.Numbers", "fc": "InnerProduct"}
+    finally:
+        nuqconv.unregister_layer("Python", "mine", "Numbers")
+    with pytest.raises(ModelError, match="--input-shape"):
+        nuqconv.load(files.model, files.weights)
+
+
 @pytest.mark.parametrize("old", ["V1", "V0"])
 def test_old_training_nets(tmp_path, old):
     fields = {
