@@ -113,7 +113,7 @@ def test_auto(run, subset, tmp_path):
     assert "activations calibrated: in onnxruntime" in lines
     assert lines[-9] == "files"
     sizes = {name: f"{(tmp_path / name).stat().st_size:,} bytes" for name in FILES}
-    assert {line.strip() for line in lines[-7:]} == {f"{tmp_path / name}  {size}" for name, size in sizes.items()}
+    assert {line.strip() for line in lines[-8:]} == {f"{tmp_path / name}  {size}" for name, size in sizes.items()}
     tables = [line for line in lines[1:-8] if not re.match(r"[a-z][a-z ]*: ", line)]
     assert max(map(len, tables)) <= 80
 

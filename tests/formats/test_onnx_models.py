@@ -17,8 +17,6 @@ from nuqconv.passes import collapse_quantize
 from nuqconv.quantize.plan import Precision
 from tests.support.auto import Job, contents, error_evaluator
 
-RNG = np.random.default_rng(21)
-
 
 def session(path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
@@ -26,8 +24,17 @@ def session(path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+RNG = {}
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    """Each test has the same numbers, whatever ran before it."""
+    RNG["now"] = np.random.default_rng(21)
+
+
 def floats(*shape):
-    return RNG.standard_normal(shape).astype(np.float32)
+    return RNG["now"].standard_normal(shape).astype(np.float32)
 
 
 def save_model(path, nodes, tensors, *, inputs=(("data", ("N", 3, 12, 12)),), outputs=("prob",), opset=17):
