@@ -109,6 +109,7 @@ zoo: $(VENV)/test.stamp caffe
 docs: $(VENV)/test.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[docs]'
 	$(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python tools/check_site.py build/site
 
 wheel-check: $(VENV)/demo.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[release]'

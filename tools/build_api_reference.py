@@ -77,8 +77,8 @@ def table() -> str:
         module = importlib.import_module(path)
         summary = (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ")
         parts.append(f"\n## {path}\n\n{summary}\n")
-        for name in names(module):
-            place = home(module, name)
+        places = {name: home(module, name) for name in names(module)}
+        for name, place in places.items():
             if place in seen:
                 continue
             seen.add(place)
@@ -90,7 +90,10 @@ def table() -> str:
                     f"\n### `{path}.{name}` {{: #{path}.{name} }}\n\nThe module [{place}](#{place.replace('.', '')}).\n"
                 )
             else:
-                parts.append(f"\n::: {place}\n{_SHOWN}")
+                # What a module has that is public by itself too would be there twice.
+                twice = any(other.startswith(f"{place}.") for other in places.values())
+                alone = "      members: false\n" if isinstance(item, ModuleType) and twice else ""
+                parts.append(f"\n::: {place}\n{_SHOWN}{alone}")
     return "".join(parts)
 
 
