@@ -24,7 +24,7 @@ from tests.support.memory import memory_folder
 
 ALL = os.environ.get("NUQCONV_ALL_FAULTS") == "1"
 WAYS = (*((mode, False) for mode in ERRORS), ("ENOSPC", True), *((mode, False) for mode in KILLS))
-STRIDE = {"auto": 61, "auto again": 59, "auto restart": 67}
+STRIDE = {"auto": 83, "auto again": 79, "auto restart": 89}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Plans evaluated in real worker processes that are slow, die, hang, raise, or vanish with their executor."""
 
-from __future__ import annotations
+from __future__ import contextlib
 
 import concurrent.futures
 import logging
@@ -103,11 +103,13 @@ def _nothing_is_left(tmp_path, monkeypatch):
 
 def children():
     """Returns the processes below this one, without the standard library's resource tracker, which serves all."""
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        # One that has just ended is a zombie, or gone, at any moment.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_two_workers_evaluate_at_the_same_time(tmp_path, expected):
