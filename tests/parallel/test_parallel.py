@@ -1,8 +1,9 @@
 """Plans evaluated in real worker processes that are slow, die, hang, raise, or vanish with their executor."""
 
-from __future__ import contextlib
+from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import multiprocessing
 import os
