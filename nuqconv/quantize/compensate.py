@@ -38,7 +38,7 @@ _Levels = NDArray[np.int8]
 
 _SAMPLE = 2048
 """Columns of each row that the first codebook and step sizes are fitted to."""
-_REFIT = 1 << 15
+_REFIT = 1 << 18
 """Weights that levels are fitted to again; a level is a whole number, so a sample says which."""
 _MORE = 1
 """Passes of coordinate descent beyond those asked for, once levels have been fitted again."""

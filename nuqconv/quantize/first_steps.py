@@ -15,7 +15,11 @@ __all__ = ["FirstSteps", "spread"]
 
 _SLAB = 1 << 16
 _ROUNDS = 4
-_COARSE, _FINE = (-4, 4), ((-2, 2), (-1, 1))
+_HALVING = ((-4, 4), (-2, 2), (-1, 1))
+"""Eighths of an octave that are tried about the best so far."""
+_WHOLE = (tuple(move for move in range(-8, 9) if move),)
+_SMALL = 1 << 19
+"""Up to so many weights the whole grid is tried: halving may end beside the best step size."""
 _EIGHTHS = 2.0 ** (1 / 8)
 
 
@@ -90,7 +94,7 @@ class FirstSteps:
     ) -> NDArray[np.float64]:
         """Returns the step size of each row, out of a grid of eighths of an octave about the present one, with which the codebook fits best."""
         best, exponent = error, np.zeros(len(scale))
-        for moves in (_COARSE, *_FINE):
+        for moves in _WHOLE if self.weights.size <= _SMALL else _HALVING:
             centre = exponent.copy()
             for move in moves:
                 candidate = np.maximum(scale * _EIGHTHS ** (centre + move), self.floor)
