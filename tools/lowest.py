@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / "build" / "lowest"
 LOWEST_PYTHON = (3, 10)
 EXTRAS = ("data", "parallel")
-TOOLS = ("pytest", "hypothesis")
+TOOLS = ("pytest", "hypothesis", "kmeans1d", "psutil", "opencv-python-headless==4.10.0.84")
 TESTS = (
     "tests/cli/test_help.py",
     "tests/cli/test_start.py",
