@@ -268,9 +268,13 @@ from nuqconv.search.trial import Measured
 from tests.search.test_journal import PLAN
 journal = Journal.open({str(path)!r}, {IDENTITY!r})
 journal.record(PLAN, Measured(0.5, 1.0), 1, "s", 10.0, True)
+there, here = os.pipe()
 if os.fork() == 0:
+    # It gives up what it has inherited before it gets here.
+    os.write(here, b"x")
     import time
     time.sleep(30)
+os.read(there, 1)
 print(os.getpid(), flush=True)
 os.kill(os.getpid(), 9)
 """
