@@ -6,6 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from nuqconv.files.digest import content_digest
+
 __all__ = ["sign", "unsigned"]
 
 _LINE = re.compile(
@@ -16,7 +18,7 @@ _LINE = re.compile(
 def sign(model: Path, weights: Path) -> None:
     """Puts the line at the top of a .prototxt that is not finished yet."""
     text = model.read_bytes()
-    line = f"# Written by nuqconv. sha256 of the lines below: {hashlib.sha256(text).hexdigest()}, of the weights: {_digest(weights)}\n"
+    line = f"# Written by nuqconv. sha256 of the lines below: {hashlib.sha256(text).hexdigest()}, of the weights: {content_digest(weights)}\n"
     model.write_bytes(line.encode("ascii") + text)
 
 
@@ -35,14 +37,6 @@ def unsigned(model: Path, weights: Path) -> tuple[Path, ...]:
     wrong = []
     if model.exists() and hashlib.sha256(rest).hexdigest() != signed_text:
         wrong.append(model)
-    if weights.exists() and (not signed_weights or _digest(weights) != signed_weights):
+    if weights.exists() and (not signed_weights or content_digest(weights) != signed_weights):
         wrong.append(weights)
     return tuple(wrong)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
-from nuqconv.cli.lazy import one_of
+from nuqconv.cli.lazy import names_in, one_of
 from nuqconv.cli.messages import steps_told
 from nuqconv.cli.options import (
     AllowUnknownFields,
     ExactSizes,
     Level,
+    Model,
+    Save,
     Stage,
+    Weights,
     cores,
     parse_drop,
     parse_size,
@@ -44,17 +47,9 @@ _ISOLATION, _WHERE = "A crashing runtime", "What onnxruntime computes on"
 
 
 def auto(
-    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR/PREFIX",
-            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
-        ),
-    ],
-    weights: Annotated[
-        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
-    ] = None,
+    model: Model,
+    save: Save,
+    weights: Weights = None,
     data: Annotated[Path | None, typer.Option(help=DATA_HELP)] = None,
     prep: Prep = None,
     labels: Labels = None,
@@ -406,7 +401,7 @@ def _on(place: Runtime, provider: str | None, threads: int | None, workers: int 
         threads = max(1, cores() // workers)
     options: dict[str, object] = {} if threads is None else {"threads": threads}
     if provider is not None:
-        options["providers"] = tuple(name.strip() for name in provider.split(",") if name.strip())
+        options["providers"] = tuple(name for name in names_in([provider]) if name)
     return place.with_options(**options) if options else place
 
 

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
-from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, parse_size, read_options
+from nuqconv.cli.lazy import names_in, one_of
+from nuqconv.cli.options import (
+    AllowUnknownFields,
+    ExactSizes,
+    InputShape,
+    Level,
+    Seed,
+    Stage,
+    parse_shapes,
+    parse_size,
+    read_options,
+)
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -75,13 +85,8 @@ def compare(
             rich_help_panel=_QUANTIZED,
         ),
     ] = False,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
+    input_shape: InputShape = None,
+    seed: Seed = 0,
     outputs: Annotated[
         list[str] | None,
         typer.Option(metavar="BLOB", help="A blob to compare instead of all; may be given several times."),
@@ -161,7 +166,7 @@ def compare(
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.comparison import print_comparison
-    from nuqconv.cli.views.data import data_files, data_set
+    from nuqconv.cli.views.data import data_files, data_set, run_inputs
     from nuqconv.comparison.compare import CompareOptions
     from nuqconv.comparison.compare import compare as compare_models
     from nuqconv.comparison.quantization import compare_quantized
@@ -180,7 +185,7 @@ def compare(
     by_number = exact or runtime or outputs or tolerance or function or save or against
     pair = None if by_number else _quantized(files, shapes, options)
     if pair is not None:
-        taken: DataSet | Mapping[str, Array] | None = None if inputs is None else _inputs(inputs, prep, pair[0])
+        taken: DataSet | Mapping[str, Array] | None = None if inputs is None else run_inputs(inputs, prep, pair[0])
         if data is not None:
             taken = data_set(data, prep, None, pair[0])
         with error_console().status("running both"):
@@ -202,12 +207,12 @@ def compare(
             f"{', '.join(given)}: is for a float model and the same model quantized, and these are not; "
             "other models are compared number by number, on --data or random numbers, and --json writes their report"
         )
-    names = [name.strip() for text in runtime or (AUTO,) for name in text.split(",")]
+    names = names_in(runtime or (AUTO,))
     default = Tolerance(rtol, atol, quantile)
     with error_console().status("running all sides"):
         report = compare_models(
             *_models(files, options),
-            inputs=None if inputs is None else _inputs(inputs, prep, open_models(files, options)[0]),
+            inputs=None if inputs is None else run_inputs(inputs, prep, open_models(files, options)[0]),
             runtimes=names,
             options=CompareOptions(
                 blobs=outputs,
@@ -264,13 +269,3 @@ def _models(files: Sequence[Path], options: ReadOptions) -> list[Model]:
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; two can be compared")
     return list(models)
-
-
-def _inputs(path: Path, prep: str | None, model: ModelFiles) -> Mapping[str, Array] | DataSet:
-    """The samples; of a .npz all, and its arrays need not have one number of samples."""
-    from nuqconv.data import open_data
-    from nuqconv.data.datafile import read_inputs
-
-    if path.suffix != ".npz" or prep is not None:
-        return open_data(path, prep)
-    return read_inputs(path, model.input_names())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, Weights, read_options
 
 __all__ = ["config"]
 
@@ -15,9 +15,7 @@ __all__ = ["config"]
 def config(
     model: Annotated[Path, typer.Argument(help="The net, .prototxt or .onnx.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write, JSON.")],
-    weights: Annotated[
-        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
-    ] = None,
+    weights: Weights = None,
     definition: Annotated[
         Path | None, typer.Option(help="A simplified configuration (protobuf text) to follow.")
     ] = None,

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Model, Stage, parse_shapes
 
 __all__ = ["convert"]
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
+    model: Model,
     weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")],
     target: Annotated[
         Path | None, typer.Argument(help="What to write: .onnx, or .prototxt for a Caffe model of current layers.")

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
+from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Model, Stage, Weights, read_options
 from nuqconv.errors import ConfigError
 
 __all__ = ["data"]
@@ -115,11 +115,9 @@ def _check_names(output: Path | None, sheet: Path | None) -> None:
 
 @data.command(cls=HelpfulCommand)
 def check(
-    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
+    model: Model,
     source: Annotated[Path, typer.Option("--data", help=DATA_HELP)],
-    weights: Annotated[
-        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
-    ] = None,
+    weights: Weights = None,
     prep: Prep = None,
     labels: Labels = None,
     metric: Annotated[

@@ -9,7 +9,16 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, read_options
+from nuqconv.cli.options import (
+    AllowUnknownFields,
+    ExactSizes,
+    InputShape,
+    Level,
+    Seed,
+    Stage,
+    parse_shapes,
+    read_options,
+)
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
 
@@ -29,13 +38,8 @@ def dump(
     runtime: Annotated[
         str, one_of("nuqconv.runtimes.table:NAMES_AND_AUTO", help="Where the model runs: real Caffe or onnxruntime.")
     ] = AUTO,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
+    input_shape: InputShape = None,
+    seed: Seed = 0,
     timestamp: Annotated[
         int | None,
         typer.Option(min=0, help="The number in the names, of up to 16 digits; by default the time in microseconds."),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.lazy import names_in
 from nuqconv.cli.messages import steps_told
 from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_drop, read_options
 from nuqconv.errors import ConfigError
@@ -82,7 +83,7 @@ def evaluate(
         demand.check_fits(measure)
     if json is not None:
         check_targets([json], inputs=[*files, *data_files(data, prep, labels)])
-    names = [name.strip() for text in runtime or (DEFAULT,) for name in text.split(",") if name.strip()]
+    names = [name for name in names_in(runtime or (DEFAULT,)) if name]
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
     runtimes = [runtime_named(name) for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from nuqconv.cli import helping, messages
 
-__all__ = ["VERBOSE_HELP", "Place", "group_of", "make_app", "one_of"]
+__all__ = ["VERBOSE_HELP", "Place", "group_of", "make_app", "names_in", "one_of"]
 
 VERBOSE_HELP = "Say more: -v each step, -vv everything."
 
@@ -53,6 +53,11 @@ def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:
     return LateGroup
 
 
+def names_in(texts: Iterable[str]) -> list[str]:
+    """Returns the names in texts that may hold several, with commas between them."""
+    return [name.strip() for text in texts for name in text.split(",")]
+
+
 def one_of(table: str, *, several: bool = False, **options: Any) -> Any:
     """Returns an option that takes one of the names in a table, which is imported only when a name or the help is wanted.
 
@@ -65,7 +70,7 @@ def one_of(table: str, *, several: bool = False, **options: Any) -> Any:
     def check(ctx: typer.Context, param: Any, value: Any) -> Any:
         # The default is the command's own; a list is of an option that may be given several times.
         given = [] if value == param.default or value is None else value if isinstance(value, list) else [value]
-        for name in [part.strip() for text in given for part in text.split(",")] if several else given:
+        for name in names_in(given) if several else given:
             names = list(helping.entries(table))
             if name not in names:
                 known = ", ".join(f"'{item}'" for item in names)

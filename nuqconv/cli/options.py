@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,14 +18,36 @@ if TYPE_CHECKING:
 __all__ = [
     "AllowUnknownFields",
     "ExactSizes",
+    "InputShape",
     "Level",
+    "Model",
+    "Save",
+    "Seed",
     "Stage",
+    "Weights",
     "cores",
     "parse_drop",
     "parse_shapes",
     "parse_size",
     "read_options",
 ]
+
+Model = Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")]
+Weights = Annotated[Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")]
+Save = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR/PREFIX",
+        help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
+    ),
+]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs.")]
 
 _READING = "How a .prototxt is read"
 

@@ -8,23 +8,16 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.options import Model, Save, Weights
 
 __all__ = ["quantize"]
 
 
 def quantize(
-    model: Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")],
+    model: Model,
     data: Annotated[Path, typer.Option(help=f"To calibrate on. {DATA_HELP}")],
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR/PREFIX",
-            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
-        ),
-    ],
-    weights: Annotated[
-        Path | None, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")
-    ] = None,
+    save: Save,
+    weights: Weights = None,
     layers: Annotated[
         str | None,
         typer.Option(

@@ -8,8 +8,17 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
-from nuqconv.cli.lazy import one_of
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_shapes, read_options
+from nuqconv.cli.lazy import names_in, one_of
+from nuqconv.cli.options import (
+    AllowUnknownFields,
+    ExactSizes,
+    InputShape,
+    Level,
+    Seed,
+    Stage,
+    parse_shapes,
+    read_options,
+)
 from nuqconv.errors import ConfigError, NothingToReduceError
 from nuqconv.runtimes.table import AUTO
 
@@ -43,13 +52,8 @@ def reduce(
         ),
     ] = None,
     prep: Prep = None,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
+    input_shape: InputShape = None,
+    seed: Seed = 0,
     rtol: Annotated[float, typer.Option(min=0, help="Relative tolerance.")] = 1e-3,
     atol: Annotated[
         float, typer.Option(min=0, help="Absolute tolerance; a multiple of the largest number where that exceeds 1.")
@@ -109,7 +113,7 @@ def reduce(
     models = open_models(files, options)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; a difference has two sides")
-    names = [] if runtime is None else [name.strip() for name in runtime.split(",")]
+    names = [] if runtime is None else names_in([runtime])
     if len(names) > 2:
         raise ConfigError(f"--runtime names {len(names)} runtimes; there are two sides")
     if command is not None and names:

@@ -11,6 +11,7 @@ import typer
 
 from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
+from nuqconv.cli.options import Save
 
 __all__ = ["trials"]
 
@@ -88,13 +89,7 @@ def export(
 def write(
     file: Annotated[Path, _FILE],
     trial: Annotated[int, typer.Argument(help="Number of the trial, as `nuqconv trials show` lists it.")],
-    save: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR/PREFIX",
-            help="What the files to write begin with; in a folder that is there, PREFIX is the name of the model.",
-        ),
-    ],
+    save: Save,
     record: Annotated[
         Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
     ] = None,

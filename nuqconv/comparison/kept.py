@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from nuqconv.comparison.sides import Placed
 from nuqconv.comparison.taken import all_names
 from nuqconv.data.datafile import NUMBERS, read_arrays, read_headers
 from nuqconv.errors import FormatError
+from nuqconv.files.digest import content_digest
 from nuqconv.files.json_model import JsonModel, Text, read_object
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.ir import Array
@@ -133,7 +133,11 @@ class KeptSide(Side):
         about = _about(path)
         self.label, self.own, self.runtime, self.source = about.label, about.own, about.runtime, about.source
         self._files, self._layers, self._states = about.files, about.layers, about.states
-        held = {name.removeprefix(_BLOB) for name in headers if name.startswith(_BLOB)}
+        held = {
+            name.removeprefix(_BLOB): int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
+            for name, header in headers.items()
+            if name.startswith(_BLOB)
+        }
         wanted = [*about.names, *(state for states in about.states.values() for state in states)]
         missing = [name for name in wanted if name not in held]
         if missing:
@@ -180,11 +184,7 @@ class KeptSide(Side):
     def sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
         """What the arrays in the file take."""
         del inputs
-        return {
-            name.removeprefix(_BLOB): int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
-            for name, header in read_headers(self._path).items()
-            if name.startswith(_BLOB)
-        }
+        return self._held
 
 
 def _about(path: Path) -> _About:
@@ -201,11 +201,4 @@ def _about(path: Path) -> _About:
 
 
 def _hashes(model: Runnable) -> list[str]:
-    found = []
-    for path in model.files:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while part := file.read(1 << 20):
-                digest.update(part)
-        found.append(digest.hexdigest())
-    return found
+    return [content_digest(path) for path in model.files]

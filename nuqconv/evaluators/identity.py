@@ -10,18 +10,16 @@ import inspect
 import types
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nuqconv.errors import ConfigError, FormatError
+from nuqconv.errors import ConfigError
 from nuqconv.ir import Array
 from nuqconv.search.metrics import Boxes
 
-__all__ = ["batches_digest", "contents_digest", "evaluator_identity", "file_digest", "states_data_version"]
+__all__ = ["batches_digest", "contents_digest", "evaluator_identity", "states_data_version"]
 
-_BLOCK = 1 << 20
 _DEPTH = 6
 
 # Journals hold hashes of these names: a class that has moved keeps the one that it had, or its searches would be others.
@@ -31,22 +29,6 @@ _NAMES_IN_JOURNALS = (
     ("nuqconv.runtimes.onnxruntime.session", "nuqconv.backends.onnx.runtime"),
     ("nuqconv.runtimes.onnxruntime", "nuqconv.backends.onnx"),
 )
-
-
-def file_digest(path: str | PathLike[str]) -> str:
-    """Returns the SHA-256 of a file.
-
-    Raises:
-        FormatError: The file cannot be read.
-    """
-    found = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
-    except OSError as error:
-        raise FormatError(f"{fspath(path)}: cannot be read: {error.strerror or error}") from error
-    return found.hexdigest()
 
 
 def batches_digest(batches: Iterable[Mapping[str, Array]]) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from nuqconv.errors import FormatError, JournalError, QuantizationError
-from nuqconv.evaluators.identity import evaluator_identity, file_digest
+from nuqconv.evaluators.identity import evaluator_identity
+from nuqconv.files.digest import file_digest
 from nuqconv.job.job import Job
 from nuqconv.job.preparation import Preparation
 from nuqconv.quantize.integers import QuantizedWeights

@@ -10,7 +10,7 @@ from pathlib import Path
 from nuqconv.comparison.layer_errors import LayerErrors, measure_layer_errors
 from nuqconv.comparison.quantized import pair_layers
 from nuqconv.errors import NuqconvError
-from nuqconv.evaluators.identity import file_digest
+from nuqconv.files.digest import file_digest
 from nuqconv.ir import Array, Graph
 from nuqconv.job.about import About, Budget, command_line, now, objective_words, versions
 from nuqconv.job.calibration import Calibration, in_own_batches

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nuqconv.errors import FormatError, JournalError, NuqconvError
-from nuqconv.evaluators.identity import file_digest
+from nuqconv.files.digest import file_digest
 from nuqconv.files.json_model import JsonModel, Text, read_object
 from nuqconv.files.safe_json import parse
 from nuqconv.job.about import About

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nuqconv.config import resolve_config
 from nuqconv.errors import ConfigError, FormatError, JournalError, QuantizationError
-from nuqconv.evaluators.identity import file_digest
+from nuqconv.files.digest import file_digest
 from nuqconv.formats import ReadOptions, open_model
 from nuqconv.job.checkpoint import take_integers
 from nuqconv.job.job import Job, float_graph, make_job

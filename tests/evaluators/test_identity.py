@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from nuqconv.errors import ConfigError, FormatError
-from nuqconv.evaluators.identity import batches_digest, evaluator_identity, file_digest, states_data_version
+from nuqconv.evaluators.identity import batches_digest, evaluator_identity, states_data_version
+from nuqconv.files.digest import file_digest
 
 
 class Plain:
