@@ -26,7 +26,7 @@ from resnet50 import write_resnet50
 HOME = Path(__file__).resolve().parent.parent
 VENV = HOME / "build" / "caffe2onnx"
 # getrusage of a child counts what its parent held before the start, too; Linux tells the peak since then.
-_PEAK = """
+PEAK = """
 import json, pathlib, resource, sys, time
 def peak():
     try:
@@ -35,14 +35,14 @@ def peak():
     except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
-OURS = f"""{_PEAK}
+OURS = f"""{PEAK}
 import nuqconv
 imports = peak()
 begun = time.perf_counter()
 nuqconv.convert(*sys.argv[1:4])
 print(json.dumps([time.perf_counter() - begun, imports, peak()]))
 """
-THEIRS = f"""{_PEAK}
+THEIRS = f"""{PEAK}
 import contextlib, types
 from caffe2onnx import convert
 imports = peak()

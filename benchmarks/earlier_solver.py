@@ -51,26 +51,7 @@ def solve_layer(
     floor: NDArray[np.floating] | None = None,
     importance: NDArray[np.floating] | None = None,
 ) -> list[LayerSolution]:
-    """Chooses the integers of a layer for several numbers of steps at once.
-
-    Args:
-        op: The layer's operator.
-        weights: Its weights.
-        bias: Its bias, (num_output,), or None.
-        scales: Step sizes to start from, as `weight_scales` gives them: (num_output,) or (1,).
-        moments: Moments of its inputs.
-        steps: Largest numbers of levels, each 1 to 256.
-        method: What to do.
-        floor: Least step size of each output channel, (num_output,), or None.
-        importance: A weight >= 0 for each weight in its shape, such as its Fisher information, by which codebooks are weighed further and
-            the errors of output channels among each other; or None.
-
-    Returns:
-        A solution for each number of steps.
-
-    Raises:
-        QuantizationError: The moments are not of this layer.
-    """
+    """Takes and returns what `nuqconv.quantize.compensate.solve_layer` does."""
     problem = _Problem(op, weights, bias, scales, moments, method, floor, importance)
     return problem.solve(steps)
 

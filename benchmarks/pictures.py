@@ -20,16 +20,16 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
+from convert import PEAK
 from nuqconv.data.resize import Window, resize
 
-_READ = """
-import resource, sys
+_READ = f"""{PEAK}
 from nuqconv.data import Images
 count = 0
 for batch in Images(sys.argv[1], "bgr, resize 32x32, mean 104").batches(32, int(sys.argv[2])):
     count += len(batch)
 assert count == int(sys.argv[2])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak())
 """
 FLAGS = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST, "area": cv2.INTER_AREA}
 
