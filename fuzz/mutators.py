@@ -371,5 +371,7 @@ MUTATORS: Mapping[str, Mutator] = {
     "aipp": _text,
     "mnn": _json,
     "data_layer": _prototxt,
+    "codebooks": _json,
+    "results": _npz,
     "journal": _journal,
 }

@@ -23,6 +23,7 @@ import nuqconv
 from nuqconv.backends.caffe.record import read_record
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.cli.inspect import inspect
+from nuqconv.comparison.kept import KeptSide
 from nuqconv.config import LayerFacts, load_config, make_config, read_mapping
 from nuqconv.data.database import read_datum
 from nuqconv.data.datafile import read_data
@@ -36,6 +37,7 @@ from nuqconv.frontends.caffe.weights import blob_array, read_weights
 from nuqconv.frontends.onnx import read_onnx, read_onnx_model
 from nuqconv.frontends.options import ReadOptions
 from nuqconv.ir import dump
+from nuqconv.job.codebooks import read_codebooks
 from nuqconv.job.layer_facts import layer_facts
 from nuqconv.job.preparation import Preparation
 from nuqconv.quantize.integers import QuantizedWeights
@@ -214,6 +216,12 @@ def _read_prep(path: Path) -> None:
     prep.picture(np.zeros((8, 8, prep.channels or 3), np.uint8))
 
 
+def _read_results(path: Path) -> None:
+    side = KeptSide(path)
+    side.run({}, side.names)
+    side.sizes({})
+
+
 class _Frames(process.ChildProcess):
     """The parent's side of the pipe, with a file where the child would be."""
 
@@ -275,6 +283,8 @@ _ALL = (
     Target("aipp", ".cfg", _read_prep),
     Target("mnn", ".json", _read_prep),
     Target("data_layer", ".prototxt", read_data_layer),
+    Target("codebooks", ".json", read_codebooks),
+    Target("results", ".npz", _read_results),
     Target("journal", ".journal", _read_journal, seed=_write_journal),
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}

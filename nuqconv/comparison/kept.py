@@ -17,6 +17,7 @@ from nuqconv.data.datafile import NUMBERS, read_arrays, read_headers
 from nuqconv.errors import FormatError
 from nuqconv.files.digest import content_digest
 from nuqconv.files.json_model import JsonModel, Text, read_object
+from nuqconv.files.safe_json import parse
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.ir import Array
 from nuqconv.runtimes.loaded import Side
@@ -191,7 +192,7 @@ def _about(path: Path) -> _About:
     (text,) = read_arrays(path, [_ABOUT]).values()
     problems: list[str] = []
     try:
-        content: Any = json.loads(text.tobytes())
+        content: Any = parse(text.tobytes().decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: what it says of its results is no JSON: {error}") from error
     found = read_object(_About, content, (), problems)

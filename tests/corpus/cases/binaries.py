@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.corpus.cases.case import Case
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "results"]
 
 DATA = np.zeros((2, 3, 4, 4), np.float32)
 
@@ -124,6 +124,52 @@ _NPZ = (
 )
 
 
+ABOUT: dict[str, object] = {
+    "kind": "nuqconv results",
+    "version": 1,
+    "label": "real Caffe: a.prototxt",
+    "runtime": "caffe",
+    "own": False,
+    "files": [],
+    "source": "random numbers of seed 0",
+    "names": ["ip1"],
+    "states": {"ip1": ["ip1@ip1"]},
+    "outputs": ["ip1"],
+    "layers": {"ip1": ["relu", "ReLU"]},
+}
+
+
+def results(text: str | None = None, **arrays: np.ndarray | bytes) -> bytes:
+    """Returns a file of results; ``text`` is what it says of them, ``arrays`` are beside the usual ones or instead of them."""
+    said = np.frombuffer((json.dumps(ABOUT) if text is None else text).encode(), np.uint8)
+    blobs = {"input/data": DATA, "blob/ip1": DATA, "blob/ip1@ip1": DATA}
+    return _npz(**{"about": said, **blobs, **arrays})
+
+
+def _results(name: str, data: bytes | Callable[[], bytes], text: str) -> Case:
+    return _case("results", name, data, "FormatError", text)
+
+
+_RESULTS = (
+    _results("empty", b"", "is no .npz file"),
+    _results("of-data", _npz(data=DATA), "holds no results"),
+    _results("about-floats", results(about=DATA), "holds no results"),
+    _results("about-no-json", results("{"), "is no JSON"),
+    _results("about-not-utf8", _npz(about=np.full(3, 255, np.uint8)), "is no JSON"),
+    _results("about-deep", results("[" * 10_000), "nested"),
+    _results("about-key-twice", results('{"kind": 1, "kind": 2}'), "twice"),
+    _results("about-a-list", results("[]"), "object"),
+    _results("about-lacks", results("{}"), "no results that this version reads"),
+    _results("about-more", results(json.dumps({**ABOUT, "more": 1})), "more"),
+    _results("version-2", results(json.dumps({**ABOUT, "version": 2})), "version"),
+    _results("names-numbers", results(json.dumps({**ABOUT, "names": [1]})), "names"),
+    _results("blob-missing", results(json.dumps({**ABOUT, "names": ["ip2"]})), "lacks the results of 'ip2'"),
+    _results("blob-texts", results(**{"blob/ip1": np.array(["a"])}), "no numbers"),
+    _results("blob-pickled", results(**{"blob/ip1": _pickled()}), "is no .npz file"),
+    _results("blob-shape-huge", results(**{"blob/ip1": _header("(1000000, 1000000)")}), "is no .npz file"),
+)
+
+
 def _integers(name: str, header: object, data: bytes, text: str) -> Case:
     line = header if isinstance(header, bytes) else json.dumps(header).encode()
     return _case("integers", name, line + b"\n" + data, "FormatError", text)
@@ -196,4 +242,4 @@ _INSPECT = (
     _inspected("key-twice", b'{"a": 1, "a": 2}', "come twice"),
 )
 
-CASES = (*_NPZ, *_INTEGERS, *_FRAMES, *_INSPECT)
+CASES = (*_NPZ, *_RESULTS, *_INTEGERS, *_FRAMES, *_INSPECT)

@@ -328,4 +328,29 @@ _JOURNAL = (
     _case("journal", "not-sqlite", b"SQLite format 3\0" + bytes(84), "JournalError", "journal"),
 )
 
-CASES = (*_PREPARATION, *_JOURNAL, *_CONFIG, *_DEFINITION, *_MAPPING, *_RECORD, *_PLAN)
+
+def _codebooks(name: str, tree: object, text: str) -> Case:
+    return _case("codebooks", name, tree if isinstance(tree, str) else json.dumps(tree), "FormatError", text)
+
+
+_CODEBOOKS = (
+    *_everywhere("FormatError", "codebooks"),
+    _case("codebooks", "not-utf8", b'{"a": "\xff"}', "FormatError", "JSON"),
+    _codebooks("key-twice", '{"version": 1, "version": 1, "codebooks": {}}', "twice"),
+    _codebooks("version-2", {"version": 2, "codebooks": {}}, "version"),
+    _codebooks("more", {"version": 1, "codebooks": {}, "more": 1}, "more"),
+    _codebooks("levels-none", {"version": 1, "codebooks": {"a": {"num_steps": 16, "levels": []}}}, "levels"),
+    _codebooks("levels-fall", {"version": 1, "codebooks": {"a": {"num_steps": 16, "levels": [1, 0]}}}, "each larger"),
+    _codebooks("levels-large", {"version": 1, "codebooks": {"a": {"num_steps": 16, "levels": [128]}}}, "each larger"),
+    _codebooks("levels-bool", {"version": 1, "codebooks": {"a": {"num_steps": 16, "levels": [True]}}}, "levels"),
+    _codebooks("steps-huge", {"version": 1, "codebooks": {"a": {"num_steps": 10**30, "levels": [1]}}}, "num_steps"),
+    _case(
+        "codebooks",
+        "large-layers",
+        lambda: json.dumps({"version": 1, "codebooks": {f"l{n}": {} for n in range(40_000)}}).encode(),
+        "FormatError",
+        "num_steps",
+    ),
+)
+
+CASES = (*_CODEBOOKS, *_PREPARATION, *_JOURNAL, *_CONFIG, *_DEFINITION, *_MAPPING, *_RECORD, *_PLAN)

@@ -17,6 +17,7 @@ from nuqconv.frontends.caffe.schema import NetParameter
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
+from tests.corpus.cases.binaries import results
 from tests.corpus.cases.data_sets import BOX, annotated, datum, picture, voc
 
 __all__ = ["FILES"]
@@ -216,6 +217,8 @@ def _files() -> dict[str, bytes]:
     texts |= {"words/valid.txt": "rgb, resize short 8, crop 4x6,  # a remark\n0..1, mean 0.5, std 0.25 0.5 1\n"}
     texts |= {"words/ncnn.txt": "mean=[104,117,123] norm=[1,1,1] shape=[4,4,3] pixel=BGR", "aipp/valid.cfg": _AIPP}
     texts |= {"data_layer/valid.prototxt": _DATA_LAYER}
+    texts |= {"codebooks/valid.json": '{"version": 1, "codebooks": {"conv1": {"num_steps": 16, "levels": [-5, 0, 7]}}}'}
+    binary |= {"results/valid.npz": results()}
     return {**{name: text.encode() for name, text in texts.items()}, **binary}
 
 
