@@ -38,6 +38,7 @@ class NetWriter:
         return files
 
     def layer(self, name: str, kind: str, bottoms: list[str], top: str, param: str = "", *blobs: np.ndarray) -> None:
+        """A layer with its weights."""
         joined = "".join(f'\tbottom: "{bottom}"\n' for bottom in bottoms)
         self.text.append(f'layer {{\n{joined}\ttop: "{top}"\n\tname: "{name}"\n\ttype: "{kind}"\n\t{param}\n}}')
         stored = LayerParameter(name=name, type=kind)
@@ -69,6 +70,7 @@ class NetWriter:
         return top
 
     def relu(self, name: str, blob: str) -> None:
+        """A ReLU in place."""
         self.layer(name, "ReLU", [blob], blob)
 
 

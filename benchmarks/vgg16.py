@@ -1,10 +1,10 @@
-"""Time and memory of the preparation of VGG-16, whose fc6 has 103 million weights: next to the model, and to the solver before decision D38.
+"""Time and memory of the preparation of VGG-16, whose fc6 has 103 million weights.
 
-    python benchmarks/vgg16.py [--images 8] [--small] [--without-earlier]
+    python benchmarks/vgg16.py [--images 8] [--share 1]
 
-The weights are random, in the layers of the published prototxt (553 MB); ``--small`` makes all channels an eighth as many. Everything is calibrated
-on one batch of random images: ranges, integers at 16 and 32 levels, predicted losses. Each measurement has a process of its own, whose largest
-resident memory is its ``VmHWM``. What the earlier solver takes is its time for the same layers with the same moments.
+The weights are random, in the layers of the published prototxt (553 MB); ``--share n`` divides all channels by n. Everything is calibrated on one
+batch of random images: ranges, integers at 16 and 32 levels, predicted losses. The measured process does nothing else, and its largest resident
+memory is its ``VmHWM``, with Python and its packages.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from nuqconv.formats import ReadOptions, open_model
+from nuqconv.job.asked import given_config
+from nuqconv.job.calibration import calibrate
+from nuqconv.job.forms import Forms
+from nuqconv.job.job import float_graph, make_job
+from nuqconv.job.preparation import prepare
+from nuqconv.quantize.compensate import WeightMethod
 from resnet50 import NetWriter
 
 _THREADS = "OPENBLAS_NUM_THREADS"
@@ -48,7 +56,9 @@ def write_vgg16(folder: Path, share: int = 1, seed: int = 0) -> tuple[Path, Path
             net.layer(name, "Convolution", [blob], name, param, filters, net.rng.standard_normal(outputs) * 0.1)
             net.relu(f"relu{stage}_{number}", name)
             blob, channels = name, outputs
-        net.layer(f"pool{stage}", "Pooling", [blob], f"pool{stage}", "pooling_param { pool: MAX kernel_size: 2 stride: 2 }")
+        net.layer(
+            f"pool{stage}", "Pooling", [blob], f"pool{stage}", "pooling_param { pool: MAX kernel_size: 2 stride: 2 }"
+        )
         blob = f"pool{stage}"
     inputs = channels * 49
     for name, width in _DENSE:
@@ -63,16 +73,8 @@ def write_vgg16(folder: Path, share: int = 1, seed: int = 0) -> tuple[Path, Path
     return net.write(folder)
 
 
-def prepare_model(files: tuple[Path, Path], images: int) -> dict[str, object]:
+def prepare_model(files: tuple[Path, Path], images: int) -> dict[str, Any]:
     """Prepares a search of a model in this process, and returns what that took."""
-    from nuqconv.formats import ReadOptions, open_model
-    from nuqconv.job.asked import given_config
-    from nuqconv.job.calibration import calibrate
-    from nuqconv.job.forms import Forms
-    from nuqconv.job.job import float_graph, make_job
-    from nuqconv.job.preparation import prepare
-    from nuqconv.quantize.compensate import WeightMethod
-
     start, wall = time.process_time(), time.perf_counter()
     source = open_model(files).read(ReadOptions({}))
     graph = float_graph(source)
@@ -84,7 +86,10 @@ def prepare_model(files: tuple[Path, Path], images: int) -> dict[str, object]:
     def on_step(name: str, done: int, total: int) -> None:
         marks[name] = peak_memory()
         if os.environ.get("VGG16_TRACE"):
-            print(f"{name} {done}/{total} {time.process_time() - start:.1f} s {peak_memory() / 1e6:.0f} MB", file=sys.stderr)
+            print(
+                f"{name} {done}/{total} {time.process_time() - start:.1f} s {peak_memory() / 1e6:.0f} MB",
+                file=sys.stderr,
+            )
 
     with tempfile.TemporaryDirectory() as folder:
         calibration = calibrate(job.graph, job.values, batches=[{"data": batch}], run_model=None, folder=Path(folder))
@@ -105,3 +110,37 @@ def peak_memory() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM:"))
     return 1024 * int(line.split()[1])
+
+
+def measure(images: int, share: int) -> dict[str, Any]:
+    """Prepares VGG-16 in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        files = write_vgg16(Path(name), share)
+        size = files[1].stat().st_size
+        command = [sys.executable, __file__, "--prepare", name, "--images", str(images)]
+        run = subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, _THREADS: "1"})
+    return {"model": size, **json.loads(run.stdout)}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--share", type=int, default=1)
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.prepare is not None:
+        (model,), (weights,) = (options.prepare.glob(f"*.{end}") for end in ("prototxt", "caffemodel"))
+        print(json.dumps(prepare_model((model, weights), options.images)))
+        return
+    found = measure(options.images, options.share)
+    table = Table(title=f"preparation of VGG-16 with {options.images} images in one batch")
+    for heading in ("model MB", "processor s", "largest MB", "more than the model MB"):
+        table.add_column(heading, justify="right")
+    size, peak = found["model"], found["peak"]
+    table.add_row(f"{size / 1e6:.0f}", f"{found['seconds']:.0f}", f"{peak / 1e6:.0f}", f"{(peak - size) / 1e6:.0f}")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

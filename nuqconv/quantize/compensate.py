@@ -30,7 +30,10 @@ from nuqconv.quantize.first_steps import FirstSteps, spread
 from nuqconv.quantize.moments import Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
-__all__ = ["LayerSolution", "WeightMethod", "solve_layer"]
+__all__ = ["SOLVER", "LayerSolution", "WeightMethod", "solve_layer"]
+
+SOLVER = 1
+"""Raised when the same layer gets other integers than before: journals keep layers under it."""
 
 _Floats = NDArray[np.float64]
 _Books = list[NDArray[np.int64]]
