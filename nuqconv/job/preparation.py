@@ -158,6 +158,10 @@ def prepare(
             notes.append(f"weights are on the nearest levels, since onnxruntime cannot run the layers: {error}")
     elif method is not None and activations:
         notes.append("weights are on the nearest levels, since there are no batches of inputs to do better with")
+    elif method is None and any(request.steps for request in job.requests):
+        notes.append(
+            "a first look: weights are on the nearest levels (--quick, weight_method=None); fitted ones err less"
+        )
     candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms, solutions)
     if measured_loss and calibration.batches:
         candidates = _at_the_outputs(job, candidates, calibration, kept, on_step)
