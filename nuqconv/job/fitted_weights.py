@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
-from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
+from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, few_patches, patches
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.weights import bias_floor, quantize_bias
 from nuqconv.runtimes.model import Runnable
@@ -30,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 _ROWS_PER_COLUMN = 8
 _ROWS = 20_000
-_MEMORY = 1 << 30
+_MEMORY = 1 << 29
 _SLAB = 1 << 26
 
 
@@ -146,7 +147,7 @@ def gather_moments(
 ) -> Iterator[tuple[str, Moments]]:
     """Measures the inputs of layers in onnxruntime.
 
-    Layers are taken in groups whose moments fit into 1 GiB, and the batches are run once for each group. Of each image as many positions are
+    Layers are taken in groups whose moments fit into 512 MiB, and the batches are run once for each group. Of each image as many positions are
     taken as make at least 20,000 patches in all, or 8 for each column.
 
     Args:
@@ -163,19 +164,22 @@ def gather_moments(
         ModelError, UnsupportedError: onnxruntime cannot run what leads to the layers, or a batch does not fit.
     """
     images = sum(len(next(iter(batch.values()))) for batch in batches)
-    for group in _groups(graph, layers):
+    for group in _groups(graph, layers, images):
         wanted = group if needed is None else [name for name in group if name in needed]
         sums = _sums(graph, group, wanted, batches, images) if wanted else {}
         for name in wanted:
             yield name, sums.pop(name).moments()
 
 
-def _groups(graph: Graph, layers: Sequence[str]) -> Iterator[list[str]]:
+def _groups(graph: Graph, layers: Sequence[str], images: int) -> Iterator[list[str]]:
     group: list[str] = []
     left = _MEMORY
     for name in layers:
-        groups, _, columns = _matrix(graph, name).shape
-        size = 8 * groups * sum(block**2 for block in block_sizes(columns))
+        groups, outputs, columns = _matrix(graph, name).shape
+        shape = graph.shapes[graph.node[name].outputs[0]]
+        count = images * (math.prod(shape[1:]) // (groups * outputs)) if shape else few_patches(columns) + 1
+        numbers = count * columns if count <= few_patches(columns) else sum(block**2 for block in block_sizes(columns))
+        size = 8 * groups * numbers
         if group and size > left:
             yield group
             group, left = [], _MEMORY

@@ -27,7 +27,7 @@ from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.descent import Block, Floats, LevelTables, Residuals
 from nuqconv.quantize.first_steps import FirstSteps, spread
-from nuqconv.quantize.moments import Moments
+from nuqconv.quantize.moments import FewPatches, Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
 __all__ = ["SOLVER", "LayerSolution", "WeightMethod", "solve_layer"]
@@ -229,19 +229,21 @@ class _Problem:
 
     def _power(self) -> _Floats:
         """Returns the diagonal of the quadratic form: (groups, columns)."""
-        parts = []
-        for columns, block in zip(self.moments.blocks, self.moments.covariance, strict=True):
-            power = np.diagonal(block, axis1=1, axis2=2)
-            power = power if self.centred else power + np.square(self.moments.mean[:, columns])
-            parts.append(power + _least(power))
-        return np.concatenate(parts, axis=1)
+        variance = self.moments.variance if self.centred else self.moments.power
+        parts = (variance[:, columns] for columns in self.moments.blocks)
+        return np.concatenate([power + _least(power) for power in parts], axis=1)
 
     def _blocks(self) -> Iterator[Block]:
-        """Yields the quadratic form in blocks of columns. A single one is kept; of several, only one at a time is in memory."""
+        """Yields the quadratic form in blocks of columns. A single one and thin ones are kept; of other several, one at a time is in memory."""
         if self._kept:
             yield from self._kept
             return
         self._orders.clear()
+        if isinstance(self.moments, FewPatches):
+            self._kept += self._thin_blocks(self.moments)
+            self._orders += [block.order for block in self._kept]
+            yield from self._kept
+            return
         for columns, covariance in zip(self.moments.blocks, self.moments.covariance, strict=True):
             matrix = covariance
             if not self.centred:
@@ -252,6 +254,16 @@ class _Problem:
                 self._kept.append(block)
             self._orders.append(block.order)
             yield block
+
+    def _thin_blocks(self, moments: FewPatches) -> Iterator[Block]:
+        rows, count = moments.centred, moments.count
+        if not self.centred:
+            rows = rows + moments.mean[:, None]
+        for columns in moments.blocks:
+            own = rows[:, :, columns] / np.sqrt(count)
+            power = np.square(own).sum(axis=1)
+            share = _share(own.shape[2], count)
+            yield Block.thin(columns, own * np.sqrt(1 - share), share * power + _least(power))
 
     def _parts(self, block: Block, scales: _Floats) -> Iterator[tuple[slice, Residuals]]:
         """Yields rows with their weights in the columns of a block, as many at a time as fit into little memory."""
@@ -365,20 +377,20 @@ class _Problem:
         """Returns mean square and mean of each row's error, both (steps, groups, rows), and the mean square of the whole signal."""
         steps, groups, rows = scales.shape
         error, shift, signal, offset = (np.zeros((count, groups, rows)) for count in (steps, steps, 1, 1))
-        for columns, covariance in zip(self.moments.blocks, self.moments.covariance, strict=True):
-            form, mean = covariance.astype(np.float32), self.moments.mean[:, columns]
-            step = max(1, _PART // (form.shape[0] * form.shape[1]))
+        for number, columns in enumerate(self.moments.blocks):
+            energy, mean = self.moments.energy(number), self.moments.mean[:, columns]
+            step = max(1, _PART // mean.size)
             for start in range(0, rows, step):
                 part = slice(start, start + step)
                 own = np.ascontiguousarray(np.swapaxes(self.matrix[:, part, columns], 1, 2))
-                signal[0, :, part] += _energy(form, own)
+                signal[0, :, part] += energy(own)
                 offset[0, :, part] += np.einsum("gkr,gk->gr", own, mean)
-                for number in range(steps):
-                    change: Floats = own - levels[:, columns, number, part] * scales[number, :, None, part].astype(
+                for count in range(steps):
+                    change: Floats = own - levels[:, columns, count, part] * scales[count, :, None, part].astype(
                         np.float32
                     )
-                    error[number, :, part] += _energy(form, change)
-                    shift[number, :, part] += np.einsum("gkr,gk->gr", change, mean)
+                    error[count, :, part] += energy(change)
+                    shift[count, :, part] += np.einsum("gkr,gk->gr", change, mean)
         whole = float((np.maximum(signal, 0) + np.square(offset)).sum())
         error = np.maximum(error, 0)
         return error if self.centred else error + np.square(shift), shift, whole
@@ -387,12 +399,6 @@ class _Problem:
 def _halves(scales: _Floats) -> Floats:
     """Returns how many halves of a step are in 1, for weights of the axes (groups, columns, steps, rows)."""
     found: Floats = np.moveaxis(2 / scales, 0, 1)[:, None].astype(np.float32)
-    return found
-
-
-def _energy(form: Floats, vectors: Floats) -> _Floats:
-    """Returns ``v' F v`` of each vector, for a form (groups, columns, columns) and vectors (groups, columns, vectors)."""
-    found: _Floats = np.einsum("gkr,gkr->gr", form @ vectors, vectors, dtype=np.float64)
     return found
 
 
@@ -423,12 +429,16 @@ def _damped(matrices: _Floats, count: int) -> _Floats:
         count: Number of patches that they were measured on.
     """
     columns = matrices.shape[-1]
-    share = _SHRINKAGE * columns / (_SHRINKAGE * columns + count)
+    share = _share(columns, count)
     power = np.diagonal(matrices, axis1=1, axis2=2)
     found: _Floats = matrices * (1 - share)
     index = np.arange(columns)
     found[:, index, index] += share * power + _least(power)
     return found
+
+
+def _share(columns: int, count: int) -> float:
+    return _SHRINKAGE * columns / (_SHRINKAGE * columns + count)
 
 
 def _least(power: _Floats) -> _Floats:
