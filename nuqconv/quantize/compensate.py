@@ -249,7 +249,8 @@ class _Problem:
             if not self.centred:
                 mean = self.moments.mean[:, columns]
                 matrix = matrix + mean[:, :, None] * mean[:, None, :]
-            block = Block.of(columns, _damped(matrix, self.moments.count))
+            share, added = _damping(np.diagonal(matrix, axis1=1, axis2=2), self.moments.count)
+            block = Block.of(columns, matrix, 1 - share, added)
             if len(self.moments.covariance) == 1:
                 self._kept.append(block)
             self._orders.append(block.order)
@@ -261,9 +262,8 @@ class _Problem:
             rows = rows + moments.mean[:, None]
         for columns in moments.blocks:
             own = rows[:, :, columns] / np.sqrt(count)
-            power = np.square(own).sum(axis=1)
-            share = _share(own.shape[2], count)
-            yield Block.thin(columns, own * np.sqrt(1 - share), share * power + _least(power))
+            share, added = _damping(np.square(own).sum(axis=1), count)
+            yield Block.thin(columns, own * np.sqrt(1 - share), added)
 
     def _parts(self, block: Block, scales: _Floats) -> Iterator[tuple[slice, Residuals]]:
         """Yields rows with their weights in the columns of a block, as many at a time as fit into little memory."""
@@ -418,27 +418,19 @@ def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
     return found
 
 
-def _damped(matrices: _Floats, count: int) -> _Floats:
-    """Returns positive definite matrices near the given ones, which hold for other inputs too.
+def _damping(power: _Floats, count: int) -> tuple[float, _Floats]:
+    """Returns what makes matrices positive definite and hold for other inputs too: the share that is taken of them, and what their diagonals get.
 
     Few patches say little of how their columns go together: the fewer they are, the more the matrix is drawn towards its diagonal (shrinkage as
     in Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004, with a fixed intensity).
 
     Args:
-        matrices: Covariances or second moments, (groups, columns, columns).
+        power: Diagonals of covariances or second moments, (groups, columns).
         count: Number of patches that they were measured on.
     """
-    columns = matrices.shape[-1]
-    share = _share(columns, count)
-    power = np.diagonal(matrices, axis1=1, axis2=2)
-    found: _Floats = matrices * (1 - share)
-    index = np.arange(columns)
-    found[:, index, index] += share * power + _least(power)
-    return found
-
-
-def _share(columns: int, count: int) -> float:
-    return _SHRINKAGE * columns / (_SHRINKAGE * columns + count)
+    columns = power.shape[1]
+    share = _SHRINKAGE * columns / (_SHRINKAGE * columns + count)
+    return share, share * power + _least(power)
 
 
 def _least(power: _Floats) -> _Floats:

@@ -162,16 +162,26 @@ class Block:
     pivots: NDArray[np.float64]
 
     @classmethod
-    def of(cls, columns: slice, matrix: NDArray[np.float64]) -> Block:
-        """Returns the block of a positive definite matrix, (groups, columns, columns); columns of much power come last."""
-        order = _order(np.diagonal(matrix, axis1=1, axis2=2))
+    def of(cls, columns: slice, matrix: NDArray[np.float64], share: float, diagonal: NDArray[np.float64]) -> Block:
+        """Returns the block of ``share * matrix + diag(diagonal)``, which is positive definite; columns of much power come last.
+
+        Args:
+            columns: The columns of the layer, a slice.
+            matrix: (groups, columns, columns).
+            share: What the matrix is multiplied with.
+            diagonal: (groups, columns).
+        """
+        order = _order(np.diagonal(matrix, axis1=1, axis2=2) * share + diagonal)
         # Group by group and factor before form, so that no more than one copy in float64 is there at a time.
         groups, count = order.shape
         form = np.empty((groups, count, count), np.float32)
         factor = np.empty_like(form)
         power, pivots = np.empty((groups, count)), np.empty((groups, count))
+        index = np.arange(count)
         for group in range(groups):
             own = matrix[group][order[group][:, None], order[group]]
+            own *= share
+            own[index, index] += diagonal[group, order[group]]
             power[group] = np.diagonal(own)
             np.divide(own, power[group][:, None], out=form[group], casting="same_kind")
             own = np.linalg.cholesky(own)

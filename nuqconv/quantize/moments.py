@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-MAX_COLUMNS = 8192
+MAX_COLUMNS = 4608
 """Up to this many weights of one output share one matrix of moments; more are split into blocks of at most `BLOCK_COLUMNS`."""
 
 BLOCK_COLUMNS = 2048
@@ -42,6 +42,7 @@ _COLUMNS_PER_PATCH = 6
 _GOLDEN = 0.6180339887498949
 _SILVER = 0.41421356237309515
 _SLAB = 1 << 24
+_STRIPE = 256
 
 
 def block_sizes(columns: int) -> tuple[int, ...]:
@@ -244,7 +245,8 @@ class FewPatches(Moments):
 class MomentSum:
     """Adds up the moments of patches; as long as they are few it keeps them.
 
-    Sums are float64. They are kept about the mean of the first patches seen, so that large means cost no digits.
+    Sums are float64, of products of at most 2**24 numbers each in float32. They are kept about the mean of the first patches seen, so that large
+    means cost no digits.
 
     Args:
         groups: Number of groups.
@@ -283,10 +285,11 @@ class MomentSum:
     def _gather(self, rows: Array) -> None:
         self._spread()
         if len(rows) and not self.count:
-            self._origin = rows.mean(axis=0, dtype=np.float64)
+            self._origin = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+        origin = self._origin.astype(np.float32)
         step = max(1, _SLAB // max(1, self.groups * self.columns))
         for start in range(0, len(rows), step):
-            self._add(rows[start : start + step] - self._origin)
+            self._add(rows[start : start + step] - origin)
 
     def merge(self, other: MomentSum) -> None:
         """Adds the patches of another sum, which stays as it is.
@@ -328,6 +331,15 @@ class MomentSum:
         Raises:
             QuantizationError: There were none.
         """
+        return self._made([np.empty_like(block) for block in self._second])
+
+    def finish(self) -> Moments:
+        """Returns what `moments` does, for which the sums are given up: there is no second copy."""
+        found = self._made(self._second)
+        self._second, self._few, self.count = [], [], 0
+        return found
+
+    def _made(self, places: Sequence[NDArray[np.float64]]) -> Moments:
         if not self.count:
             raise QuantizationError(
                 "no patches were seen, so a layer's inputs have no moments; give calibration batches"
@@ -335,15 +347,17 @@ class MomentSum:
         if self._few is not None:
             return FewPatches(np.concatenate(self._few))
         offset = self._first / self.count
-        covariance = tuple(
-            block / self.count - offset[:, columns, None] * offset[:, None, columns]
-            for columns, block in zip(_slices(self._second), self._second, strict=True)
-        )
-        return Moments(self.count, self._origin + offset, covariance)
+        for columns, block, place in zip(_parts(self._sizes), self._second, places, strict=True):
+            np.divide(block, self.count, out=place)
+            own = offset[:, columns]
+            for start in range(0, own.shape[1], _STRIPE):
+                stripe = slice(start, start + _STRIPE)
+                place[:, stripe] -= own[:, stripe, None] * own[:, None]
+        return Moments(self.count, self._origin + offset, tuple(places))
 
-    def _add(self, rows: NDArray[np.float64]) -> None:
+    def _add(self, rows: NDArray[np.float32]) -> None:
         self.count += len(rows)
-        self._first += rows.sum(axis=0)
+        self._first += rows.sum(axis=0, dtype=np.float64)
         # For one group numpy sees a matrix times itself and computes half of it.
         split = rows[:, 0] if self.groups == 1 else np.ascontiguousarray(np.swapaxes(rows, 0, 1))
         for columns, block in zip(_slices(self._second), self._second, strict=True):
