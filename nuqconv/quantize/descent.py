@@ -195,7 +195,7 @@ class Block:
         """Returns the block of ``rows' rows + diag(diagonal)``, whose entries are never made.
 
         The factor of such a matrix has the same rank above its diagonal: what is left of the form when columns have been taken out is
-        ``diag + right P right'`` with a small matrix P.
+        ``diag + right P right'`` with a small matrix P, from which each row taken out, of the form ``g right'``, takes ``g g'``.
 
         Args:
             columns: The columns of the layer, a slice.
@@ -208,18 +208,24 @@ class Block:
         rest, power = np.take_along_axis(diagonal, order, 1), np.take_along_axis(power, order, 1)
         left, pivots = np.empty_like(right), np.empty_like(power)
         few = np.repeat(np.eye(right.shape[2])[None], len(right), axis=0)
-        for column in range(right.shape[1]):
-            own = right[:, column]
-            turned = np.matmul(few, own[:, :, None])[:, :, 0]
-            pivots[:, column] = rest[:, column] + np.einsum("gn,gn->g", own, turned)
-            left[:, column] = turned / pivots[:, column, None]
-            few -= turned[:, :, None] * left[:, column, None]
+        for start in range(0, right.shape[1], _OUTER):
+            part = slice(start, start + _OUTER)
+            own, index = right[:, part], np.arange(right[:, part].shape[1])
+            turned = own @ few
+            square = turned @ np.swapaxes(own, 1, 2)
+            square[:, index, index] += rest[:, part]
+            lower = np.linalg.cholesky(square)
+            rows = np.linalg.solve(lower, turned)
+            few -= np.swapaxes(rows, 1, 2) @ rows
+            root = np.diagonal(lower, axis1=1, axis2=2)
+            pivots[:, part] = np.square(root)
+            left[:, part] = rows / root[:, :, None]
         small = right.astype(np.float32)
         form = _Thin((right / power[:, :, None]).astype(np.float32), small)
         ones = np.ones((len(right), right.shape[2]))
         factor = _Thin(left.astype(np.float32), small)
-        root = np.ascontiguousarray(np.swapaxes(small, 1, 2))
-        return cls(columns, order, power, form, factor, root, np.concatenate([rest, ones], axis=1))
+        below = np.ascontiguousarray(np.swapaxes(small, 1, 2))
+        return cls(columns, order, power, form, factor, below, np.concatenate([rest, ones], axis=1))
 
     def take(self, rows: Floats) -> Floats:
         """Returns the columns of weights, (groups, rows, all columns of the layer), as (groups, columns, rows)."""

@@ -35,9 +35,8 @@ MAX_COLUMNS = 4608
 """Up to this many weights of one output share one matrix of moments; more are split into blocks of at most `BLOCK_COLUMNS`."""
 
 BLOCK_COLUMNS = 2048
-FEW_PATCHES = 256
-"""Up to so many patches, if they are at most a sixth of the columns of a block, are kept as they are."""
-_COLUMNS_PER_PATCH = 6
+_FEW = 0.4
+"""Patches for each column of a block up to which they are kept as they are: products with them take less time then than with covariances."""
 
 _GOLDEN = 0.6180339887498949
 _SILVER = 0.41421356237309515
@@ -62,7 +61,7 @@ def block_sizes(columns: int) -> tuple[int, ...]:
 
 def few_patches(columns: int) -> int:
     """Returns up to how many patches of so many columns are kept as they are."""
-    return min(FEW_PATCHES, block_sizes(columns)[0] // _COLUMNS_PER_PATCH)
+    return int(_FEW * block_sizes(columns)[0])
 
 
 def positions(available: int, wanted: int, image: int) -> NDArray[np.intp]:

@@ -241,6 +241,8 @@ class _Here:
 
     def _create(self, model: bytes, threads: int | None, subject: str, tensors: Mapping[str, Array]) -> _Session:
         options = quiet_options()
+        # Threads that wait in a loop take the cores from others where the machine is busy.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in tensors.items()}
