@@ -85,11 +85,8 @@ def prepare_model(files: tuple[Path, Path], images: int) -> dict[str, Any]:
 
     def on_step(name: str, done: int, total: int) -> None:
         marks[name] = peak_memory()
-        if os.environ.get("VGG16_TRACE"):
-            print(
-                f"{name} {done}/{total} {time.process_time() - start:.1f} s {peak_memory() / 1e6:.0f} MB",
-                file=sys.stderr,
-            )
+        text = f"{name} {done}/{total} {time.process_time() - start:.1f} s {peak_memory() / 1e6:.0f} MB"
+        print(text, file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         calibration = calibrate(job.graph, job.values, batches=[{"data": batch}], run_model=None, folder=Path(folder))
