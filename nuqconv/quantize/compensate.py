@@ -45,6 +45,8 @@ _REFIT = 1 << 18
 """Weights that levels are fitted to again; a level is a whole number, so a sample says which."""
 _MORE = 1
 """Passes of coordinate descent beyond those asked for, once levels have been fitted again."""
+_TOGETHER = 1 << 21
+"""Numbers in one array of products with levels."""
 _PART = 1 << 23
 """Numbers in one array of rows that are worked on together."""
 _DAMPING = 0.01
@@ -332,14 +334,7 @@ class _Problem:
             for number, book in enumerate(books):
                 real = own / scales[number][:, None, taken]
                 chosen = levels[:, block.columns, number, taken]
-                for row in range(len(taken)):
-                    # One column for each level, 1 where a weight is on it, and one for the weights themselves.
-                    parts = np.empty((*real.shape[:2], len(book) + 1), np.float32)
-                    np.equal(chosen[:, :, row, None], book, out=parts[..., :-1], casting="unsafe")
-                    parts[..., -1] = real[:, :, row]
-                    turned = block.turned(parts)
-                    gram = np.swapaxes(turned * block.pivots[..., None].astype(np.float32), 1, 2) @ turned
-                    sums[number] += np.tensordot(weight[number, :, row], gram.astype(np.float64), 1)
+                sums[number] += _level_products(block, book, chosen, real, weight[number])
         found = [_best_levels(book, gram) for book, gram in zip(books, sums, strict=True)]
         for number, (before, after) in enumerate(zip(books, found, strict=True)):
             moved = np.arange(256, dtype=np.uint8).view(np.int8)
@@ -400,6 +395,35 @@ def _halves(scales: _Floats) -> Floats:
     """Returns how many halves of a step are in 1, for weights of the axes (groups, columns, steps, rows)."""
     found: Floats = np.moveaxis(2 / scales, 0, 1)[:, None].astype(np.float32)
     return found
+
+
+def _level_products(
+    block: Block, book: NDArray[np.int64], levels: _Levels, weights: Floats, counts: _Floats
+) -> _Floats:
+    """Returns the quadratic form's products among indicators of levels (1 where a weight is on it) and the weights, the last ones: a square matrix.
+
+    Args:
+        block: The form.
+        book: The levels.
+        levels: Which one each weight is on, (groups, columns, rows).
+        weights: Weights in steps, (groups, columns, rows).
+        counts: What each row counts, (groups, rows).
+    """
+    groups, columns, rows = levels.shape
+    size = len(book) + 1
+    total = np.zeros((size, size))
+    step = max(1, _TOGETHER // (groups * columns * size))
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        own = levels[:, :, part]
+        parts = np.empty((*own.shape, size), np.float32)
+        np.equal(own[..., None], book, out=parts[..., :-1], casting="unsafe")
+        parts[..., -1] = weights[:, :, part]
+        turned = block.turned(parts.reshape(groups, columns, -1)).reshape(groups, -1, own.shape[2], size)
+        scaled = turned * (block.pivots[:, :, None] * counts[:, None, part]).astype(np.float32)[..., None]
+        # One product for all rows: they count alike but for their weights.
+        total += scaled.reshape(-1, size).T @ turned.reshape(-1, size)
+    return total
 
 
 def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
