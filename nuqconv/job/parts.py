@@ -8,7 +8,7 @@ from math import prod
 from nuqconv.backends.onnx.batch import batch_problems, batched_values
 from nuqconv.ir import Array, Graph
 
-__all__ = ["in_parts"]
+__all__ = ["in_parts", "numbers_of_a_sample"]
 
 _ROOM = 1 << 27
 
@@ -39,3 +39,9 @@ def in_parts(
             yield start, {name: array[start : start + step] for name, array in batch.items()}
 
     return parts
+
+
+def numbers_of_a_sample(graph: Graph) -> int:
+    """Returns how many numbers all values of a network hold for one sample."""
+    shapes = (graph.shapes[value] for node in graph.nodes for value in node.outputs)
+    return max(1, sum(prod(shape[1:]) for shape in shapes if shape))
