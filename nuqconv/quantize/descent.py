@@ -95,9 +95,11 @@ class _WholeWalk(Walk):
     triangular: bool
 
     def others(self, start: int, stop: int) -> Floats:
+        found: Floats
         if self.triangular:
-            return np.matmul(self.matrix[:, start:stop, stop:], self.errors[:, stop:])
-        found: Floats = np.matmul(self.matrix[:, start:stop], self.errors)
+            found = np.matmul(self.matrix[:, start:stop, stop:], self.errors[:, stop:])
+            return found
+        found = np.matmul(self.matrix[:, start:stop], self.errors)
         # A weight's own error is not among what moves it.
         found -= self.errors[:, start:stop]
         return found

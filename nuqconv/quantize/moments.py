@@ -213,7 +213,7 @@ class FewPatches(Moments):
     centred: NDArray[np.float64]
 
     @property
-    def covariance(self) -> tuple[NDArray[np.float64], ...]:  # type: ignore[override]
+    def covariance(self) -> tuple[NDArray[np.float64], ...]:
         """The covariances, made anew at each call."""
         parts = (self.centred[:, :, block] for block in self.blocks)
         return tuple(np.swapaxes(part, 1, 2) @ part / self.count for part in parts)

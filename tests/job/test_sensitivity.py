@@ -297,7 +297,9 @@ def test_fewer_samples_for_more_layers(layers, samples):
     assert default_samples(layers, 1000) == samples
 
 
-@pytest.mark.parametrize(("numbers", "samples"), [(0, 8), (20_000_000, 8), (30_000_000, 5), (50_000_000, 4), (1 << 40, 4)])
+@pytest.mark.parametrize(
+    ("numbers", "samples"), [(0, 8), (20_000_000, 8), (30_000_000, 5), (50_000_000, 4), (1 << 40, 4)]
+)
 def test_fewer_samples_for_large_networks(numbers, samples):
     assert default_samples(16, numbers) == samples
     assert default_samples(256, numbers) == 2
