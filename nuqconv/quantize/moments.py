@@ -336,6 +336,7 @@ class MomentSum:
         """Returns what `moments` does, for which the sums are given up: there is no second copy."""
         found = self._made(self._second)
         self._second, self._few, self.count = [], [], 0
+        self._first = np.zeros((self.groups, self.columns))
         return found
 
     def _made(self, places: Sequence[NDArray[np.float64]]) -> Moments:

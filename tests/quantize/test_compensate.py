@@ -244,6 +244,10 @@ def test_patches_that_become_many_are_added_up():
         assert np.allclose(total.moments().covariance[0], once.moments().covariance[0], rtol=1e-5, atol=1e-5)
         assert np.allclose(total.moments().mean, once.moments().mean, atol=1e-6)
     assert few.count == 95
+    taken = parts.finish().covariance[0]
+    parts.update(x)
+    assert np.array_equal(parts.finish().covariance[0], once.moments().covariance[0])
+    assert np.allclose(taken, once.finish().covariance[0], rtol=1e-5, atol=1e-5)
     few = MomentSum(2, 60)
     few.merge(other)
     assert np.allclose(few.moments().mean, x[40:].mean(axis=0), atol=1e-6)
