@@ -232,10 +232,13 @@ class _Here:
     providers: tuple[str, ...] = (CPU,)
 
     def __call__(self, model: bytes, threads: int | None, subject: str) -> _Session:
+        """Makes a session of a model's bytes."""
         return self._create(model, threads, subject, {})
 
     def sharing(self, model: LoweredModel, threads: int | None, subject: str) -> _Session:
-        """Makes a session that reads large weights where the graph has them, instead of holding copies."""
+        """Makes a session that reads large weights where the graph has them, instead of holding copies; other devices have memory of their own."""
+        if self.providers != (CPU,):
+            return self(b"".join(model.chunks()), threads, subject)
         skeleton, tensors = model.shared()
         return self._create(serialize(skeleton, subject), threads, subject, tensors)
 
