@@ -15,7 +15,7 @@ from nuqconv.job.candidates import Chosen, LayerRequest, Solutions
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import histogram
-from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
+from nuqconv.quantize.compensate import UNIFORM, LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
 from nuqconv.quantize.weights import bias_floor, quantize_bias
@@ -42,7 +42,7 @@ def solve_layers(
     importance: Mapping[str, Array] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Solutions:
-    """Chooses the integers of every layer that may get a codebook.
+    """Chooses the integers of every layer with weights and a quantized input.
 
     Args:
         quantizer: Holds the float graph; the integers are stored in it.
@@ -54,13 +54,17 @@ def solve_layers(
         on_layer: Called after each layer with the number of layers done and their total.
 
     Returns:
-        The solutions. A layer that has no more levels than steps is not in it: its own integers lose nothing.
+        The solutions. What a layer has no more levels than is not in it: its own integers lose nothing.
 
     Raises:
         ModelError, UnsupportedError: onnxruntime cannot run what leads to the layers.
     """
     graph = quantizer.graph
-    wanted = [item for item in requests if item.steps and graph.node[item.name].params and item.name in activations]
+    wanted = [
+        item
+        for item in requests
+        if (method.int8 or item.steps) and graph.node[item.name].params and item.name in activations
+    ]
     found: dict[tuple[str, int], Chosen] = {}
     by_name = {item.name: item for item in wanted}
     for done, (name, moments) in enumerate(gather_moments(graph, list(by_name), batches), 1):
@@ -71,6 +75,8 @@ def solve_layers(
         own = quantizer.integers(name, activation, channel_wise=request.channel_wise)
         levels = np.count_nonzero(histogram(own.weights))
         steps = [count for count in request.steps if count < levels]
+        if method.int8 and UNIFORM in request.forms:
+            steps.insert(0, UNIFORM)
         weights = graph.params[node.params[0]]
         bias = graph.params[node.params[1]] if len(node.params) > 1 else None
         if steps:
