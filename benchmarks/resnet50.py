@@ -14,16 +14,31 @@ from nuqconv.frontends.caffe.schema import LayerParameter, NetParameter
 _STAGES = {2: (3, 64), 3: (4, 128), 4: (6, 256), 5: (3, 512)}
 
 
-class _Writer:
-    """Collects the layers of both files."""
+class NetWriter:
+    """Collects the layers of both files of a net of pictures of 224 x 224.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        name: The net's name.
+        seed: Of its random weights.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name = name
         self.rng = np.random.default_rng(seed)
-        self.text: list[str] = ['name: "ResNet-50"', 'input: "data"']
+        self.text: list[str] = [f'name: "{name}"', 'input: "data"']
         self.text += [f"input_dim: {size}" for size in (1, 3, 224, 224)]
-        self.weights = NetParameter(name="ResNet-50")
+        self.weights = NetParameter(name=name)
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Writes NAME.prototxt and NAME.caffemodel into a folder and returns their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        files = (folder / f"{self.name}.prototxt", folder / f"{self.name}.caffemodel")
+        files[0].write_text("\n".join(self.text) + "\n")
+        files[1].write_bytes(self.weights.SerializeToString())
+        return files
 
     def layer(self, name: str, kind: str, bottoms: list[str], top: str, param: str = "", *blobs: np.ndarray) -> None:
+        """A layer with its weights."""
         joined = "".join(f'\tbottom: "{bottom}"\n' for bottom in bottoms)
         self.text.append(f'layer {{\n{joined}\ttop: "{top}"\n\tname: "{name}"\n\ttype: "{kind}"\n\t{param}\n}}')
         stored = LayerParameter(name=name, type=kind)
@@ -55,6 +70,7 @@ class _Writer:
         return top
 
     def relu(self, name: str, blob: str) -> None:
+        """A ReLU in place."""
         self.layer(name, "ReLU", [blob], blob)
 
 
@@ -67,7 +83,7 @@ def _blocks() -> Iterator[tuple[str, int, int, bool]]:
 
 def write_resnet50(folder: Path, seed: int = 0) -> tuple[Path, Path]:
     """Writes ResNet-50.prototxt and ResNet-50.caffemodel (102 MB) into a folder and returns their paths."""
-    net = _Writer(seed)
+    net = NetWriter("ResNet-50", seed)
     blob = net.convolution("conv", "1", "data", (3, 64), 7, 2)
     net.relu("conv1_relu", blob)
     net.layer("pool1", "Pooling", [blob], "pool1", "pooling_param { kernel_size: 3 stride: 2 pool: MAX }")
@@ -95,11 +111,7 @@ def write_resnet50(folder: Path, seed: int = 0) -> tuple[Path, Path]:
         "fc1000", "InnerProduct", ["pool5"], "fc1000", "inner_product_param { num_output: 1000 }", dense, np.zeros(1000)
     )
     net.layer("prob", "Softmax", ["fc1000"], "prob")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = (folder / "ResNet-50.prototxt", folder / "ResNet-50.caffemodel")
-    files[0].write_text("\n".join(net.text) + "\n")
-    files[1].write_bytes(net.weights.SerializeToString())
-    return files
+    return net.write(folder)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ __all__ = ["CORPUS", "TARGETS", "Target"]
 CORPUS = Path(__file__).resolve().parents[1] / "tests" / "corpus"
 _VALID = CORPUS / "valid"
 _ASSET = hashlib.sha256(b"integers").hexdigest()
+_KEY = hashlib.sha256(b"layer").hexdigest()
 _LARGEST_CHECKED = 2**27
 MODEL, WEIGHTS = _VALID / "model.prototxt", _VALID / "model.caffemodel"
 
@@ -173,6 +174,7 @@ def _read_journal(path: Path) -> None:
             # Each stored plan is read, too.
             trial.plan.digest()
         journal.asset(_ASSET)
+        journal.solved(_KEY)
 
 
 def _write_journal(path: Path) -> None:
@@ -180,6 +182,7 @@ def _write_journal(path: Path) -> None:
     with Journal.open(path, {"model": "a"}) as journal:
         journal.set_original(0.5)
         journal.set_space("[]", {_ASSET: b"integers"})
+        journal.keep_solved(_KEY, "[]", {_ASSET: b"integers"})
         journal.record(
             plan, Measured(0.5, 1.0, "here"), 1, "int8 for all layers", 4.0, accepted=True, float_layers=["fc"]
         )

@@ -19,6 +19,8 @@ __all__ = ["LoweredModel", "Source"]
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7 * 8 + 2, 5 * 8 + 2, 9 * 8 + 2
 # Shape inference looks at the numbers of tensors that are shapes, axes, pads and the like; none of those is larger.
 _LARGE = 4096
+_SHARED = 1 << 16
+"""Tensors of so many bytes need not be copied into a session."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,23 @@ class LoweredModel:
             skeleton=skeleton,
             tensors={name: array for name, array in self.tensors.items() if name not in names},
         )
+
+    def shared(self) -> tuple[ModelProto, dict[str, Array]]:
+        """Returns the model with its large float tensors as external ones without numbers, and these: views where their memory allows it."""
+        model = ModelProto()
+        model.CopyFrom(self.skeleton)
+        apart: dict[str, Array] = {}
+        for name, array in self.tensors.items():
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(_header(name, array))
+            if array.dtype != np.float32 or array.nbytes < _SHARED:
+                tensor.raw_data = _raw(array).tobytes()
+                continue
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", "in memory"), ("offset", "0"), ("length", str(array.nbytes))):
+                tensor.external_data.add(key=key, value=value)
+            apart[name] = np.require(array, requirements=["C", "A"])
+        return model, apart
 
     def size(self) -> int:
         """Returns the number of bytes."""

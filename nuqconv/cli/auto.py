@@ -18,10 +18,12 @@ from nuqconv.cli.options import (
     ExactSizes,
     Level,
     Model,
+    Quick,
     Save,
     Stage,
     Weights,
     cores,
+    method_of,
     parse_drop,
     parse_size,
     read_options,
@@ -108,6 +110,7 @@ def auto(
             metavar="BLOB", help="A blob to evaluate instead of the net's outputs; may be given several times."
         ),
     ] = None,
+    quick: Quick = False,
     runtime: Annotated[str, one_of("nuqconv.runtimes.table:NAMES", help="Where to evaluate.")] = DEFAULT,
     max_evaluations: Annotated[
         int | None,
@@ -321,6 +324,7 @@ def auto(
             timeout=timeout,
             patience=patience,
             objective=objective,
+            weight_method=method_of(quick=quick),
             onnx=onnx,
             input_shapes=shapes,
             strategy=strategy,

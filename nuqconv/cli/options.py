@@ -14,6 +14,7 @@ from nuqconv.errors import ConfigError
 
 if TYPE_CHECKING:
     from nuqconv.frontends.options import ReadOptions
+    from nuqconv.quantize.compensate import WeightMethod
 
 __all__ = [
     "AllowUnknownFields",
@@ -21,11 +22,13 @@ __all__ = [
     "InputShape",
     "Level",
     "Model",
+    "Quick",
     "Save",
     "Seed",
     "Stage",
     "Weights",
     "cores",
+    "method_of",
     "parse_drop",
     "parse_shapes",
     "parse_size",
@@ -45,6 +48,14 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
+    ),
+]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="A first look: each weight goes to the nearest level of its layer, instead of being fitted to the data. Takes much less time, and "
+        "costs accuracy.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs.")]
@@ -90,6 +101,13 @@ def read_options(
 
     stages = frozenset(stage or ())
     return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=stages, exact_sizes=exact_sizes)
+
+
+def method_of(*, quick: bool) -> WeightMethod | None:
+    """Returns how integers are chosen."""
+    from nuqconv.job.run import DEFAULT_METHOD
+
+    return None if quick else DEFAULT_METHOD
 
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
-from nuqconv.cli.options import Model, Save, Weights
+from nuqconv.cli.options import Model, Quick, Save, Weights, method_of
 
 __all__ = ["quantize"]
 
@@ -44,6 +44,7 @@ def quantize(
         int | None, typer.Option(min=1, help="Batches to calibrate on; by default what --config says, else at most 8.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
+    quick: Quick = False,
     offset: Annotated[bool, typer.Option(help="Allow activations an offset (asymmetric) or not.")] = True,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write ONNX models too; always done for an .onnx model.")
@@ -63,6 +64,7 @@ def quantize(
     from nuqconv.formats import open_model
     from nuqconv.job.choice import parse_choice
     from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
+    from nuqconv.job.run import PrepareOptions
     from nuqconv.job.typed import quantize as run
 
     choice = None if layers is None else parse_choice(layers)
@@ -83,6 +85,7 @@ def quantize(
         batch_num=batch_num,
         batch_size=batch_size,
         activation_offset=offset,
+        options=PrepareOptions(weight_method=method_of(quick=quick)),
     )
     files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

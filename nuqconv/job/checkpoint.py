@@ -114,7 +114,7 @@ def prepared(job: Job, journal: Journal | None, prepare: Callable[[], Preparatio
     if journal is None or text is None:
         made = _with_all_parameters(job, prepare())
         if journal is not None:
-            assets = {digest: job.quantizer.stored(digest).to_bytes() for digest in made.digests()}
+            assets = job.quantizer.contents(made.digests())
             space = made.space
             journal.set_space(made.to_json(), assets, float_bytes=space.float_bytes, untouched=space.untouched_bytes)
         return made

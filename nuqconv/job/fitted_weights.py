@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +12,14 @@ from nuqconv.errors import ModelError, QuantizationError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import InnerProduct, Weighted
 from nuqconv.job.candidates import Chosen, LayerRequest, Solutions
+from nuqconv.job.kept import KeptLayers
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.compensate import UNIFORM, LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
+from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.weights import bias_floor, quantize_bias
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
@@ -40,6 +42,7 @@ def solve_layers(
     *,
     method: WeightMethod,
     importance: Mapping[str, Array] | None = None,
+    kept: KeptLayers | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Solutions:
     """Chooses the integers of every layer with weights and a quantized input.
@@ -51,6 +54,7 @@ def solve_layers(
         batches: Inputs of the network.
         method: How to choose; `LayerRequest.rounds` goes before its rounds.
         importance: For some layers a weight >= 0 for each of their weights.
+        kept: Has layers that were solved before, and gets those that are solved now, each when it is done.
         on_layer: Called after each layer with the number of layers done and their total.
 
     Returns:
@@ -67,7 +71,21 @@ def solve_layers(
     ]
     found: dict[tuple[str, int], Chosen] = {}
     by_name = {item.name: item for item in wanted}
-    for done, (name, moments) in enumerate(gather_moments(graph, list(by_name), batches), 1):
+    weighing = importance or {}
+    names: dict[str, str] = {}
+    if kept is not None:
+        for item in wanted:
+            names[item.name] = kept.keys.layer(item, activations[item.name], method, weighing.get(item.name))
+            known = kept.solutions(names[item.name], item.name)
+            if known is not None:
+                del by_name[item.name]
+                found.update({(item.name, count): chosen for count, chosen in known.items()})
+    done = len(wanted) - len(by_name)
+    if done and on_layer is not None:
+        _LOG.info("%d of %d layers are solved already", done, len(wanted))
+        on_layer(done, len(wanted))
+    for name, moments in gather_moments(graph, [item.name for item in wanted], batches, needed=by_name):
+        done += 1
         request = by_name[name]
         node, activation = graph.node[name], activations[name]
         if not isinstance(node.op, Weighted):
@@ -89,15 +107,31 @@ def solve_layers(
                 steps,
                 replace(method, rounds=request.rounds),
                 floor=None if bias is None else bias_floor(bias, activation.scale),
-                importance=None if importance is None else importance.get(name),
+                importance=weighing.get(name),
             )
             for count, solution in zip(steps, solutions, strict=True):
                 stored = _stored(quantizer, name, activation, solution)
                 if stored is not None:
                     found[name, count] = Chosen(stored, solution.codebook, solution.error)
+        if kept is not None:
+            solved = {count: found[name, count] for count in steps if (name, count) in found}
+            kept.keep_solutions(
+                names[name],
+                {
+                    count: (_plan(node.op, request, activation, count, chosen), chosen.loss)
+                    for count, chosen in solved.items()
+                },
+            )
         if on_layer is not None:
             on_layer(done, len(wanted))
     return found
+
+
+def _plan(op: Weighted, request: LayerRequest, activation: ActivationQuant, steps: int, chosen: Chosen) -> LayerPlan:
+    per_channel = request.channel_wise and op.scales_by_channel
+    if steps == UNIFORM:
+        return LayerPlan(Precision.INT8, None, None, activation, per_channel, chosen.weights)
+    return LayerPlan(Precision.NUQ, chosen.codebook, steps, activation, per_channel, chosen.weights)
 
 
 def _stored(quantizer: Quantizer, name: str, activation: ActivationQuant, solution: LayerSolution) -> str | None:
@@ -112,7 +146,11 @@ def _stored(quantizer: Quantizer, name: str, activation: ActivationQuant, soluti
 
 
 def gather_moments(
-    graph: Graph, layers: Sequence[str], batches: Sequence[Mapping[str, Array]]
+    graph: Graph,
+    layers: Sequence[str],
+    batches: Sequence[Mapping[str, Array]],
+    *,
+    needed: Collection[str] | None = None,
 ) -> Iterator[tuple[str, Moments]]:
     """Measures the inputs of layers in onnxruntime.
 
@@ -123,6 +161,8 @@ def gather_moments(
         graph: The float graph.
         layers: Names of Convolution, Deconvolution and InnerProduct layers.
         batches: Inputs by name.
+        needed: Those among them whose moments are wanted, by default all. The others are read too: a network is run in another way where other
+            values are read, and rounds in another way.
 
     Yields:
         Layers with their moments.
@@ -132,8 +172,9 @@ def gather_moments(
     """
     images = sum(len(next(iter(batch.values()))) for batch in batches)
     for group in _groups(graph, layers):
-        sums = _sums(graph, group, batches, images)
-        for name in group:
+        wanted = group if needed is None else [name for name in group if name in needed]
+        sums = _sums(graph, group, wanted, batches, images) if wanted else {}
+        for name in wanted:
             yield name, sums.pop(name).moments()
 
 
@@ -160,13 +201,13 @@ def _matrix(graph: Graph, name: str) -> Array:
 
 
 def _sums(
-    graph: Graph, group: Sequence[str], batches: Sequence[Mapping[str, Array]], images: int
+    graph: Graph, group: Sequence[str], wanted: Sequence[str], batches: Sequence[Mapping[str, Array]], images: int
 ) -> dict[str, MomentSum]:
     inputs = {item.name for item in graph.inputs}
     inner = list(
         dict.fromkeys(graph.node[name].inputs[0] for name in group if graph.node[name].inputs[0] not in inputs)
     )
-    shapes = {name: _matrix(graph, name).shape for name in group}
+    shapes = {name: _matrix(graph, name).shape for name in wanted}
     sums = {name: MomentSum(shape[0], shape[2]) for name, shape in shapes.items()}
     model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
     first = 0
@@ -175,7 +216,7 @@ def _sums(
         size = len(next(iter(found.values())))
         if inner:
             found.update(model.run(found))
-        for name in group:
+        for name in wanted:
             op = graph.node[name].op
             if isinstance(op, Weighted):
                 groups, _, columns = shapes[name]

@@ -21,9 +21,11 @@ from nuqconv.job.calibration import Calibration, Source
 from nuqconv.job.candidates import Candidates, Solutions, activation_quants, find_candidates
 from nuqconv.job.fitted_weights import solve_layers
 from nuqconv.job.job import Job
+from nuqconv.job.kept import KeptLayers
 from nuqconv.job.sensitivity import measure_responses, network_losses
 from nuqconv.quantize.compensate import WeightMethod
-from nuqconv.quantize.plan import LayerPlan
+from nuqconv.quantize.plan import LayerPlan, Plan
+from nuqconv.search.journal import Journal
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
 
@@ -109,6 +111,7 @@ def prepare(
     method: WeightMethod | None = None,
     importance: Mapping[str, Array] | None = None,
     measured_loss: bool = True,
+    journal: Journal | None = None,
     on_step: OnStep | None = None,
 ) -> Preparation:
     """Works out the options of every layer.
@@ -120,6 +123,7 @@ def prepare(
         importance: For some layers a weight >= 0 for each of their weights, such as `nuqconv.fisher` gives.
         measured_loss: Whether predicted losses are those at the network's outputs, measured on the calibration batches (decision D25); else, and
             without batches, they are those at each layer's own output.
+        journal: Has what was worked out before for these layers, and keeps each when it is done.
         on_step: Called as the work goes on.
 
     Returns:
@@ -134,6 +138,9 @@ def prepare(
             job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
         )
     notes = list(calibration.notes)
+    kept = None
+    if journal is not None and calibration.batches:
+        kept = KeptLayers(journal, job.quantizer, calibration.batches)
     solutions: Solutions = {}
     if method is not None and activations and calibration.batches:
         try:
@@ -144,32 +151,45 @@ def prepare(
                 calibration.batches,
                 method=method,
                 importance=importance,
+                kept=kept,
                 on_layer=_step("choosing integers", on_step),
             )
         except (ModelError, UnsupportedError) as error:
             notes.append(f"weights are on the nearest levels, since onnxruntime cannot run the layers: {error}")
     elif method is not None and activations:
         notes.append("weights are on the nearest levels, since there are no batches of inputs to do better with")
+    elif method is None and any(request.steps for request in job.requests):
+        notes.append(
+            "a first look: weights are on the nearest levels (--quick, weight_method=None); fitted ones err less"
+        )
     candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms, solutions)
     if measured_loss and calibration.batches:
-        candidates = _at_the_outputs(job, candidates, calibration, on_step)
+        candidates = _at_the_outputs(job, candidates, calibration, kept, on_step)
+    if kept is not None:
+        kept.forget_others()
     return Preparation(candidates, calibration.source, tuple(notes))
 
 
-def _at_the_outputs(job: Job, candidates: Candidates, calibration: Calibration, on_step: OnStep | None) -> Candidates:
+def _at_the_outputs(
+    job: Job, candidates: Candidates, calibration: Calibration, kept: KeptLayers | None, on_step: OnStep | None
+) -> Candidates:
     """Measures what each layer's strongest option does to the outputs, and scales the losses of the layers by it."""
     strongest = {
         layer.name: layer.options[-1].layer_plan
         for layer in candidates.space.layers
         if layer.name in candidates.distortions
     }
-
-    on_layer = _step("predicting losses", on_step)
-    try:
-        found = measure_responses(job.graph, _Perturbed(job, strongest), calibration.batches, on_layer=on_layer)
-    except (CalibrationError, UnsupportedError) as error:
-        _LOG.warning("predicted losses are those at each layer's own output, which may cost evaluations: %s", error)
-        return candidates
+    key = "" if kept is None else kept.keys.responses(Plan.of(strongest.items()))
+    found = None if kept is None else kept.responses(key)
+    if found is None:
+        on_layer = _step("predicting losses", on_step)
+        try:
+            found = measure_responses(job.graph, _Perturbed(job, strongest), calibration.batches, on_layer=on_layer)
+        except (CalibrationError, UnsupportedError) as error:
+            _LOG.warning("predicted losses are those at each layer's own output, which may cost evaluations: %s", error)
+            return candidates
+        if kept is not None:
+            kept.keep_responses(key, found)
     for name, reason in found.unmeasured.items():
         _LOG.info("layer %r: its effect on the outputs was not measured: %s", name, reason)
     return replace(candidates, space=network_losses(candidates.space, found, candidates.distortions))

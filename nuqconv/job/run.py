@@ -177,8 +177,8 @@ def search_model(
     evaluator = TimedEvaluator(CheckedEvaluator(user_evaluator))
     sources = {"model": model.model, "weights": model.weights, "configuration": config_file}
     names, files = files, files if save else OutputFiles.none()
-    places = [*files.present().values(), *([options.journal] if options.journal else [])]
-    check_targets(places, inputs=sources.values())
+    targets = [*files.present().values(), *([options.journal] if options.journal else [])]
+    check_targets(targets, inputs=sources.values())
     source = model.read(ReadOptions(options.prepare.input_shapes))
     job, read_notes = read_job(source, config_file, options.forms), source.notes
     del source
@@ -215,9 +215,10 @@ def search_model(
         name = strategy_name(options.strategy)
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
-        preparation = prepared(job, log, lambda: _prepare(job, original, inputs, given, options, staging, on_step))
+        places = _Places(names, staging, log, shown)
+        preparation = prepared(job, log, lambda: _prepare(job, original, inputs, given, options, places, on_step))
         network = note_network(log, network_facts(job, preparation.space))
-        found = _search(job, original, preparation, options, _Places(names, staging, log, shown))
+        found = _search(job, original, preparation, options, places)
         notes = (
             *read_notes,
             *data_notes(user_evaluator),
@@ -318,14 +319,21 @@ def _prepare(
     inputs: CalibrationInputs,
     given: GivenBatches | None,
     options: SearchOptions,
-    staging: Path,
+    places: _Places,
     on_step: OnStep,
 ) -> Preparation:
-    calibration = inputs.keep(_calibrate(job, original, given, staging))
+    calibration = inputs.keep(_calibrate(job, original, given, places.staging))
     if options.forms is Forms.INT8 and calibration.source is Source.NONE:
         raise CalibrationError(f"int8 layers need the ranges of activations: {'; '.join(calibration.reasons)}")
     chosen = options.prepare
-    return prepare(job, calibration, method=chosen.weight_method, importance=chosen.importance, on_step=on_step)
+    return prepare(
+        job,
+        calibration,
+        method=chosen.weight_method,
+        importance=chosen.importance,
+        journal=places.journal,
+        on_step=on_step,
+    )
 
 
 def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging: Path) -> Calibration:

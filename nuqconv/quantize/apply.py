@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,10 @@ class Quantizer:
                 "store them first (a search's journal keeps them)"
             )
         return self._stored[digest]
+
+    def contents(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Returns stored integers as bytes, by their names; each is made when it is asked for, since all may be as large as the model."""
+        return _Contents(self, tuple(digests))
 
     def layer_integers(self, name: str, layer: LayerPlan) -> QuantizedWeights:
         """Returns the integers that a layer has in a plan: stored ones, or its own moved to the nearest levels of the codebook.
@@ -260,3 +265,17 @@ class Quantizer:
                 f"{node.place}: its output shape is not known, so it cannot be quantized; skip the layer"
             )
         return shape[1]
+
+
+class _Contents(Mapping[str, bytes]):
+    def __init__(self, quantizer: Quantizer, digests: tuple[str, ...]) -> None:
+        self._quantizer, self._digests = quantizer, digests
+
+    def __getitem__(self, digest: str) -> bytes:
+        return self._quantizer.stored(digest).to_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)

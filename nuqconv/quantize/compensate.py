@@ -31,7 +31,10 @@ from nuqconv.quantize.first_steps import FirstSteps, spread
 from nuqconv.quantize.moments import Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
-__all__ = ["UNIFORM", "LayerSolution", "WeightMethod", "solve_layer"]
+__all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "solve_layer"]
+
+SOLVER = 1
+"""Raised when the same layer gets other integers than before: journals keep layers under it."""
 
 UNIFORM = 255
 """Steps that are all of int8's own grid, -127 to 127: only step sizes, the levels of single weights and the bias can be chosen."""

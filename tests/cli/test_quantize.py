@@ -40,6 +40,18 @@ def test_other_levels_say_what_is_missing(run, net, tmp_path):
     assert not (tmp_path / "out" / "net_deploy_model.prototxt").exists()
 
 
+@pytest.mark.parametrize("command", ["quantize", "auto"])
+def test_a_first_look_takes_the_nearest_integers_and_says_so(run, net, command, monkeypatch):
+    def solve_layer(*arguments, **options):
+        raise AssertionError("a first look solves no layer")
+
+    monkeypatch.setattr("nuqconv.job.fitted_weights.solve_layer", solve_layer)
+    more = ["--layers", "*=16"] if command == "quantize" else ["--metric", "output_error", "--max-error", "1"]
+    ended = run(command, *net, "--data", "set.npz", "--quick", *more, "--save", "out/net", columns=None)
+    assert (ended.code, "Error" in ended.err) == (0, False)
+    assert "a first look: weights are on the nearest levels" in ended.out
+
+
 @pytest.mark.parametrize(
     ("layers", "words"),
     [("conv1", "'conv1': expected LAYER=LEVELS"), ("conv1=16 conv1=32", "named twice"), ("conv1=1x", "found '1x'")],

@@ -367,9 +367,11 @@ def test_the_format_is_what_the_documentation_says(path):
         journal.set_space("[]", {digest(asset): asset}, float_bytes=9.0)
         journal.record(OTHER, Measured(0.25, 2.0, "w"), 1, "s", 10.0, True, ("fc",))
         journal.set_facts({"note": "text"})
+        journal.keep_solved("key", "[]", {digest(asset): asset, digest(b""): b""})
     assert path.read_bytes()[68:72] == b"nuqc"
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("SELECT * FROM layers").fetchall() == [("key", "[]", f"{digest(asset)} {digest(b'')}")]
     assert dict(connection.execute("SELECT name, value FROM facts")) == {"untouched bytes": "0.0", "note": "text"}
     assert dict(connection.execute("SELECT name, value FROM identity")) == IDENTITY
     assert connection.execute("SELECT original, float_bytes, space FROM search").fetchall() == [(0.5, 9.0, "[]")]

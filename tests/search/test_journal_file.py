@@ -102,23 +102,40 @@ def test_no_file(path):
         Journal.open(path.with_name("x" * 300), IDENTITY)
 
 
-@pytest.mark.parametrize("version", [0, 3, 2**31 - 1])
+@pytest.mark.parametrize("version", [0, 4, 2**31 - 1])
 def test_other_formats(path, version):
     change(written(path), f"PRAGMA user_version = {version}")
-    refused(path, f"is a journal of format {version}, and this version reads formats 1 and 2")
+    refused(path, f"is a journal of format {version}, and this version reads formats 1 to 3")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_schema_of_another_format(path, version):
     written(path)
-    change(path, *(["PRAGMA user_version = 1"] if version == 1 else ["DROP TABLE facts"]))
-    refused(path, "another schema than a journal of nuqconv .*facts")
+    change(path, *(["DROP TABLE facts"] if version == 3 else [f"PRAGMA user_version = {version}"]))
+    refused(path, f"another schema than a journal of nuqconv .*{'layers' if version == 2 else 'facts'}")
 
 
 def as_format_1(path):
     """Turns a journal into what the first version wrote."""
-    change(path, "DROP TABLE facts", "PRAGMA user_version = 1")
+    change(path, "DROP TABLE facts", "DROP TABLE layers", "PRAGMA user_version = 1")
     return path
+
+
+def as_format_2(path):
+    """Turns a journal into what was written before solved layers were kept."""
+    change(path, "DROP TABLE layers", "PRAGMA user_version = 2")
+    return path
+
+
+def test_format_2_is_read_as_it_is_and_keeps_layers_when_it_is_written_to(path):
+    before = as_format_2(written(path)).read_bytes()
+    with Journal.read(path) as journal:
+        assert (journal.solved("key"), journal.counts_all, len(journal.trials())) == (None, True, 2)
+    assert path.read_bytes() == before
+    with Journal.open(path, IDENTITY) as journal:
+        journal.keep_solved("key", "text", {digest(ASSET): ASSET})
+    with Journal.read(path) as journal:
+        assert (journal.solved("key"), journal.asset(digest(ASSET)), len(journal.trials())) == ("text", ASSET, 2)
 
 
 def test_format_1_is_read_as_it_is_and_gets_facts_when_it_is_written_to(path):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto
 
 from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.lowering.parts.products import product_layers
-from nuqconv.backends.onnx.stream import Source
+from nuqconv.backends.onnx.stream import LoweredModel, Source
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Convolution, Dequantize, Quantize, Scale, Weighted
@@ -154,7 +153,7 @@ class ExchangeSession(OnnxSession):
         wanted = self._wanted(inputs, outputs)
         return self._run(wanted, {**{name: inputs[name] for name in self.inputs}, **tensors})
 
-    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
+    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> LoweredModel:
         """Cuts the graph as its base does, and makes the parameters that are exchanged inputs."""
         del integer
         part = self._cut(graph, outputs)
@@ -164,7 +163,7 @@ class ExchangeSession(OnnxSession):
         model = lower_graph(part, style=styles.fast(fast_products()), dynamic_batch=not self._fixed)
         free = exchangeable(part) if self._free is None else self._free
         self._sources = {tensor: source for tensor, source in model.sources.items() if source.param in free}
-        return model.with_inputs(self._sources).whole()
+        return model.with_inputs(self._sources)
 
     def _check_free(self, graph: Graph, free: Sequence[str]) -> None:
         missing = [name for name in free if name not in graph.params]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from nuqconv.backends.onnx import styles
 from nuqconv.backends.onnx.batch import batch_problems
 from nuqconv.backends.onnx.export import serialize
-from nuqconv.backends.onnx.lower import to_onnx
+from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.opset import ORT_ERRORS, quiet_options
+from nuqconv.backends.onnx.stream import LoweredModel
 from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.ir import Array, Graph
@@ -36,6 +37,9 @@ INEXACT_OPTIMIZERS = (
     "MatMulScaleFusion",
     "MatMul_BatchNormalization_Fusion",
 )
+
+_LARGE = 1 << 28
+"""Bytes of weights from which on memory counts more than the last bit of speed."""
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -91,7 +95,7 @@ class OnnxSession:
         self._not_needed: frozenset[str] = frozenset()
         if isinstance(model, Graph):
             self._subject = f"network '{model.name}'"
-            proto = self._from_graph(model, outputs, integer=integer)
+            content: ModelProto | LoweredModel = self._from_graph(model, outputs, integer=integer)
         else:
             if integer:
                 raise ValueError("integer=True goes with a Graph only; an ONNX model says itself how it computes")
@@ -99,14 +103,21 @@ class OnnxSession:
                 str(Path(model)) if not isinstance(model, ModelProto) else f"ONNX model '{model.graph.name}'"
             )
             proto = model if isinstance(model, ModelProto) else read_onnx(model)
-            proto = _with_outputs(proto, outputs, self._subject)
-        self._session = (create or _create)(serialize(proto, self._subject), threads, self._subject)
+            content = _with_outputs(proto, outputs, self._subject)
+        self._session = self._made(content, create or _HERE, threads)
         self.inputs: Mapping[str, tuple[int | None, ...]] = {
             item.name: tuple(dim if isinstance(dim, int) and dim >= 0 else None for dim in item.shape)
             for item in self._session.get_inputs()
         }
         self.outputs: tuple[str, ...] = tuple(item.name for item in self._session.get_outputs())
         self._dtypes = {item.name: item.type for item in self._session.get_inputs()}
+
+    def _made(self, content: ModelProto | LoweredModel, create: SessionMaker, threads: int | None) -> Any:
+        if isinstance(content, ModelProto):
+            return create(serialize(content, self._subject), threads, self._subject)
+        if isinstance(create, _Here):
+            return create.sharing(content, threads, self._subject)
+        return create(b"".join(content.chunks()), threads, self._subject)
 
     @property
     def batch_size(self) -> int | None:
@@ -136,10 +147,10 @@ class OnnxSession:
             raise ModelError(f"{self._subject}: onnxruntime failed: {error}") from error
         return dict(zip(wanted, results, strict=True))
 
-    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> ModelProto:
+    def _from_graph(self, graph: Graph, outputs: Sequence[str] | None, *, integer: bool) -> LoweredModel:
         part = self._cut(graph, outputs)
         self._fixed = batch_problems(part)
-        return to_onnx(part, style=styles.INTEGER if integer else styles.FAKE_QUANT, dynamic_batch=not self._fixed)
+        return lower_graph(part, style=styles.INTEGER if integer else styles.FAKE_QUANT, dynamic_batch=not self._fixed)
 
     def _cut(self, graph: Graph, outputs: Sequence[str] | None) -> Graph:
         """Returns the part of a graph that makes the outputs, and notes which inputs it does not need."""
@@ -205,25 +216,56 @@ def session_maker(providers: Sequence[str]) -> SessionMaker:
     Args:
         providers: onnxruntime's own names of them.
     """
-    return partial(_create, providers=tuple(providers))
+    return _Here(tuple(providers))
 
 
-def _create(
-    model: bytes, threads: int | None, subject: str, providers: Sequence[str] = (CPU,)
-) -> onnxruntime.InferenceSession:
-    options = quiet_options()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(
-            model, options, providers=list(providers), disabled_optimizers=list(INEXACT_OPTIMIZERS)
-        )
-    except state.NotImplemented as error:
-        raise UnsupportedError(f"{subject}: the installed onnxruntime cannot run it: {error}") from error
-    except ORT_ERRORS as error:
-        raise ModelError(f"{subject}: onnxruntime refuses it: {error}") from error
-    check_used(providers, session.get_providers(), subject)
-    return session
+class _Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+    """A session with the tensors that it does not own."""
+
+    tensors: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Here:
+    """Makes sessions in this process."""
+
+    providers: tuple[str, ...] = (CPU,)
+
+    def __call__(self, model: bytes, threads: int | None, subject: str) -> _Session:
+        return self._create(model, threads, subject, {})
+
+    def sharing(self, model: LoweredModel, threads: int | None, subject: str) -> _Session:
+        """Makes a session that reads large weights where the graph has them, instead of holding copies."""
+        skeleton, tensors = model.shared()
+        return self._create(serialize(skeleton, subject), threads, subject, tensors)
+
+    def _create(self, model: bytes, threads: int | None, subject: str, tensors: Mapping[str, Array]) -> _Session:
+        options = quiet_options()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in tensors.items()}
+        if values:
+            # The first is where optimizers find the numbers, the second what spares the copy.
+            options.add_external_initializers(list(values), list(values.values()))
+            for name, value in values.items():
+                options.add_initializer(name, value)
+        if sum(array.nbytes for array in tensors.values()) > _LARGE:
+            # Weights of matrix products that are laid out beforehand are there twice.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        try:
+            session = _Session(
+                model, options, providers=list(self.providers), disabled_optimizers=list(INEXACT_OPTIMIZERS)
+            )
+        except state.NotImplemented as error:
+            raise UnsupportedError(f"{subject}: the installed onnxruntime cannot run it: {error}") from error
+        except ORT_ERRORS as error:
+            raise ModelError(f"{subject}: onnxruntime refuses it: {error}") from error
+        session.tensors = tuple(values.values())
+        check_used(self.providers, session.get_providers(), subject)
+        return session
+
+
+_HERE = _Here()
 
 
 def _with_outputs(model: ModelProto, outputs: Sequence[str] | None, subject: str) -> ModelProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nuqconv.errors import JournalError
@@ -18,13 +18,14 @@ MAX_ASSET_BYTES = 1 << 28
 _LEVEL = 1
 
 
-def packed(assets: Mapping[str, bytes]) -> list[tuple[str, int, bytes]]:
-    """Returns contents as rows: hash, size and the compressed content.
+def packed(assets: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, int, bytes]]:
+    """Yields contents, given with their names, as rows: hash, size and the compressed content.
 
     Raises:
         JournalError: A name is not the hash of its content, or a content is too large.
     """
-    return [(digest, len(data), zlib.compress(_named(digest, data), _LEVEL)) for digest, data in assets.items()]
+    for digest, data in assets:
+        yield digest, len(data), zlib.compress(_named(digest, data), _LEVEL)
 
 
 def unpacked(digest: str, row: Sequence[Any]) -> bytes:

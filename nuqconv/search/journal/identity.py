@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nuqconv.errors import JournalError
-from nuqconv.search.journal.store import connect, journal_files, move_aside
+from nuqconv.search.journal.store import connect, move_aside
 
 __all__ = ["LATER", "admit", "checked_identity", "read_identity", "shortened"]
 
@@ -39,16 +39,18 @@ LATER = frozenset({"weights file", "own calibration data"})
 """Names that journals begun by an earlier version do not have; such a journal gets them when its search goes on."""
 
 
-def admit(path: Path, wanted: Mapping[str, str], words: Mapping[str, str], *, restart: bool) -> None:
+def admit(path: Path, wanted: Mapping[str, str], words: Mapping[str, str], *, restart: bool) -> bool:
     """Compare the identity of the journal that is there with the wanted one; another one's is refused or moved aside.
-
-    One without any evaluation is removed instead: nothing is lost, and whoever corrects a command need not be asked.
 
     Args:
         path: The journal.
         wanted: What the search is of.
         words: What to call the parts of that, for messages.
         restart: Whether another search's journal is moved aside.
+
+    Returns:
+        Whether this is the journal of another search that has not evaluated anything, so that the wanted one may begin in it: nothing is lost, and
+        whoever corrects a command need not be asked.
 
     Raises:
         JournalError: It is the journal of another search and not to be restarted; every difference is listed.
@@ -66,12 +68,9 @@ def admit(path: Path, wanted: Mapping[str, str], words: Mapping[str, str], *, re
         if found.get(name) != wanted.get(name) and not (name in LATER and name not in found)
     ]
     if not problems:
-        return
+        return False
     if not restart and not evaluated:
-        for part in journal_files(path):
-            if part.name != f"{path.name}.lock":
-                part.unlink(missing_ok=True)
-        return
+        return True
     if not restart:
         raise JournalError(
             f'{path}: is the journal of another search; --restart (on_mismatch="restart") keeps it under another name and begins a new one, '
@@ -79,6 +78,7 @@ def admit(path: Path, wanted: Mapping[str, str], words: Mapping[str, str], *, re
             problems,
         )
     move_aside(path)
+    return False
 
 
 def _difference(name: str, old: str | None, new: str | None) -> str:

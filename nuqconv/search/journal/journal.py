@@ -11,9 +11,10 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -25,6 +26,7 @@ from nuqconv.search.journal.assets import packed, unpacked
 from nuqconv.search.journal.identity import LATER, admit, checked_identity, read_identity, shortened
 from nuqconv.search.journal.lock import JournalLock, lock_holder
 from nuqconv.search.journal.record import COLUMNS, JournalRecord, parse_row
+from nuqconv.search.journal.solved import INSERT_SOLVED, carried, forget_others, has_solved, keep_solved_only
 from nuqconv.search.journal.store import connect, create, guarded, has_facts, remove_unfinished, transaction
 from nuqconv.search.trial import Measured
 
@@ -63,7 +65,7 @@ class Journal:
             identity: What the search is of, texts by name: hashes of model, configuration and data, and so on. Metrics in a journal
                 with the same identity are taken as if they had been measured now.
             on_mismatch: What to do with the journal of another search: ``"refuse"`` it, or ``"restart"``: it is kept as NAME.1 (or the
-                next free number) and a new one is begun. One that has recorded no evaluation is replaced.
+                next free number) and a new one is begun. One that has recorded no evaluation is replaced. Solved layers stay in any case.
             words: What to call the parts of the identity in messages, such as the name of a file.
 
         Raises:
@@ -80,11 +82,12 @@ class Journal:
         try:
             with guarded(place, "opening"):
                 remove_unfinished(place)
-                if place.exists():
-                    admit(place, wanted, words or {}, restart=on_mismatch == "restart")
+                anew = place.exists() and admit(place, wanted, words or {}, restart=on_mismatch == "restart")
                 if not place.exists():
-                    create(place, _first_content(wanted))
+                    create(place, chain(_first_content(wanted), carried(place)))
                 journal = cls(place, connect(place, writable=True), lock)
+                if anew:
+                    journal._begin_anew(wanted)
                 journal._complete_identity(wanted)
                 return journal
         except BaseException:
@@ -142,6 +145,12 @@ class Journal:
         with self._reading():
             return read_identity(self._connection)
 
+    def _begin_anew(self, wanted: Mapping[str, str]) -> None:
+        with self._writing():
+            keep_solved_only(self._connection)
+            self._connection.execute("UPDATE search SET created = ?", (_now(),))
+            self._connection.executemany("INSERT INTO identity VALUES (?, ?)", wanted.items())
+
     def _complete_identity(self, wanted: Mapping[str, str]) -> None:
         known = self.identity
         missing = [(name, value) for name, value in wanted.items() if name in LATER and name not in known]
@@ -196,14 +205,13 @@ class Journal:
 
         Args:
             text: The space, JSON.
-            assets: Contents by their SHA-256 in hexadecimal.
+            assets: Contents by their SHA-256 in hexadecimal; asked for one after the other, those that are there already not at all.
             float_bytes: Size of all parameters in float, for those who look at the journal.
             untouched: Size of those among them that no plan changes.
 
         Raises:
             JournalError: Another space is there already, a name is not the hash of its content, or a content is too large.
         """
-        rows = packed(assets)
         size = None if float_bytes is None else _finite(float_bytes, "the size in float")
         rest = _finite(untouched, _UNTOUCHED)
         with self._writing():
@@ -212,7 +220,9 @@ class Journal:
                 if before != text:
                     raise JournalError(f"{self._path}: holds another search space already; begin another journal")
                 return
-            self._connection.executemany(_INSERT_ASSETS, rows)
+            there = {digest for (digest,) in self._connection.execute("SELECT digest FROM assets")}
+            missing = ((digest, assets[digest]) for digest in assets if digest not in there)
+            self._connection.executemany(_INSERT_ASSETS, packed(missing))
             self._connection.execute("UPDATE search SET space = ?, float_bytes = ?", (text, size))
             self._put(_UNTOUCHED, repr(rest))
 
@@ -259,7 +269,7 @@ class Journal:
             JournalError: The name of a content is not its hash, or it is too large.
         """
         with self._writing():
-            self._connection.executemany(_INSERT_ASSETS, packed(assets))
+            self._connection.executemany(_INSERT_ASSETS, packed(assets.items()))
             for name, value in facts.items():
                 self._put(name, value)
 
@@ -283,6 +293,34 @@ class Journal:
             return unpacked(digest, row)
         except ValueError as error:
             raise self._damaged(str(error)) from error
+
+    def solved(self, key: str) -> str | None:
+        """Returns what was kept of a solved layer, or None."""
+        with self._reading():
+            if not has_solved(self._connection):
+                return None
+            row = self._connection.execute("SELECT value FROM layers WHERE key = ?", (key,)).fetchone()
+        return row[0] if row is not None and isinstance(row[0], str) else None
+
+    def keep_solved(self, key: str, value: str, assets: Mapping[str, bytes] = _NOTHING) -> None:
+        """Keep a solved layer, instead of what was under its key; when this returns it is on the disk.
+
+        Args:
+            key: Says all that it depends on, for every search.
+            value: What is kept.
+            assets: Contents that it refers to, by their SHA-256 in hexadecimal.
+
+        Raises:
+            JournalError: The name of a content is not its hash, or it is too large.
+        """
+        with self._writing():
+            self._connection.executemany(_INSERT_ASSETS, packed(assets.items()))
+            self._connection.execute(INSERT_SOLVED, (key, value, " ".join(assets)))
+
+    def forget_solved(self, but: Collection[str]) -> None:
+        """Forget all solved layers but those of some keys, and the contents that only they refer to."""
+        with self._writing():
+            forget_others(self._connection, but)
 
     def known(self, plan: Plan) -> Measured | None:
         """Returns what the evaluation of a plan gave, or None if it was not recorded.

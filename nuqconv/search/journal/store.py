@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 import stat
@@ -21,15 +22,18 @@ __all__ = [
     "has_facts",
     "journal_files",
     "move_aside",
+    "moved_aside",
     "remove_unfinished",
     "transaction",
+    "version_of",
 ]
 
 APPLICATION_ID = 0x6E757163
 """``nuqc``, in the header of every journal."""
 
-SCHEMA_VERSION = 2
-"""What is written. A journal of format 1 has no table of facts: it is read as it is, and gets one when it is written to."""
+SCHEMA_VERSION = 3
+"""What is written. A journal of format 1 has no table of facts, one of format 2 none of solved layers: it is read as it is, and gets them when it
+is written to."""
 
 _SECONDS_TO_WAIT = 5.0
 
@@ -58,7 +62,9 @@ _TRIALS = """CREATE TABLE trials (
   finished TEXT NOT NULL
 )"""
 _FACTS = "CREATE TABLE facts (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)"
-_SCHEMAS = {1: (_SEARCH, _IDENTITY, _ASSETS, _TRIALS), 2: (_SEARCH, _IDENTITY, _ASSETS, _TRIALS, _FACTS)}
+_LAYERS = "CREATE TABLE layers (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, assets TEXT NOT NULL)"
+_FIRST, _LATER = (_SEARCH, _IDENTITY, _ASSETS, _TRIALS), (_FACTS, _LAYERS)
+_SCHEMAS = {version: (*_FIRST, *_LATER[: version - 1]) for version in range(1, SCHEMA_VERSION + 1)}
 
 _REMEDIES = (
     ("file is not a database", "it is no journal; choose another file"),
@@ -207,6 +213,14 @@ def move_aside(path: Path) -> Path:
     return target
 
 
+def moved_aside(path: Path) -> Path | None:
+    """Returns the journal that was written last of those that `move_aside` has renamed, or None if there are none."""
+    ends = (
+        item for item in path.parent.glob(f"{glob.escape(path.name)}.*") if item.name[len(path.name) + 1 :].isdecimal()
+    )
+    return max((item for item in ends if item.is_file()), key=lambda item: item.stat().st_mtime_ns, default=None)
+
+
 def _checked(path: Path, mode: str, *, thorough: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
@@ -236,18 +250,21 @@ def _begin_log(connection: sqlite3.Connection) -> None:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    if _version(connection) == 1:
+    missing = _LATER[version_of(connection) - 1 :]
+    if missing:
         with transaction(connection):
-            connection.execute(_FACTS)
+            for statement in missing:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def has_facts(connection: sqlite3.Connection) -> bool:
     """Says whether a journal has a table of facts."""
-    return _version(connection) > 1
+    return version_of(connection) > 1
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Returns the format of a journal."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
 
@@ -256,10 +273,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise JournalError(f"{path}: is no journal of nuqconv; choose another file")
-    version = _version(connection)
+    version = version_of(connection)
     if version not in _SCHEMAS:
         raise JournalError(
-            f"{path}: is a journal of format {version}, and this version reads formats {' and '.join(map(str, _SCHEMAS))}; "
+            f"{path}: is a journal of format {version}, and this version reads formats 1 to {SCHEMA_VERSION}; "
             "use the version of nuqconv that wrote it, or another file"
         )
     found = set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
