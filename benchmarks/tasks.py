@@ -56,7 +56,16 @@ class Task:
     decode: Callable[[dict[str, NDArray[np.float32]]], NDArray[np.int64]] | None = None
 
 
-_CALIBRATION = ("coffee.png", "astronaut.png", "retina.jpg", "hubble_deep_field.jpg", "coins.png", "brick.png", "page.png", "color.png")
+_CALIBRATION = (
+    "coffee.png",
+    "astronaut.png",
+    "retina.jpg",
+    "hubble_deep_field.jpg",
+    "coins.png",
+    "brick.png",
+    "page.png",
+    "color.png",
+)
 _EVALUATION = ("chelsea.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "ihc.png", "clock_motion.png")
 
 
@@ -82,7 +91,9 @@ def _cuts(size: int, count: int, calibrate: bool, seed: int) -> NDArray[np.uint8
     return found
 
 
-def _pasted(cuts: NDArray[np.uint8], things: list[NDArray[np.uint8]], rng: np.random.Generator, sides: tuple[int, int]) -> None:
+def _pasted(
+    cuts: NDArray[np.uint8], things: list[NDArray[np.uint8]], rng: np.random.Generator, sides: tuple[int, int]
+) -> None:
     """Puts one thing, resized and turned a little, on each picture."""
     size = cuts.shape[1]
     for cut in cuts:
@@ -132,7 +143,9 @@ def _plates(count: int, calibrate: bool, seed: int) -> Images:
     found = np.empty((count, 3, 160, 40), np.float32)
     font = ImageFont.load_default(34)
     for plate in found:
-        image = Image.new("RGB", (180, 52), (int(rng.integers(0, 40)), int(rng.integers(30, 90)), int(rng.integers(120, 220))))
+        image = Image.new(
+            "RGB", (180, 52), (int(rng.integers(0, 40)), int(rng.integers(30, 90)), int(rng.integers(120, 220)))
+        )
         text = "".join(rng.choice(list(_LETTERS[10:]), 2)) + "".join(rng.choice(list(_LETTERS), 5))
         pen, place = ImageDraw.Draw(image), 8.0
         for letter in text:
@@ -172,7 +185,26 @@ TASKS = (
     Task("MobileNetSSD", lambda: model_files("mobilenet_ssd"), _objects, "detections", "boxes", _BOXES, (64, 256)),
     Task("res10 face", lambda: model_files("face"), _faces, "detections:score=0.5", "faces", _BOXES, (64, 256)),
     Task("WeChat detect", lambda: model_files("wechat"), _codes, "detections", "QR codes", _BOXES, (64, 256)),
-    Task("plate", lambda: model_files("plate"), _plates, "ctc:layout=nct", "plates read", ("conv_class_11",), (64, 512), 32, _plate_text),
+    Task(
+        "plate",
+        lambda: model_files("plate"),
+        _plates,
+        "ctc:layout=nct",
+        "plates read",
+        ("conv_class_11",),
+        (64, 512),
+        32,
+        _plate_text,
+    ),
     Task("nsfw", lambda: model_files("nsfw"), _nsfw, "agreement", "same answer", ("fc_nsfw",), (64, 256)),
-    Task("LeNet", lambda: (LENET / "deploy.prototxt", LENET / "lenet.caffemodel"), _digits, "agreement", "same digit", ("ip2",), (256, 5000), 128),
+    Task(
+        "LeNet",
+        lambda: (LENET / "deploy.prototxt", LENET / "lenet.caffemodel"),
+        _digits,
+        "agreement",
+        "same digit",
+        ("ip2",),
+        (256, 5000),
+        128,
+    ),
 )

@@ -15,6 +15,7 @@ from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph, Node
 from nuqconv.ir.ops import Deconvolution, Dequantize, Flatten, Pooling, Quantize, Scale, Unary, Weighted
 from nuqconv.passes import collapse_quantize, fold_affine
+from nuqconv.passes.equalize import scaled, shifts_between
 
 __all__ = ["Pair", "QuantizedLayer", "has_quantized_layers", "pair_layers"]
 
@@ -88,6 +89,7 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
     affine = [name for name in kept if not isinstance(original.node[name].op, Weighted)]
     folded = fold_affine(original, skip=affine).graph
     by_output = {layer.output: name for name, layer in found.items()}
+    folded = scaled(folded, shifts_between(folded, _weights(folded, quantized, found, by_output)))
     layers = {}
     for node in folded.nodes:
         # Layers keep their names in Caffe, and their outputs in ONNX.
@@ -108,6 +110,24 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
             [f"quantized layers: {', '.join(found) or 'none'}"],
         )
     return Pair(folded, quantized, layers, tuple(found))
+
+
+def _weights(
+    graph: Graph, quantized: Graph, found: Mapping[str, QuantizedLayer], by_output: Mapping[str, str]
+) -> dict[str, Array]:
+    """Returns the weights that layers of a float network have in the quantized one, as floats, where they are of the same shape."""
+    weights: dict[str, Array] = {}
+    for node in graph.nodes:
+        if not isinstance(node.op, Weighted) or not node.params:
+            continue
+        layer = found.get(node.name) or found.get(by_output.get(node.outputs[0], ""))
+        own = quantized.node.get(node.name)
+        other = None if layer is None else layer.weights
+        if layer is None and own is not None and isinstance(own.op, Weighted) and own.params:
+            other = quantized.params[own.params[0]]
+        if other is not None and other.shape == graph.params[node.params[0]].shape:
+            weights[node.name] = other
+    return weights
 
 
 def _quantized(graph: Graph) -> dict[str, QuantizedLayer]:

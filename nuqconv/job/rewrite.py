@@ -62,7 +62,7 @@ def write_trial(
     _check_files(journal, files, tuple(source.files.values()))
     job = _job(files, source)
     try:
-        take_integers(job, journal)
+        job, _ = take_integers(job, journal)
         return PlannedModel(job, found.plan, (), files).save(save_dir, record=record, onnx=source.onnx)
     except (FormatError, QuantizationError) as error:
         raise JournalError(f"{journal.path}: trial {trial} cannot be made again: {error}") from error

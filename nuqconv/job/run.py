@@ -24,7 +24,8 @@ from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_id
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.device_notes import device_notes
-from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.equalization import accepted_shifts, equalization_note
+from nuqconv.job.evaluation import Original, WorkerOptions, evaluation, trial_writer
 from nuqconv.job.forms import Forms
 from nuqconv.job.interruption import Interruption, script_log
 from nuqconv.job.job import Job, TimedEvaluator, read_job
@@ -37,6 +38,7 @@ from nuqconv.job.planned import PlannedModel
 from nuqconv.job.preparation import OnStep, Preparation, prepare
 from nuqconv.job.progress import JobProgress, job_progress
 from nuqconv.job.result import NuqResult, layer_results, measure_sizes
+from nuqconv.passes.equalize import Shifts
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import CheckedEvaluator
@@ -71,6 +73,8 @@ class PrepareOptions:
         progress: Whether to show a progress bar; None shows it on a terminal.
         on_step: Called with what is being done, how many parts of it are done and how many there are; ends the work with a `SearchError` when
             it returns True.
+        equalize: Whether channels of inner values may be scaled (`nuqconv.passes.equalize`) where the evaluator finds all layers at int8 better
+            for it. Nothing is scaled without a search.
     """
 
     calibration_data: Sequence[Mapping[str, Array]] | DataSet | None = None
@@ -79,6 +83,7 @@ class PrepareOptions:
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     progress: bool | None = None
     on_step: Callable[[str, int, int], object] | None = None
+    equalize: bool = True
 
     def stepper(self, shown: JobProgress) -> OnStep:
         """Returns what is to be called as the work goes on."""
@@ -99,6 +104,8 @@ class PrepareOptions:
             )
         if self.importance is not None:
             found["importance"] = batches_digest([self.importance])
+        if not self.equalize:
+            found["equalize"] = "no"
         return found
 
 
@@ -216,7 +223,8 @@ def search_model(
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
         places = _Places(names, staging, log, shown)
-        preparation = prepared(job, log, lambda: _prepare(job, original, inputs, given, options, places, on_step))
+        read = job
+        job, preparation = prepared(job, log, lambda: _prepare(read, original, inputs, given, options, places, on_step))
         network = note_network(log, network_facts(job, preparation.space))
         found = _search(job, original, preparation, options, places)
         notes = (
@@ -321,12 +329,24 @@ def _prepare(
     options: SearchOptions,
     places: _Places,
     on_step: OnStep,
-) -> Preparation:
-    calibration = inputs.keep(_calibrate(job, original, given, places.staging))
+) -> tuple[Job, Preparation]:
+    calibration = inputs.keep(_calibrate(job, original, given, places.staging / "calibration"))
     if options.forms is Forms.INT8 and calibration.source is Source.NONE:
         raise CalibrationError(f"int8 layers need the ranges of activations: {'; '.join(calibration.reasons)}")
     chosen = options.prepare
-    return prepare(
+    shifts: Shifts = {}
+    if chosen.equalize:
+        folder = places.staging / "equalization"
+        folder.mkdir()
+        shifts = accepted_shifts(
+            job, calibration, original, lambda item, *to: trial_writer(item, places.files)(*to), folder
+        )
+    if shifts:
+        note = equalization_note(job.graph, shifts)
+        job = job.scaled(shifts)
+        calibration = inputs.keep(_calibrate(job, original, given, places.staging / "calibration of the scaled graph"))
+        calibration = replace(calibration, notes=(*calibration.notes, note))
+    found = prepare(
         job,
         calibration,
         method=chosen.weight_method,
@@ -334,12 +354,12 @@ def _prepare(
         journal=places.journal,
         on_step=on_step,
     )
+    return job, replace(found, shifts=shifts)
 
 
-def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging: Path) -> Calibration:
+def _calibrate(job: Job, original: Original, data: GivenBatches | None, folder: Path) -> Calibration:
     evaluator = original.show()
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
-    folder = staging / "calibration"
     folder.mkdir()
     found = calibrate(
         job.graph,

@@ -83,8 +83,10 @@ class WeightMethod:
 
     def key(self) -> str:
         """Returns a text that tells this method from others."""
-        names = ("importance", "compensation", "refit_scales", "bias_correction", "sweeps", "rounds", "int8")
-        return ",".join(f"{name}={int(getattr(self, name))}" for name in names)
+        names = ("importance", "compensation", "refit_scales", "bias_correction", "sweeps", "rounds")
+        found = ",".join(f"{name}={int(getattr(self, name))}" for name in names)
+        # Journals from before int8 layers were fitted hold the integers that their trials had.
+        return found if self.int8 else f"{found},int8=0"
 
 
 @dataclass(frozen=True, eq=False)
