@@ -20,6 +20,7 @@ HEADING = "## The search and its parts"
 PARTS = {
     "layer_error": "Squared error of layers' outputs on images not used for calibration",
     "solver": "The solver of layers next to the one before it",
+    "vgg16": "Time and memory of the preparation of VGG-16",
     "strategies": "Strategies next to each other",
     "kills": "Searches that are killed and started again",
     "parallel": "Several evaluations at once",

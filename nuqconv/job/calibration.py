@@ -14,6 +14,7 @@ from nuqconv.backends.caffe.sinks import write_calibration_model
 from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
+from nuqconv.job.parts import in_parts
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
@@ -205,16 +206,17 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
     inputs = {item.name for item in graph.inputs}
     inner = [value for value in values if value not in inputs]
     model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
+    parts = in_parts(graph, inner)
     for number, batch in enumerate(batches):
         arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
-        found = dict(arrays)
-        if inner:
-            try:
-                found.update(model.run(arrays))
-            except ModelError as error:
-                raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
-        for value, histogram in histograms.items():
-            histogram.update(found[value])
+        for _, found in parts(arrays):
+            if inner:
+                try:
+                    found.update(model.run(found))
+                except ModelError as error:
+                    raise CalibrationError(f"calibration batch {number} cannot be run: {error}") from error
+            for value, histogram in histograms.items():
+                histogram.update(found[value])
     return histograms
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from math import prod
 from pathlib import Path
 
 from nuqconv.comparison.layer_errors import LayerErrors, measure_layer_errors
@@ -16,6 +15,7 @@ from nuqconv.job.about import About, Budget, command_line, now, objective_words,
 from nuqconv.job.calibration import Calibration, in_own_batches
 from nuqconv.job.evaluation import Original
 from nuqconv.job.job import Job
+from nuqconv.job.parts import numbers_of_a_sample
 from nuqconv.job.preparation import OnStep
 from nuqconv.quantize.plan import Plan
 from nuqconv.search.evaluator import CheckedEvaluator
@@ -131,6 +131,4 @@ def errors_of(job: Job, plan: Plan, inputs: CalibrationInputs, on_step: OnStep |
 
 def _samples(graph: Graph) -> int:
     """Returns on how many samples errors are measured: fewer in large networks, whose values of one sample tell as much."""
-    shapes = (graph.shapes[value] for node in graph.nodes for value in node.outputs)
-    numbers = sum(prod(shape[1:]) for shape in shapes if shape)
-    return max(_FEWEST, min(SAMPLES, _NUMBERS // max(1, numbers)))
+    return max(_FEWEST, min(SAMPLES, _NUMBERS // numbers_of_a_sample(graph)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,12 +14,13 @@ from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import InnerProduct, Weighted
 from nuqconv.job.candidates import Chosen, LayerRequest, Solutions
 from nuqconv.job.kept import KeptLayers
+from nuqconv.job.parts import in_parts
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.compensate import UNIFORM, LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
-from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, patches
+from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, few_patches, patches
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.weights import bias_floor, quantize_bias
 from nuqconv.runtimes.model import Runnable
@@ -30,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 _ROWS_PER_COLUMN = 8
 _ROWS = 20_000
-_MEMORY = 1 << 30
+_MEMORY = 1 << 28
 _SLAB = 1 << 26
 
 
@@ -154,7 +156,7 @@ def gather_moments(
 ) -> Iterator[tuple[str, Moments]]:
     """Measures the inputs of layers in onnxruntime.
 
-    Layers are taken in groups whose moments fit into 1 GiB, and the batches are run once for each group. Of each image as many positions are
+    Layers are taken in groups whose moments fit into 256 MiB, and the batches are run once for each group. Of each image as many positions are
     taken as make at least 20,000 patches in all, or 8 for each column.
 
     Args:
@@ -171,19 +173,22 @@ def gather_moments(
         ModelError, UnsupportedError: onnxruntime cannot run what leads to the layers, or a batch does not fit.
     """
     images = sum(len(next(iter(batch.values()))) for batch in batches)
-    for group in _groups(graph, layers):
+    for group in _groups(graph, layers, images):
         wanted = group if needed is None else [name for name in group if name in needed]
         sums = _sums(graph, group, wanted, batches, images) if wanted else {}
         for name in wanted:
-            yield name, sums.pop(name).moments()
+            yield name, sums.pop(name).finish()
 
 
-def _groups(graph: Graph, layers: Sequence[str]) -> Iterator[list[str]]:
+def _groups(graph: Graph, layers: Sequence[str], images: int) -> Iterator[list[str]]:
     group: list[str] = []
     left = _MEMORY
     for name in layers:
-        groups, _, columns = _matrix(graph, name).shape
-        size = 8 * groups * sum(block**2 for block in block_sizes(columns))
+        groups, outputs, columns = _matrix(graph, name).shape
+        shape = graph.shapes[graph.node[name].outputs[0]]
+        count = images * (math.prod(shape[1:]) // (groups * outputs)) if shape else few_patches(columns) + 1
+        numbers = count * columns if count <= few_patches(columns) else sum(block**2 for block in block_sizes(columns))
+        size = 8 * groups * numbers
         if group and size > left:
             yield group
             group, left = [], _MEMORY
@@ -210,20 +215,25 @@ def _sums(
     shapes = {name: _matrix(graph, name).shape for name in wanted}
     sums = {name: MomentSum(shape[0], shape[2]) for name, shape in shapes.items()}
     model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
+    parts = in_parts(graph, inner)
     first = 0
     for batch in batches:
-        found = {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
-        size = len(next(iter(found.values())))
-        if inner:
-            found.update(model.run(found))
-        for name in wanted:
-            op = graph.node[name].op
-            if isinstance(op, Weighted):
-                groups, _, columns = shapes[name]
-                rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
-                x = found[graph.node[name].inputs[0]]
-                step = max(1, _SLAB // (4 * rows * groups * columns)) if not isinstance(op, InnerProduct) else len(x)
-                for start in range(0, len(x), step):
-                    sums[name].update(patches(op, x[start : start + step], rows, first + start))
-        first += size
+        arrays = {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
+        for start, found in parts(arrays):
+            if inner:
+                found.update(model.run(found))
+            for name in wanted:
+                _add(graph, name, found[graph.node[name].inputs[0]], images, first + start, sums[name])
+        first += len(next(iter(arrays.values())))
     return sums
+
+
+def _add(graph: Graph, name: str, x: Array, images: int, first: int, total: MomentSum) -> None:
+    """Adds the patches of a layer's input, that of the images from a number on out of so many, to its moments."""
+    op = graph.node[name].op
+    if isinstance(op, Weighted):
+        rows = -(-max(_ROWS_PER_COLUMN * total.columns, _ROWS) // images)
+        numbers = rows * total.groups * total.columns
+        step = max(1, _SLAB // (4 * numbers)) if not isinstance(op, InnerProduct) else len(x)
+        for start in range(0, len(x), step):
+            total.update(patches(op, x[start : start + step], rows, first + start))

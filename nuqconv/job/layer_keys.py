@@ -38,7 +38,9 @@ class LayerKeys:
         self._values = {item.name: _joined("input", item.name, item.shape) for item in graph.inputs}
         for node in graph.nodes:
             made = _joined(
-                operator_text(node.op), *(self._values[name] for name in node.inputs), *map(self._param, node.params)
+                operator_text(node.op),
+                *(self._values.get(name, name) for name in node.inputs),
+                *map(self._param, node.params),
             )
             self._values |= {name: _joined(made, number) for number, name in enumerate(node.outputs)}
 

@@ -21,6 +21,7 @@ from nuqconv.errors import CalibrationError, ModelError
 from nuqconv.ir import Array, Graph, Input
 from nuqconv.ir.ops import Opaque, Weighted
 from nuqconv.ir.traits import Decides, Rearranges, SizedByData
+from nuqconv.job.parts import numbers_of_a_sample
 from nuqconv.runtimes.base import Exchanging
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 from nuqconv.search.space import SearchSpace
@@ -28,6 +29,7 @@ from nuqconv.search.space import SearchSpace
 __all__ = ["Responses", "default_samples", "measure_responses", "network_losses", "watched_values"]
 
 _RUNS, _SAMPLES = 512, (2, 8)
+_FEWEST, _NUMBERS = 4, 160_000_000
 
 _LEAST = 1e-3
 """Smallest response, as a share of the median."""
@@ -85,9 +87,18 @@ def watched_values(graph: Graph, outputs: Sequence[str] | None = None) -> tuple[
     return tuple(dict.fromkeys(front for name in wanted for front in found[name]))
 
 
-def default_samples(layers: int) -> int:
-    """Returns how many samples are run for each of so many layers: at least 2, at most 8, and 512 runs of one sample in all in between."""
-    return min(max(_RUNS // max(layers, 1), _SAMPLES[0]), _SAMPLES[1])
+def default_samples(layers: int, numbers: int) -> int:
+    """Returns how many samples are run for each layer.
+
+    At least 2, at most 8, and 512 runs of one sample in all in between; of large networks, whose values of one sample tell as much, so many as hold
+    160 million numbers, but 4.
+
+    Args:
+        layers: Number of layers.
+        numbers: Numbers in all values of the network for one sample.
+    """
+    most = min(_SAMPLES[1], max(_FEWEST, _NUMBERS // max(numbers, 1)))
+    return min(max(_RUNS // max(layers, 1), _SAMPLES[0]), most)
 
 
 def measure_responses(
@@ -142,7 +153,8 @@ def measure_responses(
         return Responses({}, unmeasured, values, 0)
     compared = tuple(dict.fromkeys(name for value in values for name in (value, *made_of[value])))
     runs = _Runs(graph, [graph.node[name].params[0] for name in layers], compared, threads)
-    count = runs.load(batches, default_samples(len(layers)) if samples is None else samples)
+    wanted = default_samples(len(layers), numbers_of_a_sample(graph)) if samples is None else samples
+    count = runs.load(batches, wanted)
     divergences: dict[str, float] = {}
     for done, name in enumerate(layers, 1):
         errors = runs.errors(graph.node[name].params[0], perturbed[name])

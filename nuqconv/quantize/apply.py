@@ -13,10 +13,10 @@ from nuqconv.ir import Array, Graph, Node, read_only
 from nuqconv.ir.ops import Dequantize, Quantize, Weighted
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.capability import capabilities
-from nuqconv.quantize.codebook import assign
+from nuqconv.quantize.codebook import assign, histogram
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
-from nuqconv.quantize.rounding import reciprocal
+from nuqconv.quantize.rounding import INT8_MIN, reciprocal
 from nuqconv.quantize.weights import bias_floor, check_accumulator, quantize_bias, quantize_weights, weight_scales
 
 __all__ = ["QuantizedWeights", "Quantizer", "apply_plan", "dequant_node_name", "quant_node_name"]
@@ -205,8 +205,8 @@ class Quantizer:
                 f"{'no' if found.bias is None else found.bias.size} bias values, expected {biases or 'none'}"
             )
         if layer.codebook is not None:
-            used = np.flatnonzero(np.bincount(found.weights.reshape(-1).view(np.uint8), minlength=256))
-            odd = set(used.astype(np.uint8).view(np.int8).tolist()) - set(layer.codebook)
+            used = np.flatnonzero(histogram(found.weights)) + INT8_MIN
+            odd = set(used.tolist()) - set(layer.codebook)
             if odd:
                 problems.append(f"levels that the codebook lacks: {sorted(odd)[:8]}")
         if problems:

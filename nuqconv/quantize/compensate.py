@@ -28,7 +28,7 @@ from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.descent import Block, Floats, LevelTables, Residuals
 from nuqconv.quantize.first_steps import FirstSteps, spread
-from nuqconv.quantize.moments import Moments
+from nuqconv.quantize.moments import FewPatches, Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
 __all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "solve_layer"]
@@ -50,6 +50,8 @@ _REFIT = 1 << 18
 """Weights that levels are fitted to again; a level is a whole number, so a sample says which."""
 _MORE = 1
 """Passes of coordinate descent beyond those asked for, once levels have been fitted again."""
+_TOGETHER = 1 << 21
+"""Numbers in one array of products with levels."""
 _PART = 1 << 23
 """Numbers in one array of rows that are worked on together."""
 _DAMPING = 0.01
@@ -244,29 +246,41 @@ class _Problem:
 
     def _power(self) -> _Floats:
         """Returns the diagonal of the quadratic form: (groups, columns)."""
-        parts = []
-        for columns, block in zip(self.moments.blocks, self.moments.covariance, strict=True):
-            power = np.diagonal(block, axis1=1, axis2=2)
-            power = power if self.centred else power + np.square(self.moments.mean[:, columns])
-            parts.append(power + _least(power))
-        return np.concatenate(parts, axis=1)
+        variance = self.moments.variance if self.centred else self.moments.power
+        parts = (variance[:, columns] for columns in self.moments.blocks)
+        return np.concatenate([power + _least(power) for power in parts], axis=1)
 
     def _blocks(self) -> Iterator[Block]:
-        """Yields the quadratic form in blocks of columns. A single one is kept; of several, only one at a time is in memory."""
+        """Yields the quadratic form in blocks of columns. A single one and thin ones are kept; of other several, one at a time is in memory."""
         if self._kept:
             yield from self._kept
             return
         self._orders.clear()
+        if isinstance(self.moments, FewPatches):
+            self._kept += self._thin_blocks(self.moments)
+            self._orders += [block.order for block in self._kept]
+            yield from self._kept
+            return
         for columns, covariance in zip(self.moments.blocks, self.moments.covariance, strict=True):
             matrix = covariance
             if not self.centred:
                 mean = self.moments.mean[:, columns]
                 matrix = matrix + mean[:, :, None] * mean[:, None, :]
-            block = Block.of(columns, _damped(matrix, self.moments.count))
+            share, added = _damping(np.diagonal(matrix, axis1=1, axis2=2), self.moments.count)
+            block = Block.of(columns, matrix, 1 - share, added)
             if len(self.moments.covariance) == 1:
                 self._kept.append(block)
             self._orders.append(block.order)
             yield block
+
+    def _thin_blocks(self, moments: FewPatches) -> Iterator[Block]:
+        rows, count = moments.centred, moments.count
+        if not self.centred:
+            rows = rows + moments.mean[:, None]
+        for columns in moments.blocks:
+            own = rows[:, :, columns] / np.sqrt(count)
+            share, added = _damping(np.square(own).sum(axis=1), count)
+            yield Block.thin(columns, own * np.sqrt(1 - share), added)
 
     def _parts(self, block: Block, scales: _Floats) -> Iterator[tuple[slice, Residuals]]:
         """Yields rows with their weights in the columns of a block, as many at a time as fit into little memory."""
@@ -337,14 +351,7 @@ class _Problem:
                 book = books[number]
                 real = own / scales[number][:, None, taken]
                 chosen = levels[:, block.columns, number, taken]
-                for row in range(len(taken)):
-                    # One column for each level, 1 where a weight is on it, and one for the weights themselves.
-                    parts = np.empty((*real.shape[:2], len(book) + 1), np.float32)
-                    np.equal(chosen[:, :, row, None], book, out=parts[..., :-1], casting="unsafe")
-                    parts[..., -1] = real[:, :, row]
-                    turned = block.turned(parts)
-                    gram = np.swapaxes(turned * block.pivots[..., None].astype(np.float32), 1, 2) @ turned
-                    sums[number] += np.tensordot(weight[number, :, row], gram.astype(np.float64), 1)
+                sums[number] += _level_products(block, book, chosen, real, weight[number])
         found = list(books)
         for number in fitted:
             before, after = books[number], _best_levels(books[number], sums[number])
@@ -384,20 +391,20 @@ class _Problem:
         """Returns mean square and mean of each row's error, both (steps, groups, rows), and the mean square of the whole signal."""
         steps, groups, rows = scales.shape
         error, shift, signal, offset = (np.zeros((count, groups, rows)) for count in (steps, steps, 1, 1))
-        for columns, covariance in zip(self.moments.blocks, self.moments.covariance, strict=True):
-            form, mean = covariance.astype(np.float32), self.moments.mean[:, columns]
-            step = max(1, _PART // (form.shape[0] * form.shape[1]))
+        for number, columns in enumerate(self.moments.blocks):
+            energy, mean = self.moments.energy(number), self.moments.mean[:, columns]
+            step = max(1, _PART // mean.size)
             for start in range(0, rows, step):
                 part = slice(start, start + step)
                 own = np.ascontiguousarray(np.swapaxes(self.matrix[:, part, columns], 1, 2))
-                signal[0, :, part] += _energy(form, own)
+                signal[0, :, part] += energy(own)
                 offset[0, :, part] += np.einsum("gkr,gk->gr", own, mean)
-                for number in range(steps):
-                    change: Floats = own - levels[:, columns, number, part] * scales[number, :, None, part].astype(
+                for count in range(steps):
+                    change: Floats = own - levels[:, columns, count, part] * scales[count, :, None, part].astype(
                         np.float32
                     )
-                    error[number, :, part] += _energy(form, change)
-                    shift[number, :, part] += np.einsum("gkr,gk->gr", change, mean)
+                    error[count, :, part] += energy(change)
+                    shift[count, :, part] += np.einsum("gkr,gk->gr", change, mean)
         whole = float((np.maximum(signal, 0) + np.square(offset)).sum())
         error = np.maximum(error, 0)
         return error if self.centred else error + np.square(shift), shift, whole
@@ -409,10 +416,33 @@ def _halves(scales: _Floats) -> Floats:
     return found
 
 
-def _energy(form: Floats, vectors: Floats) -> _Floats:
-    """Returns ``v' F v`` of each vector, for a form (groups, columns, columns) and vectors (groups, columns, vectors)."""
-    found: _Floats = np.einsum("gkr,gkr->gr", form @ vectors, vectors, dtype=np.float64)
-    return found
+def _level_products(
+    block: Block, book: NDArray[np.int64], levels: _Levels, weights: Floats, counts: _Floats
+) -> _Floats:
+    """Returns the quadratic form's products among indicators of levels (1 where a weight is on it) and the weights, the last ones: a square matrix.
+
+    Args:
+        block: The form.
+        book: The levels.
+        levels: Which one each weight is on, (groups, columns, rows).
+        weights: Weights in steps, (groups, columns, rows).
+        counts: What each row counts, (groups, rows).
+    """
+    groups, columns, rows = levels.shape
+    size = len(book) + 1
+    total = np.zeros((size, size))
+    step = max(1, _TOGETHER // (groups * columns * size))
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        own = levels[:, :, part]
+        parts = np.empty((*own.shape, size), np.float32)
+        np.equal(own[..., None], book, out=parts[..., :-1], casting="unsafe")
+        parts[..., -1] = weights[:, :, part]
+        turned = block.turned(parts.reshape(groups, columns, -1)).reshape(groups, -1, own.shape[2], size)
+        scaled = turned * (block.pivots[:, :, None] * counts[:, None, part]).astype(np.float32)[..., None]
+        # One product for all rows: they count alike but for their weights.
+        total += scaled.reshape(-1, size).T @ turned.reshape(-1, size)
+    return total
 
 
 def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
@@ -431,23 +461,19 @@ def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
     return found
 
 
-def _damped(matrices: _Floats, count: int) -> _Floats:
-    """Returns positive definite matrices near the given ones, which hold for other inputs too.
+def _damping(power: _Floats, count: int) -> tuple[float, _Floats]:
+    """Returns what makes matrices positive definite and hold for other inputs too: the share that is taken of them, and what their diagonals get.
 
     Few patches say little of how their columns go together: the fewer they are, the more the matrix is drawn towards its diagonal (shrinkage as
     in Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004, with a fixed intensity).
 
     Args:
-        matrices: Covariances or second moments, (groups, columns, columns).
+        power: Diagonals of covariances or second moments, (groups, columns).
         count: Number of patches that they were measured on.
     """
-    columns = matrices.shape[-1]
+    columns = power.shape[1]
     share = _SHRINKAGE * columns / (_SHRINKAGE * columns + count)
-    power = np.diagonal(matrices, axis1=1, axis2=2)
-    found: _Floats = matrices * (1 - share)
-    index = np.arange(columns)
-    found[:, index, index] += share * power + _least(power)
-    return found
+    return share, share * power + _least(power)
 
 
 def _least(power: _Floats) -> _Floats:

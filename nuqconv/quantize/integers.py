@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,21 +44,26 @@ class QuantizedWeights:
         shape = [1] * self.weights.ndim
         if self.scales.size > 1:
             shape[channel_axis] = -1
-        found: NDArray[np.float32] = self.weights.astype(np.float32) * self.scales.reshape(shape)
+        found = self.weights.astype(np.float32)
+        found *= self.scales.reshape(shape)
         return found
 
     def to_bytes(self) -> bytes:
         """Returns one line of JSON with the shapes, then the arrays' bytes in little-endian order; equal integers give equal bytes."""
+        return b"".join(self._chunks())
+
+    def _chunks(self) -> Iterator[bytes | memoryview]:
         header = {
             "weights": list(self.weights.shape),
             "scales": self.scales.size,
             "bias": None if self.bias is None else self.bias.size,
         }
-        parts = [json.dumps(header).encode("ascii"), b"\n", np.ascontiguousarray(self.weights).tobytes()]
-        parts.append(self.scales.astype("<f4").tobytes())
+        yield json.dumps(header).encode("ascii")
+        yield b"\n"
+        yield np.ascontiguousarray(self.weights).reshape(-1).view(np.uint8).data
+        yield self.scales.astype("<f4").tobytes()
         if self.bias is not None:
-            parts.append(self.bias.astype("<i4").tobytes())
-        return b"".join(parts)
+            yield self.bias.astype("<i4").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> QuantizedWeights:
@@ -92,4 +98,7 @@ class QuantizedWeights:
 
     def digest(self) -> str:
         """Returns the SHA-256 of `to_bytes` in hexadecimal, the name of these integers in plans."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        found = hashlib.sha256()
+        for chunk in self._chunks():
+            found.update(chunk)
+        return found.hexdigest()

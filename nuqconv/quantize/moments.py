@@ -9,7 +9,7 @@ input with zeros put in between (its kernel mirrored), so the same holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,22 +21,27 @@ from nuqconv.ir.ops import OpError, Weighted
 
 __all__ = [
     "MAX_COLUMNS",
+    "FewPatches",
     "MomentSum",
     "Moments",
     "block_sizes",
+    "few_patches",
     "patches",
     "positions",
 ]
 
 
-MAX_COLUMNS = 8192
+MAX_COLUMNS = 4608
 """Up to this many weights of one output share one matrix of moments; more are split into blocks of at most `BLOCK_COLUMNS`."""
 
 BLOCK_COLUMNS = 2048
+_FEW = 0.4
+"""Patches for each column of a block up to which they are kept as they are: products with them take less time then than with covariances."""
 
 _GOLDEN = 0.6180339887498949
 _SILVER = 0.41421356237309515
 _SLAB = 1 << 24
+_STRIPE = 256
 
 
 def block_sizes(columns: int) -> tuple[int, ...]:
@@ -52,6 +57,11 @@ def block_sizes(columns: int) -> tuple[int, ...]:
         return (columns,)
     count = -(-columns // BLOCK_COLUMNS)
     return tuple((columns + number) // count for number in range(count))
+
+
+def few_patches(columns: int) -> int:
+    """Returns up to how many patches of so many columns are kept as they are."""
+    return int(_FEW * block_sizes(columns)[0])
 
 
 def positions(available: int, wanted: int, image: int) -> NDArray[np.intp]:
@@ -143,11 +153,25 @@ class Moments:
         )
 
     @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of each column; shape (groups, columns)."""
+        return np.concatenate([np.diagonal(block, axis1=1, axis2=2) for block in self.covariance], axis=1)
+
+    @property
     def power(self) -> NDArray[np.float64]:
         """Mean square of each column; shape (groups, columns)."""
-        variances = [np.diagonal(block, axis1=1, axis2=2) for block in self.covariance]
-        found: NDArray[np.float64] = np.concatenate(variances, axis=1) + np.square(self.mean)
+        found: NDArray[np.float64] = self.variance + np.square(self.mean)
         return found
+
+    def energy(self, number: int) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+        """Returns what gives ``v' C v`` for vectors (groups, columns of a block, vectors) with the covariance of that block, (groups, vectors)."""
+        form = self.covariance[number].astype(np.float32)
+
+        def energy(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = np.einsum("gkr,gkr->gr", form @ vectors, vectors, dtype=np.float64)
+            return found
+
+        return energy
 
     def output_error(self, difference: Array, shift: Array | None = None) -> NDArray[np.float64]:
         """Returns the mean square of ``difference @ x + shift`` for each output.
@@ -170,10 +194,58 @@ class Moments:
         return total
 
 
-class MomentSum:
-    """Adds up the moments of patches.
+class FewPatches(Moments):
+    """Moments of fewer patches than columns: the patches themselves, which take less room and time than their covariances.
 
-    Sums are float64. They are kept about the mean of the first patches seen, so that large means cost no digits.
+    Args:
+        patches: Shape (count, groups, columns).
+
+    Attributes:
+        centred: The patches less their mean; float64, shape (groups, count, columns).
+    """
+
+    def __init__(self, patches: Array) -> None:
+        mean = patches.mean(axis=0, dtype=np.float64)
+        fields = {"count": len(patches), "mean": mean, "centred": np.swapaxes(patches - mean, 0, 1)}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    centred: NDArray[np.float64]
+
+    @property
+    def covariance(self) -> tuple[NDArray[np.float64], ...]:
+        """The covariances, made anew at each call."""
+        parts = (self.centred[:, :, block] for block in self.blocks)
+        return tuple(np.swapaxes(part, 1, 2) @ part / self.count for part in parts)
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """The columns of each block."""
+        return _parts(block_sizes(self.mean.shape[1]))
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of each column; shape (groups, columns)."""
+        found: NDArray[np.float64] = np.square(self.centred).mean(axis=1)
+        return found
+
+    def energy(self, number: int) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+        """As of `Moments`."""
+        rows = (self.centred[:, :, self.blocks[number]] / math.sqrt(self.count)).astype(np.float32)
+
+        def energy(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+            product = rows @ vectors
+            found: NDArray[np.float64] = np.einsum("gnr,gnr->gr", product, product, dtype=np.float64)
+            return found
+
+        return energy
+
+
+class MomentSum:
+    """Adds up the moments of patches; as long as they are few it keeps them.
+
+    Sums are float64, of products of at most 2**24 numbers each in float32. They are kept about the mean of the first patches seen, so that large
+    means cost no digits.
 
     Args:
         groups: Number of groups.
@@ -186,7 +258,9 @@ class MomentSum:
         self.count = 0
         self._origin = np.zeros((groups, columns))
         self._first = np.zeros((groups, columns))
-        self._second = [np.zeros((groups, size, size)) for size in block_sizes(columns)]
+        self._sizes = block_sizes(columns)
+        self._second: list[NDArray[np.float64]] = []
+        self._few: list[NDArray[np.float32]] | None = []
 
     def update(self, rows: Array) -> None:
         """Adds patches.
@@ -201,11 +275,20 @@ class MomentSum:
             raise QuantizationError(f"patches of shape {rows.shape}, expected (N, {self.groups}, {self.columns})")
         if not np.isfinite(rows).all():
             raise QuantizationError("the inputs of a layer hold NaN or infinity; check the calibration batches")
+        if self._few is not None and self.count + len(rows) <= few_patches(self.columns):
+            self._few.append(np.array(rows))
+            self.count += len(rows)
+        else:
+            self._gather(rows)
+
+    def _gather(self, rows: Array) -> None:
+        self._spread()
         if len(rows) and not self.count:
-            self._origin = rows.mean(axis=0, dtype=np.float64)
+            self._origin = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+        origin = self._origin.astype(np.float32)
         step = max(1, _SLAB // max(1, self.groups * self.columns))
         for start in range(0, len(rows), step):
-            self._add(rows[start : start + step] - self._origin)
+            self._add(rows[start : start + step] - origin)
 
     def merge(self, other: MomentSum) -> None:
         """Adds the patches of another sum, which stays as it is.
@@ -217,8 +300,11 @@ class MomentSum:
             raise QuantizationError(
                 f"moments of {other.groups} x {other.columns} columns cannot be added to {self.groups} x {self.columns}"
             )
-        if not other.count:
+        if other._few is not None:
+            for rows in other._few:
+                self.update(rows)
             return
+        self._spread()
         if not self.count:
             self._origin = other._origin
         shift = other._origin - self._origin
@@ -229,26 +315,49 @@ class MomentSum:
         self._first += other._first + other.count * shift
         self.count += other.count
 
+    def _spread(self) -> None:
+        """Turns patches that were kept into sums."""
+        if self._few is None:
+            return
+        few, self._few, self.count = self._few, None, 0
+        self._second = [np.zeros((self.groups, size, size)) for size in self._sizes]
+        for rows in few:
+            self._gather(rows)
+
     def moments(self) -> Moments:
         """Returns the moments of all patches so far.
 
         Raises:
             QuantizationError: There were none.
         """
+        return self._made([np.empty_like(block) for block in self._second])
+
+    def finish(self) -> Moments:
+        """Returns what `moments` does, for which the sums are given up: there is no second copy."""
+        found = self._made(self._second)
+        self._second, self._few, self.count = [], [], 0
+        self._first = np.zeros((self.groups, self.columns))
+        return found
+
+    def _made(self, places: Sequence[NDArray[np.float64]]) -> Moments:
         if not self.count:
             raise QuantizationError(
                 "no patches were seen, so a layer's inputs have no moments; give calibration batches"
             )
+        if self._few is not None:
+            return FewPatches(np.concatenate(self._few))
         offset = self._first / self.count
-        covariance = tuple(
-            block / self.count - offset[:, columns, None] * offset[:, None, columns]
-            for columns, block in zip(_slices(self._second), self._second, strict=True)
-        )
-        return Moments(self.count, self._origin + offset, covariance)
+        for columns, block, place in zip(_parts(self._sizes), self._second, places, strict=True):
+            np.divide(block, self.count, out=place)
+            own = offset[:, columns]
+            for start in range(0, own.shape[1], _STRIPE):
+                stripe = slice(start, start + _STRIPE)
+                place[:, stripe] -= own[:, stripe, None] * own[:, None]
+        return Moments(self.count, self._origin + offset, tuple(places))
 
-    def _add(self, rows: NDArray[np.float64]) -> None:
+    def _add(self, rows: NDArray[np.float32]) -> None:
         self.count += len(rows)
-        self._first += rows.sum(axis=0)
+        self._first += rows.sum(axis=0, dtype=np.float64)
         # For one group numpy sees a matrix times itself and computes half of it.
         split = rows[:, 0] if self.groups == 1 else np.ascontiguousarray(np.swapaxes(rows, 0, 1))
         for columns, block in zip(_slices(self._second), self._second, strict=True):
@@ -257,5 +366,9 @@ class MomentSum:
 
 
 def _slices(blocks: Sequence[Array]) -> tuple[slice, ...]:
-    ends = np.cumsum([block.shape[-1] for block in blocks]).tolist()
-    return tuple(slice(end - block.shape[-1], end) for end, block in zip(ends, blocks, strict=True))
+    return _parts([block.shape[-1] for block in blocks])
+
+
+def _parts(sizes: Sequence[int]) -> tuple[slice, ...]:
+    ends = np.cumsum(sizes).tolist()
+    return tuple(slice(end - size, end) for end, size in zip(ends, sizes, strict=True))

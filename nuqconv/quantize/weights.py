@@ -203,7 +203,11 @@ def check_accumulator(
         QuantizationError: A channel could reach 2**31; the message names layer and channel.
     """
     rows = _by_channel(q_weights, channel_axis)
-    worst = _INPUT_SPAN * np.abs(rows.astype(np.int16)).sum(axis=1, dtype=np.int64)
+    worst = np.empty(len(rows), np.int64)
+    step = max(1, _BLOCK // max(1, rows.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        worst[part] = _INPUT_SPAN * np.abs(rows[part].astype(np.int16)).sum(axis=1, dtype=np.int64)
     if q_bias is not None:
         worst += np.abs(q_bias.astype(np.int64).reshape(-1))
     bad = np.flatnonzero(worst > _INT32_MAX)

@@ -11,9 +11,10 @@ import pytest
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
 from nuqconv.job.fitted_weights import gather_moments
+from nuqconv.quantize import moments as moments_module
 from nuqconv.quantize.codebook import assign, histogram, optimal_codebooks
 from nuqconv.quantize.compensate import UNIFORM, WeightMethod, solve_layer
-from nuqconv.quantize.moments import MomentSum, patches
+from nuqconv.quantize.moments import FewPatches, Moments, MomentSum, patches
 from nuqconv.quantize.weights import quantize_weights, weight_importance, weight_scales
 from nuqconv.runtimes.onnxruntime.session import OnnxSession
 
@@ -203,6 +204,66 @@ def test_gathered_moments_are_those_of_all_positions(kind):
     ((name, found),) = gather_moments(graph, ["layer"], batches)
     expected = moments_of(op, x, weights)
     assert (name, found.count) == ("layer", expected.count)
-    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6, atol=1e-6)
+    rows = patches(op, x).astype(np.float64)
+    exact = np.stack([np.cov(rows[:, group].T, bias=True) for group in range(rows.shape[1])])
     for one, other in zip(found.covariance, expected.covariance, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+        # Products are float32.
+        np.testing.assert_allclose(one, exact, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(other, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("columns", "count", "most"), [(600, 20, 600), (600, 8, 400), (700, 110, 700)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_patches_are_solved_as_their_covariances_are(columns, count, most, bias, monkeypatch):
+    monkeypatch.setattr(moments_module, "MAX_COLUMNS", most)
+    monkeypatch.setattr(moments_module, "BLOCK_COLUMNS", 200)
+    rng = np.random.default_rng(columns)
+    x = np.maximum(rng.normal(size=(count, 1, columns)) + 0.3, 0).astype(np.float32)
+    weights = rng.normal(size=(24, columns)).astype(np.float32)
+    total = MomentSum(1, columns)
+    total.update(x[:3])
+    total.update(x[3:])
+    few = total.moments()
+    assert isinstance(few, FewPatches)
+    flat = x[:, 0].astype(np.float64)
+    parts = tuple(np.cov(flat[:, block].T, bias=True)[None] for block in few.blocks)
+    whole = Moments(count, flat.mean(axis=0)[None], parts)
+    assert all(np.allclose(a, b) for a, b in zip(few.covariance, parts, strict=True))
+    assert np.allclose(few.power, whole.power)
+    given = (InnerProduct(24), weights, rng.normal(size=24).astype(np.float32) if bias else None)
+    one, other = (
+        solve_layer(*given, weight_scales(weights, None), moments, (16, 32), WeightMethod()) for moments in (few, whole)
+    )
+    for thin, dense in zip(one, other, strict=True):
+        assert (thin.weights != dense.weights).mean() < 1e-3
+        assert thin.error == pytest.approx(dense.error, rel=5e-3)
+        assert np.allclose(thin.scales, dense.scales, rtol=1e-3)
+
+
+def test_patches_that_become_many_are_added_up():
+    x = np.random.default_rng(3).normal(size=(90, 2, 60)).astype(np.float32)
+    once, parts, merged = (MomentSum(2, 60) for _ in range(3))
+    once.update(x)
+    for rows in (x[:4], x[4:9], x[9:40]):
+        parts.update(rows)
+        merged.update(rows)
+    other = MomentSum(2, 60)
+    other.update(x[40:])
+    few = MomentSum(2, 60)
+    few.update(x[:5])
+    merged.merge(other)
+    few.merge(merged)
+    parts.update(x[40:])
+    assert not any(isinstance(total.moments(), FewPatches) for total in (once, parts, merged, few))
+    for total in (parts, merged):
+        assert np.allclose(total.moments().covariance[0], once.moments().covariance[0], rtol=1e-5, atol=1e-5)
+        assert np.allclose(total.moments().mean, once.moments().mean, atol=1e-6)
+    assert few.count == 95
+    taken = parts.finish().covariance[0]
+    parts.update(x)
+    assert np.array_equal(parts.finish().covariance[0], once.moments().covariance[0])
+    assert np.allclose(taken, once.finish().covariance[0], rtol=1e-5, atol=1e-5)
+    few = MomentSum(2, 60)
+    few.merge(other)
+    assert np.allclose(few.moments().mean, x[40:].mean(axis=0), atol=1e-6)

@@ -232,15 +232,20 @@ class _Here:
     providers: tuple[str, ...] = (CPU,)
 
     def __call__(self, model: bytes, threads: int | None, subject: str) -> _Session:
+        """Makes a session of a model's bytes."""
         return self._create(model, threads, subject, {})
 
     def sharing(self, model: LoweredModel, threads: int | None, subject: str) -> _Session:
-        """Makes a session that reads large weights where the graph has them, instead of holding copies."""
+        """Makes a session that reads large weights where the graph has them, instead of holding copies; other devices have memory of their own."""
+        if self.providers != (CPU,):
+            return self(b"".join(model.chunks()), threads, subject)
         skeleton, tensors = model.shared()
         return self._create(serialize(skeleton, subject), threads, subject, tensors)
 
     def _create(self, model: bytes, threads: int | None, subject: str, tensors: Mapping[str, Array]) -> _Session:
         options = quiet_options()
+        # Threads that wait in a loop take the cores from others where the machine is busy.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in tensors.items()}
