@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.backends.caffe.sinks import write_calibration_model
-from nuqconv.errors import CalibrationError, ModelError
+from nuqconv.errors import CalibrationError, ModelError, some_of
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.histogram import Histogram
@@ -100,8 +100,7 @@ def calibrate(
         notes = (*seen.notes(wanted), *_constant(graph, found))
         return Calibration(Source.ONNXRUNTIME, found, notes, tuple(kept))
     if batches is not None:
-        more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
-        reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
+        reasons.append(f"onnxruntime cannot run what leads to the blobs {some_of(blocked, _SHOWN)}")
     if run_model is None:
         reasons.append("the evaluator offers no batches, and an ONNX model has no layers that could measure")
         return _weights_only(reasons)
@@ -278,9 +277,8 @@ def _constant(graph: Graph, histograms: Mapping[str, Histogram]) -> tuple[str, .
     ]
     inside = [f"'{graph.storage_name(name)}' ({number:g})" for name, number in fixed.items() if name not in inputs]
     if inside:
-        more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
         notes.append(
-            f"constant on all calibration data, so that ranges of other data are not known: {', '.join(inside[:_SHOWN])}{more}"
+            f"constant on all calibration data, so that ranges of other data are not known: {some_of(inside, _SHOWN)}"
         )
     return tuple(notes)
 
