@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from nuqconv.cli import helping, messages
+from nuqconv.cli import groups, helping, messages
 
 __all__ = ["VERBOSE_HELP", "Place", "group_of", "make_app", "names_in", "one_of"]
 
@@ -34,7 +34,20 @@ class Place(NamedTuple):
 def make_app(**options: Any) -> typer.Typer:
     """Returns an application that looks as all parts of the command line do."""
     settings = {"add_completion": False, **options}
-    return typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **settings)
+    return _App(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **settings)
+
+
+class _App(typer.Typer):
+    """An application whose commands may take groups of options."""
+
+    def command(self, *names: Any, **settings: Any) -> Callable[[Any], Any]:
+        enter = super().command(*names, **settings)
+
+        def entered(function: Any) -> Any:
+            enter(groups.flat(function))
+            return function
+
+        return entered
 
 
 def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:

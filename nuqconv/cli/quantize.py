@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.model_options import Computing, Reading
 from nuqconv.cli.options import Model, Save, Weights
 
 __all__ = ["quantize"]
@@ -48,6 +49,8 @@ def quantize(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write ONNX models too; always done for an .onnx model.")
     ] = False,
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
 ) -> None:
     """Quantize a net as you say, without a search, and write the models and record files.
 
@@ -66,7 +69,7 @@ def quantize(
     from nuqconv.job.typed import quantize as run
 
     choice = None if layers is None else parse_choice(layers)
-    source = open_model(model, weights)
+    source = open_model(model, weights, reading.options())
     prefix = output_prefix(save, model_name(source.paths, source.format))
     inputs = [*source.paths, *data_files(data, prep, labels), *([config] if config else [])]
     targets = OutputFiles.for_prefix(prefix, record or record_path(prefix))
@@ -74,15 +77,16 @@ def quantize(
     samples = data_set(data, prep, labels, source)
     console = new_console()
     say_data(samples, console)
-    result = run(
-        source,
-        choice,
-        data=samples,
-        config=config,
-        metric=metric,
-        batch_num=batch_num,
-        batch_size=batch_size,
-        activation_offset=offset,
-    )
+    with computing.in_force():
+        result = run(
+            source,
+            choice,
+            data=samples,
+            config=config,
+            metric=metric,
+            batch_num=batch_num,
+            batch_size=batch_size,
+            activation_offset=offset,
+        )
     files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

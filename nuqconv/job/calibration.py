@@ -15,8 +15,7 @@ from nuqconv.errors import CalibrationError, ModelError, some_of
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.quantize.histogram import Histogram
-from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+from nuqconv.runtimes.default import load_graph
 
 __all__ = [
     "KEPT_BYTES",
@@ -203,7 +202,7 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
     histograms = {value: Histogram() for value in values}
     inputs = {item.name for item in graph.inputs}
     inner = [value for value in values if value not in inputs]
-    model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
+    model = load_graph(graph, inner)
     for number, batch in enumerate(batches):
         arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
         found = dict(arrays)

@@ -199,21 +199,27 @@ class OnnxSession:
         ]
 
 
-def session_maker(providers: Sequence[str]) -> SessionMaker:
+def session_maker(providers: Sequence[str], threads: int | None = None) -> SessionMaker:
     """Returns what makes sessions in this process that compute on execution providers, the first that can run an operator.
 
     Args:
         providers: onnxruntime's own names of them.
+        threads: Number of threads of a session that is asked for without one; None for onnxruntime's choice.
     """
-    return partial(_create, providers=tuple(providers))
+    return partial(_create, providers=tuple(providers), usual_threads=threads)
 
 
 def _create(
-    model: bytes, threads: int | None, subject: str, providers: Sequence[str] = (CPU,)
+    model: bytes,
+    threads: int | None,
+    subject: str,
+    providers: Sequence[str] = (CPU,),
+    usual_threads: int | None = None,
 ) -> onnxruntime.InferenceSession:
     options = quiet_options()
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    count = usual_threads if threads is None else threads
+    if count is not None:
+        options.intra_op_num_threads = count
     try:
         session = onnxruntime.InferenceSession(
             model, options, providers=list(providers), disabled_optimizers=list(INEXACT_OPTIMIZERS)
