@@ -21,12 +21,11 @@ class OptionGroup:
 
 def flat(command: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a command as the parser takes it, with the options of each group in the place of the group."""
-    hints = get_type_hints(command, include_extras=True)
-    hints.pop("return", None)
     groups: dict[str, Any] = {}
     shown: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        kind = hints[name]
+    # Not get_type_hints: before Python 3.11 it puts an Optional around what has None for its default.
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        kind = parameter.annotation
         if isinstance(kind, type) and issubclass(kind, OptionGroup):
             groups[name] = kind
             shown += _options_of(kind)
