@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from nuqconv.cli import groups, helping, messages
+from nuqconv.cli import helping, messages
 
 __all__ = ["VERBOSE_HELP", "Place", "group_of", "make_app", "names_in", "one_of"]
 
@@ -41,10 +41,12 @@ class _App(typer.Typer):
     """An application whose commands may take groups of options."""
 
     def command(self, *names: Any, **settings: Any) -> Callable[[Any], Any]:
+        from nuqconv.cli.groups import flat
+
         enter = super().command(*names, **settings)
 
         def entered(function: Any) -> Any:
-            enter(groups.flat(function))
+            enter(flat(function))
             return function
 
         return entered

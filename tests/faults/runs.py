@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import resource
 import traceback
@@ -30,6 +29,7 @@ from nuqconv.frontends.caffe import load_graph
 from tests.faults.injector import Injector
 from tests.faults.sqlite_calls import reachable, sqlite_points
 from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, OUTPUTS, batches
+from tests.support.forks import forking
 
 __all__ = ["RUNS", "Ended", "Run", "start"]
 
@@ -100,9 +100,7 @@ def start(
         forever: Whether all operations from there on fail.
         largest: The size in bytes above which the system itself lets no file grow.
     """
-    context = multiprocessing.get_context("forkserver")
-    # What takes long to import is imported once, and every start is a fork of that.
-    context.set_forkserver_preload(["onnxruntime", "tests.faults.everything", "tests.faults.runs"])
+    context = forking()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(run, folder, number, mode, forever, largest, there))
     process.start()
