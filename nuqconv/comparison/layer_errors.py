@@ -19,7 +19,7 @@ from nuqconv.comparison.quantized import Pair, QuantizedLayer
 from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph, Input, Node
 from nuqconv.ir.ops import Clip, Op, Opaque, Power, Quantize, Unary
-from nuqconv.runtimes.onnxruntime.cache import load
+from nuqconv.runtimes.default import load_graph
 
 __all__ = ["LayerError", "LayerErrors", "measure_layer_errors"]
 
@@ -138,9 +138,9 @@ class _Run:
         self.outputs = _outputs(pair)
         needed = [original.node[name].inputs[0] for name in self.layers]
         values = dict.fromkeys([*self.wanted.values(), *needed, *self.outputs])
-        self.float_model = load(original, [name for name in values if name not in fed])
+        self.float_model = load_graph(original, [name for name in values if name not in fed])
         found = dict.fromkeys([*(layer.output for layer in self.layers.values()), *self.outputs.values()])
-        self.quantized_model = load(pair.quantized, list(found))
+        self.quantized_model = load_graph(pair.quantized, list(found))
         self.groups = [_Alone(pair, group) for group in self._groups()]
         kinds = ("accumulated", "single", "weights", "activations")
         self.sums = {name: {kind: NoiseSum() for kind in kinds} for name in self.layers}
@@ -230,7 +230,7 @@ class _Alone:
                 self._add_with_input(name, layer.quantize)
         graph = Graph("layers alone", tuple(inputs.values()), tuple(self._nodes), self._params, tuple(self._outputs))
         self._inputs = tuple(inputs)
-        self._model = load(graph)
+        self._model = load_graph(graph)
 
     def run(self, values: Mapping[str, Array]) -> Iterator[tuple[str, str, Array]]:
         """Yields layers with the kind of their error and their outputs."""

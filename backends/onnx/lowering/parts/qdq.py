@@ -10,6 +10,8 @@ out one step away (decision D2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
@@ -79,7 +81,9 @@ class QdqLayers(Layers):
         steps = graph.params[behind.params[0]].reshape(-1)
         scales = (steps.astype(np.float64) * np.float64(np.float32(multiplier))).astype(np.float32)
         weight = graph.params[node.params[0]]
-        operands = [_dequantized(build, node, node.params[0], weight, scales, op.weight_output_axis)]
+        # onnxruntime up to 1.20 takes one zero point for the weight of a Gemm where none is written, and then asks for as many as there are step sizes.
+        points = [build.constant(np.zeros(scales.size, np.int8), node, "zero_points")] if op_type == "Gemm" else []
+        operands = [_dequantized(build, node, node.params[0], weight, scales, op.weight_output_axis, points)]
         if len(node.params) > 1:
             operands.append(_dequantized(build, node, node.params[1], graph.params[node.params[1]], steps, 0))
         build.node(op_type, [value, *operands], node, output=behind.outputs[0], attributes=attributes)
@@ -105,7 +109,9 @@ def _qdq_layers(graph: Graph) -> dict[str, Node]:
     return found
 
 
-def _dequantized(build: Builder, node: Node, name: str, integers: Array, scales: Array, axis: int) -> str:
+def _dequantized(
+    build: Builder, node: Node, name: str, integers: Array, scales: Array, axis: int, points: Sequence[str] = ()
+) -> str:
     steps = build.constant(scales, node, "steps")
     attributes: dict[str, Attribute] = {"axis": axis}
-    return build.node("DequantizeLinear", [build.integers(name, integers), steps], node, attributes=attributes)
+    return build.node("DequantizeLinear", [build.integers(name, integers), steps, *points], node, attributes=attributes)
