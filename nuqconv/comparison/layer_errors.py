@@ -189,16 +189,22 @@ class _Run:
         return max(1, _ROOM // max(1, 2 * sum(sizes) + max(map(self._group_size, self.groups))))
 
     def _groups(self) -> Iterator[dict[str, QuantizedLayer]]:
+        """A group is one network: its layers fit into memory together, and axis 0 of what they read is the same."""
         group: dict[str, QuantizedLayer] = {}
-        left = _ROOM
-        for name, layer in self.layers.items():
+        left, last = _ROOM, 0
+        for name in sorted(self.layers, key=self._count):
             size = 3 * self._size(self.wanted[name])
-            if group and size > left:
+            if group and (size > left or self._count(name) != last):
                 yield group
                 group, left = {}, _ROOM
-            group[name] = layer
-            left -= size
+            group[name] = self.layers[name]
+            left, last = left - size, self._count(name)
         yield group
+
+    def _count(self, name: str) -> int:
+        """The size of axis 0 of what a layer reads: in some networks a sample becomes several."""
+        shape = self.pair.original.shapes[self.pair.original.node[name].inputs[0]]
+        return shape[0] if shape else 0
 
     def _group_size(self, group: _Alone) -> int:
         return 3 * sum(self._size(self.wanted[name]) for name in group.layers)

@@ -20,15 +20,18 @@ OPEN = ("yolo_v8", "vit", "swin", "unet")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch"), [*((name, 1) for name in EXPORTS), *((name, "batch") for name in OPEN)])
-def test_default_options_lead_to_deploy_files(tmp_path, name, batch):
+def test_default_options_lead_to_deploy_files(tmp_path, name, batch, caplog):
     model = export(name, batch)
     onnx.save(model, tmp_path / "model.onnx")
     pictures = np.random.default_rng(1).standard_normal(shapes(model, SAMPLES)).astype(np.float32)
     result = nuqconv.auto(
         tmp_path / "model.onnx", data={"images": pictures}, metric="output_error", max_error=0.5, save=tmp_path / "net"
     )
-    assert result.layers
+    products = [node for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")]
+    stored = {item.name for item in model.graph.initializer}
+    assert len(result.layers) == sum(node.input[1] in stored for node in products)
     assert not [note for note in result.notes if "no Caffe models" in note]
+    assert "errors of layers are not" not in caplog.text
     deploy = load_graph(tmp_path / "net_deploy_model.prototxt", tmp_path / "net_deploy_weights.caffemodel")
     assert [item.shape for item in deploy.inputs] == [tuple(shapes(model, 1 if batch == 1 else SAMPLES))]
     assert quantized_parts(deploy)
