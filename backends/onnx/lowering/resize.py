@@ -16,7 +16,7 @@ from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Node
 from nuqconv.ir.ops import GridSample, Interp, Pooling, Resize, Shape, Upsample
-from nuqconv.ir.ops.resize import scaled_size
+from nuqconv.ir.ops.resize import possible_sizes, scaled_size
 
 __all__: list[str] = []
 
@@ -110,7 +110,8 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
         attributes["extrapolation_value"] = op.extrapolation
         roi = steps.constant(np.array(op.roi, np.float32))
     shape = build.shape(node.inputs[0])
-    if op.scales and op.sizes[1:] != tuple(map(scaled_size, shape[1:], op.scales[1:])):
+    scales = _agreed(op.scales, op.sizes, shape) if op.scales else None
+    if scales is not None and op.sizes[1:] != tuple(map(scaled_size, shape[1:], scales[1:].tolist())):
         axes, sizes = _rounded(node, op, shape)
         if build.opset < _POLICY_OPSET:
             raise UnsupportedError(
@@ -118,19 +119,24 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
             )
         attributes |= {"keep_aspect_ratio_policy": "not_larger", "axes": axes}
         inputs = [node.inputs[0], roi, "", steps.integers(sizes)]
-    elif op.scales:
-        inputs = [node.inputs[0], roi, steps.constant(_agreed(op.scales, op.sizes, shape))]
+    elif scales is not None:
+        inputs = [node.inputs[0], roi, steps.constant(scales)]
     else:
         inputs = [node.inputs[0], roi, "", steps.integers(op.sizes)]
     build.node("Resize", inputs, node, output=node.outputs[0], attributes=attributes)
 
 
 def _agreed(scales: Sequence[float], sizes: Sequence[int], shape: Shape) -> Array:
-    """Returns factors by which an axis has its size in any precision: by the nearest float32 to 50/30 those 30 are 50 in float32, 49 in others."""
+    """Returns factors by which an axis has its size in any precision: by the nearest float32 to 50/30 those 30 are 50 in float32, 49 in others.
+
+    A neighbour of a factor moves no position by more than a rounding does.
+    """
     found = np.array(scales, np.float32)
     for axis, (size, length) in enumerate(zip(sizes, shape, strict=True)):
-        if axis and int(np.floor(float(found[axis]) * length)) < size:
-            found[axis] = np.nextafter(found[axis], np.float32(np.inf))
+        if axis and size in possible_sizes(length, float(found[axis])):
+            towards = np.float32(np.inf if size == scaled_size(length, float(found[axis])) else 0)
+            while possible_sizes(length, float(found[axis])) != (size,):
+                found[axis] = np.nextafter(found[axis], towards)
     return found
 
 

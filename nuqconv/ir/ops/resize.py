@@ -11,12 +11,17 @@ import numpy as np
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params, spread
 from nuqconv.ir.traits import Jumps
 
-__all__ = ["GridSample", "Interp", "Resize", "Upsample", "scaled_size"]
+__all__ = ["GridSample", "Interp", "Resize", "Upsample", "possible_sizes", "scaled_size"]
 
 
 def scaled_size(size: int, scale: float) -> int:
     """Returns the length of an axis by a factor, rounded down as onnxruntime does it: 30 by 50/30 in float32 is 50, in higher precision 49."""
     return int(np.floor(np.float32(size) * np.float32(scale)))
+
+
+def possible_sizes(size: int, scale: float) -> tuple[int, ...]:
+    """Returns the lengths that an axis has by a factor in float32, which is onnxruntime's, and exactly, which is ONNX's; one where they are the same."""
+    return tuple(dict.fromkeys((scaled_size(size, scale), int(np.floor(size * float(np.float32(scale)))))))
 
 
 @dataclass(frozen=True)
