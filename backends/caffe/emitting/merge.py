@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nuqconv.backends.caffe.emitting.parts.build import LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.constructs import constant, discard
+from nuqconv.backends.caffe.emitting.parts.moves import repeated_along
 from nuqconv.backends.caffe.emitting.registry import emits
 from nuqconv.ir.ops import Concat, Crop, Parameter, Silence, Slice, Split
 from nuqconv.ir.ops.base import canonical_axis
@@ -11,11 +12,14 @@ from nuqconv.ir.ops.base import canonical_axis
 __all__: list[str] = []
 
 
-@emits(Concat, construct="Concat")
+@emits(Concat, construct="Concat, with Tile in front of a table that goes with each item")
 def write_concat(b: LayerBuilder, op: Concat) -> None:
     """A Concat."""
     axis = canonical_axis(op.axis, len(b.input.shape))
-    b.finish(b.add("", "Concat", b.inputs, b.outputs[0].shape, concat_param={"axis": axis}))
+    parts, items = b.inputs, b.outputs[0].shape[:1]
+    if op.for_each and axis:
+        parts = tuple(part if part.shape[:1] == items else repeated_along(b, part, 0, items[0]) for part in parts)
+    b.finish(b.add("", "Concat", parts, b.outputs[0].shape, concat_param={"axis": axis}))
 
 
 @emits(Crop, construct="Crop")

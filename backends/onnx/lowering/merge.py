@@ -14,9 +14,32 @@ __all__: list[str] = []
 
 @lowers(Concat)
 def concat(build: Builder, node: Node, op: Concat) -> None:
-    """Concat along the same axis."""
+    """Concat along the same axis, with Expand where an input of one item goes with each of the others."""
     axis = op.axis % len(build.shape(node.inputs[0]))
-    build.node("Concat", node.inputs, node, output=node.outputs[0], attributes={"axis": axis})
+    operands = list(node.inputs)
+    if op.for_each and axis:
+        operands = [_for_each(build, node, value) for value in operands]
+    build.node("Concat", operands, node, output=node.outputs[0], attributes={"axis": axis})
+
+
+def _for_each(build: Builder, node: Node, value: str) -> str:
+    """Returns a value repeated for each item of the node's output, if it is one item."""
+    output, rank = node.outputs[0], len(build.shape(value))
+    if (
+        build.shape(value)[0] != 1
+        or value in build.open_sizes
+        or (build.shape(output)[0] == 1 and output not in build.open_sizes)
+    ):
+        return value
+    if output not in build.open_sizes:
+        size = build.constant(np.array([build.shape(output)[0], *(1,) * (rank - 1)], np.int64), node, "items")
+    else:
+        like = next(name for name in node.inputs if name in build.open_sizes)
+        first = [build.constant(np.array([bound], np.int64), node, name) for name, bound in (("start", 0), ("end", 1))]
+        count = build.node("Slice", [build.node("Shape", [like], node), *first], node)
+        rest = build.constant(np.ones(rank - 1, np.int64), node, "ones")
+        size = build.node("Concat", [count, rest], node, attributes={"axis": 0})
+    return build.node("Expand", [value, size], node)
 
 
 @lowers(Crop)

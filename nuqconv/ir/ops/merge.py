@@ -15,20 +15,29 @@ __all__ = ["Concat", "Crop", "Parameter", "Silence", "Slice", "Split"]
 
 @dataclass(frozen=True)
 class Concat(Op, traits=(Rearranges(), SharesMemory(most_inputs=1))):
-    """Concatenation along ``axis``."""
+    """Concatenation along ``axis``.
+
+    Attributes:
+        axis: The axis.
+        for_each: Whether an input of one item goes with each item (axis 0) of the others, as a stored table goes with all pictures of a batch.
+    """
 
     axis: int = 1
+    for_each: bool = False
 
     max_inputs: ClassVar[int | None] = None
 
     def permuted(self, order: tuple[int, ...]) -> Op | None:
         """The same along another axis."""
-        return along_axis(self, self.axis, order)
+        return None if self.for_each and order[0] != 0 else along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Inputs agree in all dimensions but ``axis``."""
         expect_params(params, [])
         axis = canonical_axis(self.axis, len(inputs[0]))
+        if self.for_each and axis:
+            items = max(shape[:1] or (0,) for shape in inputs)
+            inputs = [(*items, *shape[1:]) if shape[:1] == (1,) else shape for shape in inputs]
         if len({(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}) != 1 or len({len(s) for s in inputs}) != 1:
             raise OpError(f"inputs differ outside axis {axis}: {', '.join('x'.join(map(str, s)) for s in inputs)}")
         return ((*inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :]),)

@@ -20,7 +20,7 @@ def scaled_size(size: int, scale: float) -> int:
 
 
 def possible_sizes(size: int, scale: float) -> tuple[int, ...]:
-    """Returns the lengths that an axis has by a factor in float32, which is onnxruntime's, and exactly, which is ONNX's; one where they are the same."""
+    """Returns the lengths of an axis by a factor: in float32, as in onnxruntime, and exactly, by ONNX's rule; one where they are the same."""
     return tuple(dict.fromkeys((scaled_size(size, scale), int(np.floor(size * float(np.float32(scale)))))))
 
 
