@@ -10,7 +10,7 @@ from typing import ClassVar
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params
 from nuqconv.ir.traits import Jumps, SizedByData
 
-__all__ = ["PSROIPooling", "Proposal", "ROIPooling"]
+__all__ = ["PSROIPooling", "Proposal", "ROIAlign", "ROIPooling"]
 
 Box = tuple[float, float, float, float]
 
@@ -100,6 +100,33 @@ class ROIPooling(Op, traits=(Jumps(),)):
 
     pooled: tuple[int, int]
     scale: float = 1.0
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    @property
+    def fixed_batch(self) -> str:
+        """Regions pick their image by number."""
+        return "regions pick their image out of a fixed number"
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Output (R, C, pooled height, pooled width)."""
+        expect_params(params, [])
+        return ((_regions(inputs), inputs[0][1], *self.pooled),)
+
+
+@dataclass(frozen=True)
+class ROIAlign(Op, traits=()):
+    """Average of numbers between pixels over a grid of bins in each region (He et al. 2017; Detectron, and ONNX's RoiAlign without half pixels).
+
+    Inputs are (N, C, H, W) and the regions (R, 5): image, x1, y1, x2, y2. The corners are multiplied by ``scale`` and not rounded; a region is
+    at least one pixel wide and high. Each bin is looked at in the middles of ``samples`` by ``samples`` parts, or of as many as it has pixels,
+    rounded up, where that is 0. A place more than a pixel outside of the input counts as 0, another one outside as the border.
+    """
+
+    pooled: tuple[int, int]
+    scale: float = 1.0
+    samples: int = 0
 
     min_inputs: ClassVar[int] = 2
     max_inputs: ClassVar[int | None] = 2
