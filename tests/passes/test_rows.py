@@ -13,7 +13,9 @@ import nuqconv
 from nuqconv.backends.caffe import Style, write_caffe
 from nuqconv.backends.caffe.record import information_text, record_text
 from nuqconv.backends.onnx import to_onnx, write_onnx
-from nuqconv.backends.onnx.styles import PACKED, QDQ
+from nuqconv.backends.onnx.styles import FAKE_QUANT, PACKED, QDQ
+from nuqconv.comparison.layer_errors import measure_layer_errors
+from nuqconv.comparison.quantized import pair_layers
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.onnx.build import graph_of
 from nuqconv.frontends.options import ReadOptions
@@ -173,3 +175,56 @@ def test_a_quantize_that_others_read_stays_for_them():
         np.testing.assert_array_equal(array, wanted[name])
     alone = replace(graph, outputs=("rows", "rows@sums"))
     assert rows_as_matrix(alone).nodes == alone.nodes
+
+
+def test_errors_of_layers_are_the_same_in_every_form(tmp_path):
+    """In Caffe files a Reshape stands around a layer, in ONNX step sizes are an operand: both are parts of the layer."""
+    quantizer, plan, data = quantized_net((2, 5, 24))
+    quantized, data = quantizer.apply(plan), data / np.float32(1.7)
+    for style in Style:
+        write_caffe(quantized, tmp_path / f"{style.value}.prototxt", tmp_path / f"{style.value}.caffemodel", style)
+    forms = {
+        style.value: load_graph(*(tmp_path / f"{style.value}{end}" for end in (".prototxt", ".caffemodel")))
+        for style in Style
+    }
+    for name, style in (("floats", FAKE_QUANT), ("packed", PACKED), ("pairs", QDQ)):
+        write_onnx(quantized, tmp_path / f"{name}.onnx", style=style)
+        forms[name] = nuqconv.load(tmp_path / f"{name}.onnx")
+    wanted = measure_layer_errors(pair_layers(quantizer.graph, quantized), [{"x": data}])
+    assert [item.layer for item in wanted.layers] == ["left", "right", "square"]
+    assert all(item.weights is not None and item.single.snr_db > 15 for item in wanted.layers)
+    for name, graph in forms.items():
+        found = measure_layer_errors(pair_layers(quantizer.graph, graph), [{"x": data}])
+        assert [item.layer for item in found.layers] == ["left", "right", "square"], name
+        for mine, theirs in zip(found.layers, wanted.layers, strict=True):
+            for kind in ("accumulated", "single", "weights", "activations"):
+                pair = getattr(mine, kind).snr_db, getattr(theirs, kind).snr_db
+                assert pair[0] == pytest.approx(pair[1], abs=0.3 if name == "pairs" else 1e-3), (name, kind)
+
+
+def test_a_sample_that_becomes_several(tmp_path):
+    """As windows of a Swin do in a file whose batch is 1: calibration and errors of layers take one sample after the other."""
+    rng = np.random.default_rng(2)
+    tensors = {"a": rng.normal(size=(8, 8)).astype(np.float32), "s": np.int64([4, 3, 8]), "t": np.int64([1, 12, 8])}
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["p"], "first"),
+        helper.make_node("Reshape", ["p", "s"], ["w"], "windows"),
+        helper.make_node("MatMul", ["w", "a"], ["q"], "second"),
+        helper.make_node("Reshape", ["q", "t"], ["y"], "whole"),
+    ]
+    tensors["b"], nodes[2].input[1] = rng.normal(size=(8, 8)).astype(np.float32), "b"
+    graph = helper.make_graph(
+        nodes,
+        "windows",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 12, 8))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 12, 8))],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    data = rng.normal(size=(5, 12, 8)).astype(np.float32)
+    found = nuqconv.quantize(tmp_path / "a.onnx", {"*": 16}, data={"x": data})
+    assert [layer.name for layer in found.layers] == ["first", "second"]
+    found.save(tmp_path / "out")
+    pair = pair_layers(nuqconv.load(tmp_path / "a.onnx"), nuqconv.load(tmp_path / "out_qdq_model.onnx"))
+    errors = measure_layer_errors(pair, [{"x": data}])
+    assert (errors.samples, len(errors.layers)) == (5, 2)
