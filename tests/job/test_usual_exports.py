@@ -13,7 +13,7 @@ from nuqconv.quantize.capability import quantized_parts
 from nuqconv.runtimes.caffe import Net
 from tests.support.exports import EXPORTS, export, shapes
 
-SAMPLES = 6
+SAMPLES = 4
 OPEN = ("yolo_v8", "vit", "swin", "unet")
 """Those that are tried with an open batch too; every second is enough for a run of all tests."""
 
