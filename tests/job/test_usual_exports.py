@@ -54,3 +54,16 @@ def test_real_caffe_computes_what_onnxruntime_does(tmp_path, name, caffe_process
     for output, array in expected.items():
         assert found[output].shape == array.shape
         assert np.abs(found[output] - array).max() <= 1e-5 * np.abs(array).max()
+
+
+@pytest.mark.parametrize("name", ["yolo_v5", "nanodet", "retinaface", "yolo_v8", "unet"])
+def test_the_batch_of_a_file_can_be_opened(tmp_path, name):
+    model = export(name, 1)
+    onnx.save(model, tmp_path / "model.onnx")
+    nuqconv.convert(tmp_path / "model.onnx", tmp_path / "open.onnx", dynamic_batch=True)
+    pictures = np.random.default_rng(3).standard_normal(shapes(model, 3)).astype(np.float32)
+    one, several = (onnxruntime.InferenceSession(tmp_path / f"{stem}.onnx") for stem in ("model", "open"))
+    names = [item.name for item in one.get_outputs()]
+    wanted = [one.run(names, {"images": pictures[n : n + 1]}) for n in range(3)]
+    for number, array in enumerate(several.run(names, {"images": pictures})):
+        np.testing.assert_allclose(array, np.concatenate([item[number] for item in wanted]), rtol=1e-4, atol=1e-4)

@@ -109,10 +109,10 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
     if op.coordinates == "tf_crop_and_resize":
         attributes["extrapolation_value"] = op.extrapolation
         roi = steps.constant(np.array(op.roi, np.float32))
-    shape = build.shape(node.inputs[0])
-    scales = _agreed(op.scales, op.sizes, shape) if op.scales else None
-    if scales is not None and op.sizes[1:] != tuple(map(scaled_size, shape[1:], scales[1:].tolist())):
-        axes, sizes = _rounded(node, op, shape)
+    shape, whole = build.shape(node.inputs[0]), build.shape(node.outputs[0])
+    scales = _agreed(op.scales, whole, shape) if op.scales else None
+    if scales is not None and whole[1:] != tuple(map(scaled_size, shape[1:], scales[1:].tolist())):
+        axes, sizes = _rounded(node, op, shape, whole)
         if build.opset < _POLICY_OPSET:
             raise UnsupportedError(
                 f"{node.place}: a Resize that keeps the aspect ratio needs opset {_POLICY_OPSET} or newer"
@@ -122,8 +122,16 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
     elif scales is not None:
         inputs = [node.inputs[0], roi, steps.constant(scales)]
     else:
-        inputs = [node.inputs[0], roi, "", steps.integers(op.sizes)]
+        inputs = [node.inputs[0], roi, "", _whole_sizes(steps, node.inputs[0], whole)]
     build.node("Resize", inputs, node, output=node.outputs[0], attributes=attributes)
+
+
+def _whole_sizes(steps: Steps, value: str, sizes: Shape) -> str:
+    """Returns all sizes as a tensor; the first is that of a value whose batch is open."""
+    if value not in steps.build.open_sizes:
+        return steps.integers(sizes)
+    first = steps.call("Slice", steps.call("Shape", value), steps.integers([0]), steps.integers([1]))
+    return steps.call("Concat", first, steps.integers(sizes[1:]), axis=0)
 
 
 def _agreed(scales: Sequence[float], sizes: Sequence[int], shape: Shape) -> Array:
@@ -140,7 +148,7 @@ def _agreed(scales: Sequence[float], sizes: Sequence[int], shape: Shape) -> Arra
     return found
 
 
-def _rounded(node: Node, op: Resize, shape: Shape) -> tuple[list[int], list[int]]:
+def _rounded(node: Node, op: Resize, shape: Shape, whole: Shape) -> tuple[list[int], list[int]]:
     """Returns axes and sizes of which the smallest factor is that of the graph, so that ONNX rounds the other sizes to those of the graph.
 
     Raises:
@@ -151,11 +159,9 @@ def _rounded(node: Node, op: Resize, shape: Shape) -> tuple[list[int], list[int]
     sizes = [int(np.ceil(float(factor) * shape[axis] - 1e-4)) for axis in axes]
     found = [np.float32(size) / np.float32(shape[axis]) for size, axis in zip(sizes, axes, strict=True)]
     rounded = [int(np.floor(float(factor * np.float32(shape[axis])) + 0.5)) for axis in axes]
-    whole = all(np.float32(op.scales[axis]) == factor for axis in axes) and rounded == [op.sizes[axis] for axis in axes]
-    if not whole or min(found, default=factor) != factor:
-        raise UnsupportedError(
-            f"{node.place}: ONNX cannot say sizes {op.sizes} of {shape} with the factors {op.scales}"
-        )
+    same = all(np.float32(op.scales[axis]) == factor for axis in axes) and rounded == [whole[axis] for axis in axes]
+    if not same or min(found, default=factor) != factor:
+        raise UnsupportedError(f"{node.place}: ONNX cannot say sizes {whole} of {shape} with the factors {op.scales}")
     return axes, sizes
 
 

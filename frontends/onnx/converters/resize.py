@@ -38,6 +38,9 @@ def resize(reading: Reading, node: NodeView) -> None:
     elif scales is not None:
         for axis, scale in zip(axes, scales, strict=True):
             full_scales[axis], full_sizes[axis] = scale, _size(reading, node, axis, scale)
+    if full_scales[:1] == [1.0] and full_sizes[0] == shape[0]:
+        # The batch, which may be another one.
+        full_sizes[0] = -1
     old = node.op_type == "Upsample" or node.version < 11
     region = reading.constant(node, 1) if node.op_type == "Resize" and node.version >= 11 else None
     op = Resize(

@@ -98,7 +98,7 @@ class Resize(Op, traits=()):
     """ONNX's Resize; its documentation tells what the words mean.
 
     Attributes:
-        sizes: The whole shape of the output.
+        sizes: The whole shape of the output; -1 for an axis that keeps the input's size, whatever it is.
         scales: The factor of each axis that positions are computed with; empty where sizes were given, which means output / input.
         mode: What is taken at a position between elements.
         coordinates: Where an element of the output lies in the input (``coordinate_transformation_mode``).
@@ -134,9 +134,9 @@ class Resize(Op, traits=()):
         rank = len(inputs[0])
         if len(self.sizes) != rank or len(self.scales) not in (0, rank) or len(self.roi) not in (0, 2 * rank):
             raise OpError(f"sizes {self.sizes}, scales {self.scales} or roi {self.roi} do not fit {rank} axes")
-        if min(self.sizes, default=1) < 1 or min(self.scales, default=1) <= 0:
+        if any(size < 1 and size != -1 for size in self.sizes) or min(self.scales, default=1) <= 0:
             raise OpError(f"sizes {self.sizes} and scales {self.scales} must be positive")
-        return (self.sizes,)
+        return (tuple(old if new == -1 else new for old, new in zip(inputs[0], self.sizes, strict=True)),)
 
 
 @dataclass(frozen=True)

@@ -92,3 +92,20 @@ def test_the_declared_size_decides_where_rounding_does(tmp_path, caffe_process, 
         f"{count} are taken, {'as the file declares' if declared and declared[2] != 48 else 'as in onnxruntime'}"
         in note
     )
+
+
+@pytest.mark.parametrize(
+    "asked", [{"scales": [1, 1, 2, 1.5]}, {"sizes": (1, 2, 7, 9)}, {"sizes": (7, 9), "axes": [2, 3]}]
+)
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_the_batch_stays_open(tmp_path, asked, mode):
+    """Sizes name the batch of the file too; another batch is the same for each item, which onnxruntime shows item by item."""
+    made(tmp_path / "a.onnx", [1, 2, 5, 6], mode=mode, **asked)
+    nuqconv.convert(tmp_path / "a.onnx", tmp_path / "b.onnx", dynamic_batch=True)
+    x = np.random.default_rng(3).normal(size=(4, 2, 5, 6)).astype(np.float32)
+    one = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    expected = np.concatenate([one.run(None, {"x": x[n : n + 1]})[0] for n in range(4)])
+    np.testing.assert_allclose(
+        onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": x})[0], expected, atol=1e-6
+    )
+    np.testing.assert_allclose(OnnxSession(nuqconv.load(tmp_path / "a.onnx")).run({"x": x})["y"], expected, atol=1e-6)
