@@ -57,6 +57,10 @@ def read_lstm(layer: Any) -> Reading:
     return Reading(SequenceLSTM(param.num_output), (2, 2, 1), note=note)
 
 
+# They are stored in ONNX; real nets have some hundreds.
+_MOST_INDICATORS = 2**24
+
+
 @reads(ContinuationIndicator, "ContinuationIndicator", dialects=True)
 def read_continuation_indicator(layer: Any) -> Reading:
     """Reads ``continuation_indicator_param``."""
@@ -65,6 +69,10 @@ def read_continuation_indicator(layer: Any) -> Reading:
         raise CannotReadError("a bottom, which only some forks have")
     if not param.time_step or not param.batch_size:
         raise CannotReadError("time_step and batch_size must be positive")
+    if param.time_step * param.batch_size > _MOST_INDICATORS:
+        raise CannotReadError(
+            f"{param.time_step} steps of {param.batch_size} streams (up to {_MOST_INDICATORS} in all)"
+        )
     return Reading(ContinuationIndicator(param.time_step, param.batch_size))
 
 

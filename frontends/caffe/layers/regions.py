@@ -16,6 +16,9 @@ __all__: list[str] = []
 
 _MOST_ANCHORS = 256
 
+# Of one bin, down and across; published nets have 2.
+_MOST_SAMPLES = 64
+
 _ENTRY = re.compile(r"""\s*['"]?(\w+)['"]?\s*:\s*(\[[^][]*\]|\([^()]*\)|[^\s,\[\](){}'"]+)\s*(?:,|\n|$)""")
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
@@ -139,6 +142,8 @@ def read_roi_align(layer: Any) -> Reading:
             "forks differ in it: some average, others take the maximum of a bin; if yours averages, write its sampling_ratio (-1 for as many "
             "places as a bin has pixels)"
         )
+    if param.sampling_ratio > _MOST_SAMPLES:
+        raise CannotReadError(f"sampling_ratio {param.sampling_ratio} (up to {_MOST_SAMPLES} is known)")
     if param.roi_end_mode:
         raise CannotReadError(f"roi_end_mode {param.roi_end_mode}: regions that end otherwise")
     return Reading(ROIAlign((param.pooled_h, param.pooled_w), param.spatial_scale, max(0, param.sampling_ratio)))
