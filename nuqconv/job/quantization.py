@@ -16,7 +16,7 @@ from nuqconv.errors import ConfigError
 from nuqconv.formats import CAFFE, FORMATS, WriteOptions
 from nuqconv.formats.source import ModelFiles, SourceModel
 from nuqconv.ir import Array
-from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.device_notes import device_notes
 from nuqconv.job.interruption import script_log
@@ -105,7 +105,8 @@ def quantize_model(
     if not requests:
         raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
     with script_log(), tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
-        calibration = calibrate(job.graph, job.values, batches=batches, run_model=None, folder=Path(folder))
+        given = in_own_batches(batches, job.own_batch)
+        calibration = calibrate(job.graph, job.values, batches=given, run_model=None, folder=Path(folder))
         found = quantized_by(job, calibration, source.files, options)
     return replace(found, seconds=time.monotonic() - start)
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuqconv.backends.caffe import write_caffe
-from nuqconv.runtimes.onnxruntime.session import OnnxSession
 from nuqconv.errors import QuantizationError
 from nuqconv.ir import Graph, Input, Node
 from nuqconv.ir.ops import (
@@ -24,6 +23,7 @@ from nuqconv.ir.ops import (
 from nuqconv.passes.equalize import balanced, chains, scaled, shifts_between
 from nuqconv.quantize.weights import quantize_weights, weight_scales
 from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime.session import OnnxSession
 
 WINDOW = {"kernel": (2, 2), "stride": (2, 2), "begins": (0, 0), "ends": (0, 0), "dilation": (1, 1)}
 BETWEEN = {
