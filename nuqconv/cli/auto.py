@@ -97,6 +97,13 @@ def auto(
     searching: Searching = Searching(),
     journaling: Journaling = Journaling(),
     workers: Workers = Workers(),
+    equalize: Annotated[
+        bool,
+        typer.Option(
+            help="Divide channels of inner blobs by powers of two where the metric of int8 is no worse for it; the outputs stay the same.",
+            rich_help_panel="How integers are chosen",
+        ),
+    ] = True,
     fitting: Fitting = Fitting(),
     computing: Computing = Computing(),
     isolation: Isolation = Isolation(),
@@ -205,6 +212,8 @@ def auto(
             patience=searching.patience,
             objective=objective,
             weight_method=fitting.method(),
+            equalize=equalize,
+            sequential=fitting.sequential,
             onnx=onnx,
             input_shapes=shapes,
             strategy=searching.strategy,

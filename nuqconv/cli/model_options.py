@@ -83,9 +83,19 @@ class Fitting(OptionGroup):
         ),
     ] = False
 
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential",
+            help="Choose the integers of the result once more, layer after layer for what the quantized layers before make. "
+            "Of auto: they are taken if the metric is no worse, which takes one more evaluation.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = False
+
     def method(self) -> WeightMethod | None:
         """Returns how weights are chosen."""
-        from nuqconv.job.run import DEFAULT_METHOD
+        from nuqconv.job.options import DEFAULT_METHOD
 
         return None if self.quick else DEFAULT_METHOD
 

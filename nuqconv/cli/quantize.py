@@ -66,8 +66,8 @@ def quantize(
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
     from nuqconv.job.choice import parse_choice
+    from nuqconv.job.options import PrepareOptions
     from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
-    from nuqconv.job.run import PrepareOptions
     from nuqconv.job.typed import quantize as run
 
     choice = None if layers is None else parse_choice(layers)
@@ -89,7 +89,7 @@ def quantize(
             batch_num=batch_num,
             batch_size=batch_size,
             activation_offset=offset,
-            options=PrepareOptions(weight_method=fitting.method()),
+            options=PrepareOptions(weight_method=fitting.method(), sequential=fitting.sequential),
         )
     files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

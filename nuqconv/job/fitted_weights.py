@@ -26,7 +26,7 @@ from nuqconv.quantize.weights import bias_floor, quantize_bias
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
-__all__ = ["gather_moments", "solve_layers"]
+__all__ = ["gather_moments", "patches_of", "solve_layers", "stored_solution"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def solve_layers(
                 importance=weighing.get(name),
             )
             for count, solution in zip(steps, solutions, strict=True):
-                stored = _stored(quantizer, name, activation, solution)
+                stored = stored_solution(quantizer, name, activation, solution)
                 if stored is not None:
                     found[name, count] = Chosen(stored, solution.codebook, solution.error)
         if kept is not None:
@@ -136,7 +136,10 @@ def _plan(op: Weighted, request: LayerRequest, activation: ActivationQuant, step
     return LayerPlan(Precision.NUQ, chosen.codebook, steps, activation, per_channel, chosen.weights)
 
 
-def _stored(quantizer: Quantizer, name: str, activation: ActivationQuant, solution: LayerSolution) -> str | None:
+def stored_solution(
+    quantizer: Quantizer, name: str, activation: ActivationQuant, solution: LayerSolution
+) -> str | None:
+    """Stores the integers of a layer, and returns their name; None where its bias does not fit int32."""
     bias = None
     if solution.bias is not None:
         try:
@@ -232,8 +235,24 @@ def _add(graph: Graph, name: str, x: Array, images: int, first: int, total: Mome
     """Adds the patches of a layer's input, that of the images from a number on out of so many, to its moments."""
     op = graph.node[name].op
     if isinstance(op, Weighted):
-        rows = -(-max(_ROWS_PER_COLUMN * total.columns, _ROWS) // images)
-        numbers = rows * total.groups * total.columns
-        step = max(1, _SLAB // (4 * numbers)) if not isinstance(op, InnerProduct) else len(x)
-        for start in range(0, len(x), step):
-            total.update(patches(op, x[start : start + step], rows, first + start))
+        for rows in patches_of(op, x, images, first, (total.groups, 0, total.columns)):
+            total.update(rows)
+
+
+def patches_of(op: Weighted, x: Array, images: int, first: int, shape: Sequence[int]) -> Iterator[Array]:
+    """Yields patches of a layer's input, some images at a time.
+
+    Of each image as many positions are taken as make at least 20,000 patches of all images, or 8 for each column.
+
+    Args:
+        op: The layer's operator.
+        x: Its input.
+        images: How many images there are in all.
+        first: The number of the first one in ``x``.
+        shape: Groups, outputs of a group and columns of its weights.
+    """
+    groups, _, columns = shape
+    rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
+    step = max(1, _SLAB // (4 * rows * groups * columns)) if not isinstance(op, InnerProduct) else len(x)
+    for start in range(0, len(x), step):
+        yield patches(op, x[start : start + step], rows, first + start)

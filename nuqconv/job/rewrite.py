@@ -16,6 +16,7 @@ from nuqconv.job.layer_facts import layer_facts, layer_requests
 from nuqconv.job.notebook import NotedSource, noted_source
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.planned import PlannedModel
+from nuqconv.job.refinement import stored_integers
 from nuqconv.search.journal import Journal
 
 __all__ = ["write_trial"]
@@ -63,6 +64,7 @@ def write_trial(
     job = _job(files, source)
     try:
         job, _ = take_integers(job, journal)
+        stored_integers(job, found.plan, journal)
         return PlannedModel(job, found.plan, (), files).save(save_dir, record=record, onnx=source.onnx)
     except (FormatError, QuantizationError) as error:
         raise JournalError(f"{journal.path}: trial {trial} cannot be made again: {error}") from error

@@ -31,7 +31,7 @@ from nuqconv.quantize.first_steps import FirstSteps, spread
 from nuqconv.quantize.moments import FewPatches, Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
-__all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "solve_layer"]
+__all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "damping", "solve_layer"]
 
 SOLVER = 1
 """Raised when the same layer gets other integers than before: journals keep layers under it."""
@@ -266,7 +266,7 @@ class _Problem:
             if not self.centred:
                 mean = self.moments.mean[:, columns]
                 matrix = matrix + mean[:, :, None] * mean[:, None, :]
-            share, added = _damping(np.diagonal(matrix, axis1=1, axis2=2), self.moments.count)
+            share, added = damping(np.diagonal(matrix, axis1=1, axis2=2), self.moments.count)
             block = Block.of(columns, matrix, 1 - share, added)
             if len(self.moments.covariance) == 1:
                 self._kept.append(block)
@@ -279,7 +279,7 @@ class _Problem:
             rows = rows + moments.mean[:, None]
         for columns in moments.blocks:
             own = rows[:, :, columns] / np.sqrt(count)
-            share, added = _damping(np.square(own).sum(axis=1), count)
+            share, added = damping(np.square(own).sum(axis=1), count)
             yield Block.thin(columns, own * np.sqrt(1 - share), added)
 
     def _parts(self, block: Block, scales: _Floats) -> Iterator[tuple[slice, Residuals]]:
@@ -461,7 +461,7 @@ def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
     return found
 
 
-def _damping(power: _Floats, count: int) -> tuple[float, _Floats]:
+def damping(power: _Floats, count: int) -> tuple[float, _Floats]:
     """Returns what makes matrices positive definite and hold for other inputs too: the share that is taken of them, and what their diagonals get.
 
     Few patches say little of how their columns go together: the fewer they are, the more the matrix is drawn towards its diagonal (shrinkage as

@@ -80,7 +80,7 @@ class QdqLayers(Layers):
         params, behind = build.graph.params, self._behind[node.name]
         steps, scales = self._steps(node)
         weight = build.integers(node.params[0], params[node.params[0]])
-        # onnxruntime up to 1.20 takes one zero point for the weight of a Gemm where none is written, and then asks for as many as there are step sizes.
+        # onnxruntime up to 1.20 takes one zero point for a Gemm's weight where none is written, and then asks for as many as there are step sizes.
         points = [build.constant(np.zeros(scales.size, np.int8), node, "zero_points")] if op_type == "Gemm" else []
         operands = [_dequantized(build, node, weight, scales, op.weight_output_axis, points)]
         if len(node.params) > 1:
