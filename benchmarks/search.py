@@ -1,21 +1,23 @@
 """Runs the benchmarks of the search and its parts one after the other, and writes their tables into docs/results.md.
 
 python benchmarks/search.py [parts ...]; without parts all of them, which takes about 25 minutes on a quiet machine with two
-cores. What a part printed stays in build/bench, so that one part can be measured again.
+cores. The document keeps the tables of parts that are not run.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tables import put_section
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET, KEPT = ROOT / "docs" / "results.md", ROOT / "build" / "bench"
+TARGET = ROOT / "docs" / "results.md"
 HEADING = "## The search and its parts"
 PARTS = {
     "layer_error": "Squared error of layers' outputs on images not used for calibration",
@@ -28,6 +30,7 @@ PARTS = {
     "prediction": "Predicted losses",
 }
 _WIDTH = "150"
+_TABLE = re.compile(r"(?ms)^### [^\n]+ \(`benchmarks/(\w+)\.py`\)\n\n```\n(.*?)\n```$")
 
 
 def main() -> None:
@@ -38,7 +41,6 @@ def main() -> None:
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    KEPT.mkdir(parents=True, exist_ok=True)
     for part in parts:
         print(f"{part}: {PARTS[part]}", flush=True)
         run = subprocess.run(
@@ -48,13 +50,18 @@ def main() -> None:
             check=True,
             env={**os.environ, "COLUMNS": _WIDTH, "TERM": "dumb"},
         )
-        (KEPT / f"{part}.txt").write_text(run.stdout, encoding="utf-8")
         print(run.stdout, flush=True)
-    write_section()
+        write_section(TARGET, {part: run.stdout})
 
 
-def write_section() -> None:
-    """Puts what the parts printed behind the results of whole searches."""
+def write_section(target: Path, printed: Mapping[str, str]) -> None:
+    """Puts what parts printed behind the results of whole searches; what is said there of other parts stays.
+
+    Args:
+        target: The document.
+        printed: What came out of parts, by their names.
+    """
+    found = {**dict(_TABLE.findall(target.read_text(encoding="utf-8"))), **printed}
     lines = [
         HEADING,
         "",
@@ -62,11 +69,10 @@ def write_section() -> None:
         "",
     ]
     for part, title in PARTS.items():
-        kept = KEPT / f"{part}.txt"
-        if kept.exists():
-            text = "\n".join(line.rstrip() for line in kept.read_text(encoding="utf-8").splitlines()).strip("\n")
+        if part in found:
+            text = "\n".join(line.rstrip() for line in found[part].splitlines()).strip("\n")
             lines += [f"### {title} (`benchmarks/{part}.py`)", "", "```", text, "```", ""]
-    put_section(TARGET, HEADING, "\n".join(lines))
+    put_section(target, HEADING, "\n".join(lines))
 
 
 if __name__ == "__main__":

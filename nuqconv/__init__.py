@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from nuqconv.evaluators import BatchEvaluator, CaffeEvaluator, OnnxRuntimeEvaluator
     from nuqconv.evaluators.side_by_side import Evaluation, evaluate
     from nuqconv.formats.convert import Conversion, convert
+    from nuqconv.job.options import PrepareOptions, SearchOptions
     from nuqconv.job.quantization import Quantized
     from nuqconv.job.result import NuqResult
-    from nuqconv.job.run import PrepareOptions, SearchOptions
     from nuqconv.job.typed import auto, quantize
     from nuqconv.search.evaluator import AutoNuqEvaluatorBase
     from nuqconv.search.objective import NearestMetric, SmallestBytes
@@ -111,7 +111,7 @@ _HOMES = {
     "nuqconv.formats.convert": ("Conversion", "convert"),
     "nuqconv.job.quantization": ("Quantized",),
     "nuqconv.job.result": ("NuqResult",),
-    "nuqconv.job.run": ("PrepareOptions", "SearchOptions"),
+    "nuqconv.job.options": ("PrepareOptions", "SearchOptions"),
     "nuqconv.job.typed": ("auto",),
     "nuqconv.search.evaluator": ("AutoNuqEvaluatorBase",),
     "nuqconv.search.objective": ("NearestMetric", "SmallestBytes"),

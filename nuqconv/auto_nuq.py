@@ -17,9 +17,10 @@ from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch, journal_path
 from nuqconv.job.evaluation import WorkerOptions
+from nuqconv.job.options import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions
 from nuqconv.job.output_files import OutputFiles, model_name, output_prefix
 from nuqconv.job.result import NuqResult
-from nuqconv.job.run import DEFAULT_METHOD, ON_CRASH, SMALLEST, OnCrash, PrepareOptions, SearchOptions, search_model
+from nuqconv.job.run import search_model
 from nuqconv.parallel import check_main_guard
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
@@ -53,6 +54,8 @@ def auto_nuq(
     memory_limit: int | None = None,
     on_crash: OnCrash = "stop",
     weight_method: WeightMethod | None = DEFAULT_METHOD,
+    equalize: bool = True,
+    sequential: bool = False,
     importance: Mapping[str, Array] | None = None,
     objective: Objective = SMALLEST,
     strategy: StrategyChoice = "path",
@@ -96,7 +99,11 @@ def auto_nuq(
         memory_limit: Bytes of memory that each of the ``workers`` may have; None for any number.
         on_crash: What becomes of a trial that ends or blocks its process at every try: ``"stop"`` raises an error, and the same call goes on
             later; ``"refuse"`` counts it as refused by the evaluator, which the result's notes say.
-        weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
+        weight_method: How the weights of layers are chosen; None puts each on the nearest level.
+        equalize: Whether channels of inner blobs may be divided by powers of two, so that one step size suits them all. It is done where the
+            evaluator finds all layers at int8 no worse with it; the network's outputs stay the same to the bit.
+        sequential: Whether the plan that is found is evaluated once more with integers that are chosen layer after layer for the inputs that the
+            quantized layers before make; they are taken if the evaluator accepts them and the metric is no farther from the original's.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
             for the best metric that all parameters of the model can have in so many bytes.
@@ -132,6 +139,8 @@ def auto_nuq(
             importance,
             input_shapes or {},
             progress,
+            equalize=equalize,
+            sequential=sequential,
         ),
         objective,
         strategy,

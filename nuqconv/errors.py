@@ -52,6 +52,17 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), "\n".join(lines))
 
 
+# Words of this package's own messages; not in __all__, whose names are promised to users.
+def left_out(items: Sequence[object], most: int) -> str:
+    """Returns ``and 3 more`` where only the first ``most`` of some items are said, or an empty text where these are all."""
+    return f"and {len(items) - most} more" if len(items) > most else ""
+
+
+def some_of(items: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Returns the first ``most`` of some names or reasons as one text, which ends in how many are left out."""
+    return " ".join(filter(None, (separator.join(items[:most]), left_out(items, most))))
+
+
 class NuqconvError(Exception):
     """Base of all errors of this package.
 
@@ -63,8 +74,8 @@ class NuqconvError(Exception):
     def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
         self.problems: Sequence[str] = tuple(map(printable, problems))
         lines = [printable(message), *(f"  - {problem}" for problem in self.problems[:_MOST_PROBLEMS])]
-        if len(self.problems) > _MOST_PROBLEMS:
-            lines.append(f"  - and {len(self.problems) - _MOST_PROBLEMS} more")
+        if more := left_out(self.problems, _MOST_PROBLEMS):
+            lines.append(f"  - {more}")
         super().__init__("\n".join(lines))
 
 

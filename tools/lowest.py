@@ -16,26 +16,21 @@ from setup_caffe import load_interpreters
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / "build" / "lowest"
 LOWEST_PYTHON = (3, 10)
-EXTRAS = ("data", "parallel")
+EXTRAS = ("data", "parallel", "dask")
 TOOLS = ("pytest", "hypothesis", "kmeans1d", "psutil", "opencv-python-headless==4.10.0.84")
-TESTS = (
-    "tests/cli/test_help.py",
-    "tests/cli/test_start.py",
-    "tests/cli/test_cli.py",
-    "tests/cli/test_trials.py",
-    "tests/config",
-    "tests/data/test_sources.py",
-    "tests/data/test_pictures.py",
-    "tests/files/test_bounded.py",
-    "tests/formats/test_convert.py",
-    "tests/formats/test_onnx_models.py",
-    "tests/frontends/onnx/test_external.py",
-    "tests/job/test_typed_auto.py",
-    "tests/job/test_result.py",
-    "tests/quantize",
-    "tests/search/test_journal.py",
-    "tests/search/test_metrics.py",
-)
+TESTS = {
+    "typer, rich": ("tests/cli/test_help.py", "tests/cli/test_groups.py", "tests/cli/test_start.py", "tests/cli/test_cli.py",
+                    "tests/cli/test_convert_compare.py", "tests/cli/test_inspect_layers.py", "tests/cli/test_trials.py"),
+    "pydantic": ("tests/config", "tests/job/test_bad_options.py"),
+    "protobuf": ("tests/frontends/caffe", "tests/backends/caffe/test_record.py", "tests/files/test_bounded.py"),
+    "onnx, onnxruntime": ("tests/frontends/onnx/test_external.py", "tests/frontends/onnx/test_functions.py", "tests/backends/onnx",
+                          "tests/formats/test_convert.py", "tests/formats/test_onnx_models.py", "tests/runtimes/onnxruntime", "tests/passes"),
+    "numpy": ("tests/ir", "tests/quantize", "tests/search/test_journal.py", "tests/search/test_metrics.py"),
+    "Pillow, lmdb, h5py": ("tests/data",),
+    "all of a search": ("tests/job/test_typed_auto.py", "tests/job/test_result.py", "tests/report/test_markdown.py"),
+    "cloudpickle, dask, distributed": ("tests/parallel",),
+}  # fmt: skip
+"""What is run, by what it is about."""
 
 
 def lowest(text: str) -> list[str]:
@@ -71,8 +66,9 @@ def main() -> int:
     ]
     for step in steps:
         subprocess.run(step, cwd=ROOT, check=True)
-    tests = [python, "-m", "pytest", "--quick", "-q", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS)]
-    return subprocess.run(tests, cwd=ROOT, check=False).returncode
+    chosen = sys.argv[1:] or [test for tests in TESTS.values() for test in tests]
+    command = [python, "-m", "pytest", "--quick", "-q", "-p", "no:cacheprovider", "-m", "not caffe", *chosen]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

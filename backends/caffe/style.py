@@ -80,7 +80,8 @@ class _StockLayers(_Layers):
                 f"{node.place}: shifts its sums by {max(node.op.shifts)} bits, which stock layers cannot; write the deploy form or ONNX"
             )
         message = new_layer(node.name, "Scale", _names(graph, node.inputs), _names(graph, node.outputs))
-        message.scale_param.axis, message.scale_param.bias_term = 1, False
+        message.scale_param.axis = node.op.axis if isinstance(node.op, Dequantize) else 1
+        message.scale_param.bias_term = False
         return [OutputLayer(message, (blob(graph.params[node.params[0]]),))]
 
     def stored(self, array: Array) -> Array:

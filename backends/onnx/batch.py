@@ -10,7 +10,7 @@ a network in which it shows up in any other way has no form in ONNX.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nuqconv.errors import ModelError, UnsupportedError
@@ -121,6 +121,13 @@ def _selecting(graph: Graph, first: int) -> Graph:
     return graph.with_nodes(replace(node, op=chosen.get(node.name, node.op)) for node in graph.nodes)
 
 
+def _named(problem: str, filters: Sequence[str]) -> str:
+    """Returns a text in which the numbers that Filters were tried with are called what they are."""
+    for number, name in enumerate(filters):
+        problem = problem.replace(str(_FILTER_PROBES[0] + number), f"(items of '{name}')")
+    return problem
+
+
 def _selected_values(graph: Graph) -> dict[str, str]:
     names = _filters(graph)
     if not names:
@@ -129,7 +136,8 @@ def _selected_values(graph: Graph) -> dict[str, str]:
     try:
         first, second = (_selecting(graph, size).shapes for size in _FILTER_PROBES)
     except ModelError as error:
-        raise UnsupportedError(f"{subject}, and layers need that number to be fixed", error.problems) from error
+        told = [_named(problem, names) for problem in error.problems]
+        raise UnsupportedError(f"{subject}, and layers need that number to be fixed", told) from error
     found, problems = {}, []
     for node in graph.nodes:
         for value in node.outputs:

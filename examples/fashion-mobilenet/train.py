@@ -12,27 +12,24 @@ BatchNorm of the Caffe on PyPI normalizes with its stored statistics also while 
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import os
 import struct
 import sys
 import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
-# Caffe logs every layer of every net at start; set before the import, which is when glog reads it.
-os.environ.setdefault("GLOG_minloglevel", "2")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
 
-import caffe
+import fashion_mnist
 import numpy as np
+
+# isort: split
+# Behind the module that keeps Caffe quiet.
+import caffe
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-HERE = Path(__file__).resolve().parent
-SCALE = 1.0 / 256.0
-SEED = 20170825
-BATCH = 64
 SHIFT = 2
 EPSILON = 1e-5
 TEST_IMAGES = 1000
@@ -80,28 +77,13 @@ class BatchStatistics(caffe.Layer):
         bottom[0].diff[...] = change * self.inverse[:, None, None]
 
 
-def read_idx(path: Path) -> np.ndarray[Any, Any]:
-    """Read one file of the MNIST family: a big-endian header of the shape, then bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    rank = raw[3]
-    shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank)]
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-
-
-def read_set(folder: Path, prefix: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Read the images of one part of the data set as (N, 1, 28, 28) bytes, and their labels."""
-    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")
-    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
-    return images[:, np.newaxis], labels
-
-
 def training_net(deploy: Path) -> str:
     """Return the net for training: fillers, statistics of the batch, a label and a loss."""
     net = caffe_pb2.NetParameter()
     text_format.Merge(deploy.read_text(encoding="utf-8"), net)
-    net.input_shape[0].dim[0] = BATCH
+    net.input_shape[0].dim[0] = fashion_mnist.BATCH
     net.input.append("label")
-    net.input_shape.add().dim.append(BATCH)
+    net.input_shape.add().dim.append(fashion_mnist.BATCH)
     for layer in net.layer:
         if layer.type == "Convolution":
             layer.convolution_param.weight_filler.type = "msra"
@@ -128,42 +110,6 @@ def training_net(deploy: Path) -> str:
     return text_format.MessageToString(net)
 
 
-def batches(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], count: int) -> Any:
-    """Yield shuffled batches, each image mirrored with probability one half and moved by up to two pixels."""
-    rng = np.random.RandomState(SEED)
-    size = images.shape[-1]
-    order = np.empty(0, np.int64)
-    for _ in range(count):
-        if len(order) < BATCH:
-            order = rng.permutation(len(images))
-        chosen, order = order[:BATCH], order[BATCH:]
-        batch = images[chosen]
-        mirrored = rng.random_sample(BATCH) < 0.5
-        batch[mirrored] = batch[mirrored][..., ::-1]
-        wide = np.pad(batch, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), "constant")
-        moves = rng.randint(0, 2 * SHIFT + 1, (BATCH, 2))
-        moved = [image[:, y : y + size, x : x + size] for image, (y, x) in zip(wide, moves)]
-        yield np.stack(moved).astype(np.float32) * np.float32(SCALE), labels[chosen]
-
-
-def train(net: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], iterations: int) -> Any:
-    """Run Caffe's SGD; return the solver."""
-    caffe.set_random_seed(SEED)
-    solver_file = net.with_suffix(".solver.prototxt")
-    solver_file.write_text(SOLVER.format(net=net, iterations=iterations, seed=SEED), encoding="utf-8")
-    solver = caffe.get_solver(str(solver_file))
-    running = 0.0
-    for iteration, (batch, answers) in enumerate(batches(images, labels, iterations), 1):
-        solver.net.blobs["data"].data[...] = batch
-        solver.net.blobs["label"].data[...] = answers
-        solver.step(1)
-        running += float(solver.net.blobs["loss"].data)
-        if iteration % 500 == 0:
-            print(f"iteration {iteration}: mean loss of the last 500 {running / 500:.4f}", flush=True)
-            running = 0.0
-    return solver
-
-
 def trained(deploy: Path, solver: Any) -> Any:
     """Return the net to be used, with the weights of the trained one and the statistics that its layers kept."""
     # This file is imported a second time by Caffe, under its own name.
@@ -174,17 +120,6 @@ def trained(deploy: Path, solver: Any) -> Any:
         for blob, values in zip(blobs, found):
             blob.data[...] = values
     return net
-
-
-def accuracy(net: Any, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
-    """Share of the images whose most probable class is the right one."""
-    right = 0
-    for start in range(0, len(images), 100):
-        batch = images[start : start + 100].astype(np.float32) * np.float32(SCALE)
-        net.blobs["data"].reshape(*batch.shape)
-        net.blobs["data"].data[...] = batch
-        right += int(np.sum(net.forward()["prob"].argmax(axis=1) == labels[start : start + 100]))
-    return right / len(images)
 
 
 def png(image: np.ndarray[Any, Any]) -> bytes:
@@ -212,32 +147,28 @@ def write_pictures(folder: Path, name: str, images: np.ndarray[Any, Any], labels
 
 def main() -> None:
     """Train, measure and write ``mobilenet.caffemodel`` and the pictures."""
-    parser = argparse.ArgumentParser(description="Train a small MobileNet on Fashion-MNIST with real Caffe.")
-    parser.add_argument(
-        "--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), help="folder of the data"
+    wanted = fashion_mnist.arguments(
+        "Train a small MobileNet on Fashion-MNIST with real Caffe.", iterations=8000, out=HERE
     )
-    parser.add_argument("--iterations", type=int, default=8000)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write to")
-    arguments = parser.parse_args()
-    data, out = arguments.data.resolve(), arguments.out.resolve()
+    # Caffe imports the layer of this file by its name.
     sys.path.insert(0, str(HERE))
 
-    images, labels = read_set(data, "train")
-    test_images, test_labels = read_set(data, "t10k")
-    write_pictures(out, "test", test_images[:TEST_IMAGES], test_labels[:TEST_IMAGES])
-    write_pictures(out, "calibration", images[:CALIBRATION_IMAGES], labels[:CALIBRATION_IMAGES])
+    images, labels = fashion_mnist.read_set(wanted.data, "train")
+    test_images, test_labels = fashion_mnist.read_set(wanted.data, "t10k")
+    write_pictures(wanted.out, "test", test_images[:TEST_IMAGES], test_labels[:TEST_IMAGES])
+    write_pictures(wanted.out, "calibration", images[:CALIBRATION_IMAGES], labels[:CALIBRATION_IMAGES])
 
-    caffe.set_mode_cpu()
-    deploy, net = HERE / "deploy.prototxt", out / "training.prototxt"
+    deploy, net = HERE / "deploy.prototxt", wanted.out / "training.prototxt"
     net.write_text(training_net(deploy), encoding="utf-8")
-    solver = train(net, images, labels, arguments.iterations)
-    for path in (net, net.with_suffix(".solver.prototxt")):
+    solver_file = net.with_suffix(".solver.prototxt")
+    text = SOLVER.format(net=net, iterations=wanted.iterations, seed=fashion_mnist.SEED)
+    solver_file.write_text(text, encoding="utf-8")
+    solver = fashion_mnist.train(solver_file, fashion_mnist.batches(images, labels, wanted.iterations, SHIFT))
+    for path in (net, solver_file):
         path.unlink()
     result = trained(deploy, solver)
-    result.save(str(out / "mobilenet.caffemodel"))
-    print(f"accuracy on all {len(test_images)} test images: {accuracy(result, test_images, test_labels):.4f}")
-    kept = accuracy(result, test_images[:TEST_IMAGES], test_labels[:TEST_IMAGES])
-    print(f"accuracy on the {TEST_IMAGES} pictures in test: {kept:.4f}")
+    result.save(str(wanted.out / "mobilenet.caffemodel"))
+    fashion_mnist.say_accuracy(result, test_images, test_labels, TEST_IMAGES, "pictures in test")
 
 
 if __name__ == "__main__":

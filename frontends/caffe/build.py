@@ -240,8 +240,10 @@ class _Builder:
     def _input(self, name: str, shape: tuple[int, ...], place: str) -> None:
         if name in self.current:
             self.problems.append(f"{place}: blob '{name}' exists already")
+        # A file may have an input of one number, without axes; a shape that is given has axes.
+        missing = name in self.given and not self.given[name]
         shape = self.given.get(name, shape)
-        if not shape or any(dim < 1 for dim in shape):
+        if missing or any(dim < 1 for dim in shape):
             self.problems.append(
                 f"{place}: shape {'x'.join(map(str, shape)) or 'missing'}; every size must be positive"
             )

@@ -266,7 +266,7 @@ class _Cutter:
             return layer
         shapes = list(message.input_param.shape)
         return _input_layer(
-            layer, [(message.top[i], shapes[min(i, len(shapes) - 1)].dim if shapes else ()) for i in left]
+            layer, [(message.top[i], shapes[min(i, len(shapes) - 1)].dim if shapes else None) for i in left]
         )
 
     def _as_input(self, number: int, layer: LayerText) -> LayerText | None:
@@ -321,9 +321,10 @@ class _Cutter:
         return 0, ""
 
 
-def _input_layer(layer: LayerText, inputs: Iterable[tuple[str, Iterable[int]]]) -> LayerText | None:
+def _input_layer(layer: LayerText, inputs: Iterable[tuple[str, Iterable[int] | None]]) -> LayerText | None:
     message = LayerParameter(name=layer.message.name, type="Input")
     for top, shape in inputs:
         message.top.append(top)
-        message.input_param.shape.add().dim.extend(shape)
+        if shape is not None:
+            message.input_param.shape.add().dim.extend(shape)
     return LayerText(message, layer.line, None) if len(message.top) else None

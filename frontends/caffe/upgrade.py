@@ -55,6 +55,7 @@ _V1_TYPES: Mapping[str, str] = {
     "SPLIT": "Split",
     "TANH": "TanH",
     "THRESHOLD": "Threshold",
+    "UNPOOLING": "Unpooling",
     "WINDOW_DATA": "WindowData",
 }
 

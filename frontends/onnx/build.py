@@ -17,7 +17,7 @@ from nuqconv.frontends.onnx.control import taken_branch
 from nuqconv.frontends.onnx.files import read_onnx
 from nuqconv.frontends.onnx.folding import fold, folded_shape
 from nuqconv.frontends.onnx.functions import body_of
-from nuqconv.frontends.onnx.inputs import graph_inputs
+from nuqconv.frontends.onnx.inputs import declared_shapes, graph_inputs
 from nuqconv.frontends.onnx.integers import as_quantized
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.types import element_types
@@ -84,6 +84,7 @@ def graph_of(model: ModelProto, file: str = "model", options: ReadOptions = AS_T
     nodes = _needed(model.graph.node, [item.name for item in model.graph.output])
     reading.reserve([name for node in nodes for name in node.output])
     reading.note_readers(item.name for item in model.graph.output)
+    reading.declared = declared_shapes(model)
     reading.softened = _softened(nodes, [item.name for item in model.graph.output])
     _convert_all(reading, nodes, versions)
     outputs = tuple(dict.fromkeys(_output(reading, item, model) for item in model.graph.output))

@@ -12,7 +12,7 @@ from nuqconv.frontends.onnx.files import fed_inputs
 from nuqconv.ir import Input
 from nuqconv.ir.ops import Shape
 
-__all__ = ["graph_inputs"]
+__all__ = ["declared_shapes", "graph_inputs"]
 
 _MOST_AXES, _LARGEST = 32, 2**31 - 1
 _NO_NUMBERS = ("STRING", "COMPLEX64", "COMPLEX128", "UNDEFINED")
@@ -101,3 +101,12 @@ def _checked(name: str, shape: Shape) -> Shape:
     if prod(shape) > _LARGEST:
         raise _InputError(f"input '{name}' of {text} has more than {_LARGEST} elements")
     return shape
+
+
+def declared_shapes(model: ModelProto) -> Mapping[str, tuple[int | None, ...]]:
+    """Returns the shapes that a model declares for values that nodes make; None for a size that is open."""
+    return {
+        item.name: tuple(dim.dim_value if dim.dim_value > 0 else None for dim in item.type.tensor_type.shape.dim)
+        for item in (*model.graph.value_info, *model.graph.output)
+        if item.type.tensor_type.HasField("shape")
+    }

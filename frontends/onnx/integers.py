@@ -92,9 +92,15 @@ def as_quantized(graph: Graph, stored: Mapping[str, Stored]) -> Graph:
             params[names[1]] = bias
         params[f"{node.name}/steps"] = steps
         sums = f"{node.outputs[0]}/sums"
+        axis = node.op.axis if isinstance(node.op, Weighted) else 1
         nodes.append(replace(node, inputs=(value,), outputs=(sums,), params=tuple(names)))
         behind = Node(
-            f"{node.name}/dequantize", Dequantize(), (sums,), node.outputs, (f"{node.name}/steps",), node.origin
+            f"{node.name}/dequantize",
+            Dequantize(axis=axis),
+            (sums,),
+            node.outputs,
+            (f"{node.name}/steps",),
+            node.origin,
         )
         nodes.append(behind)
     if not made:
@@ -125,23 +131,24 @@ def _quantized(
 def _fits(op: Weighted, node: Node) -> bool:
     if isinstance(op, InnerProduct) and op.transpose:
         return False
-    return len(node.inputs) == 1 and op.axis == 1 and not (isinstance(op, Deconvolution) and op.group != 1)
+    along = op.axis == 1 or (isinstance(op, InnerProduct) and op.by_rows)
+    return len(node.inputs) == 1 and along and not (isinstance(op, Deconvolution) and op.group != 1)
 
 
 def _integers(op: Weighted, real: Array, source: Stored | None) -> tuple[Array, Array] | None:
     """Returns the int8 weight as the layer has it, and a step size for each output; None if it is not made of such."""
     if source is None or source.integers.dtype != np.int8 or (source.points is not None and source.points.any()):
         return None
-    transposed = isinstance(op, InnerProduct) and source.integers.shape != real.shape
-    integers = source.integers.T if transposed else source.integers
-    if integers.shape != real.shape or source.steps.size not in (1, op.num_output):
+    if source.steps.size not in (1, op.num_output):
         return None
     scales = np.broadcast_to(source.steps.astype(np.float32).reshape(-1), (op.num_output,))
     lay = [1] * real.ndim
     lay[op.weight_output_axis] = -1
-    if not np.array_equal(integers.astype(np.float32) * scales.reshape(lay), real):
-        return None
-    return np.ascontiguousarray(integers), scales
+    # A square matrix does not show by its shape whether it is stored as the layer has it.
+    for integers in (source.integers, source.integers.T) if isinstance(op, InnerProduct) else (source.integers,):
+        if integers.shape == real.shape and np.array_equal(integers.astype(np.float32) * scales.reshape(lay), real):
+            return np.ascontiguousarray(integers), scales
+    return None
 
 
 def _activation(graph: Graph, value: str) -> _Activation | None:

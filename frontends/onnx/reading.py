@@ -90,6 +90,7 @@ class Reading:
         notes: What was chosen or changed, in words.
         stored: For constants that a DequantizeLinear made, what they are made of.
         softened: Values of which nothing but a Softmax sees the numbers.
+        declared: Shapes that the file declares for values, None for a size that it leaves open.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Reading:
         self.notes: list[str] = []
         self.stored: dict[str, Stored] = {}
         self.softened: frozenset[str] = frozenset()
+        self.declared: Mapping[str, tuple[int | None, ...]] = {}
         self._values = {*constants, *shapes}
         self._read: set[str] = set()
         self._node_names: set[str] = set()

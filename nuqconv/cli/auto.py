@@ -5,29 +5,18 @@ from __future__ import annotations
 import math
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
-from nuqconv.cli.lazy import names_in, one_of
+from nuqconv.cli.lazy import one_of
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import (
-    AllowUnknownFields,
-    ExactSizes,
-    Level,
-    Model,
-    Quick,
-    Save,
-    Stage,
-    Weights,
-    cores,
-    method_of,
-    parse_drop,
-    parse_size,
-    read_options,
-)
+from nuqconv.cli.model_options import Computing, Fitting, Reading
+from nuqconv.cli.options import Model, Save, Weights, cores, parse_drop
+from nuqconv.cli.search_options import Isolation, Journaling, Searching, Workers
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
 
@@ -37,15 +26,9 @@ if TYPE_CHECKING:
     from nuqconv.data import DataSet
     from nuqconv.formats.source import ModelFiles
     from nuqconv.job.result import NuqResult
-    from nuqconv.runtimes.base import Runtime
     from nuqconv.search.metrics import Metric
-    from nuqconv.search.objective import Objective
 
 __all__ = ["auto"]
-
-
-_SEARCH, _JOURNAL, _WORKERS = "The search", "Its journal", "Several evaluations at once"
-_ISOLATION, _WHERE = "A crashing runtime", "What onnxruntime computes on"
 
 
 def auto(
@@ -110,114 +93,20 @@ def auto(
             metavar="BLOB", help="A blob to evaluate instead of the net's outputs; may be given several times."
         ),
     ] = None,
-    quick: Quick = False,
     runtime: Annotated[str, one_of("nuqconv.runtimes.table:NAMES", help="Where to evaluate.")] = DEFAULT,
-    max_evaluations: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Most quantized models to evaluate; by default {nuqconv.search.run:DEFAULT_MAX_EVALUATIONS}.",
-            rich_help_panel=_SEARCH,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds after which no further model is evaluated.", rich_help_panel=_SEARCH),
-    ] = None,
-    max_layers: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many layers may have a codebook.", rich_help_panel=_SEARCH),
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Instead of the smallest: the best metric in at most this size of all parameters, as 6MB, 600kB or 2MiB. "
-            "No limit for the metric is needed then.",
-            rich_help_panel=_SEARCH,
-        ),
-    ] = None,
-    strategy: Annotated[
-        str,
-        one_of("nuqconv.search.strategies:STRATEGIES", help="How to search.", rich_help_panel=_SEARCH),
-    ] = "path",
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="End after so many evaluations without a smaller result.", rich_help_panel=_SEARCH),
-    ] = None,
-    journal: Annotated[
-        Path | None,
-        typer.Option(help="Journal of the search; by default SAVE_trials.sqlite.", rich_help_panel=_JOURNAL),
-    ] = None,
-    no_journal: Annotated[
-        bool, typer.Option("--no-journal", help="Keep no journal: a stopped search is lost.", rich_help_panel=_JOURNAL)
-    ] = False,
-    restart: Annotated[
+    searching: Searching = Searching(),
+    journaling: Journaling = Journaling(),
+    workers: Workers = Workers(),
+    equalize: Annotated[
         bool,
         typer.Option(
-            "--restart",
-            help="If the journal is of another model, configuration or other data: keep it as NAME.1 and begin again.",
-            rich_help_panel=_JOURNAL,
+            help="Divide channels of inner blobs by powers of two where the metric of int8 is no worse for it; the outputs stay the same.",
+            rich_help_panel="How integers are chosen",
         ),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Evaluate in so many processes at once.", rich_help_panel=_WORKERS),
-    ] = None,
-    trial_timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Seconds after which an evaluation is begun again in another process.", rich_help_panel=_WORKERS
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Threads of each model that runs in onnxruntime; by default all cores, with --workers a worker's share of them.",
-            rich_help_panel=_WHERE,
-        ),
-    ] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="Where onnxruntime computes, as cuda,cpu: the first that can run an operator runs it. By default cpu.",
-            rich_help_panel=_WHERE,
-        ),
-    ] = None,
-    isolate: Annotated[
-        bool,
-        typer.Option(
-            "--isolate",
-            help="Run onnxruntime in a child process, so that a crash of it costs one try of one trial.",
-            rich_help_panel=_ISOLATION,
-        ),
-    ] = False,
-    memory_limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="With --isolate: MiB of memory that the child may have, Python and onnxruntime included.",
-            rich_help_panel=_ISOLATION,
-        ),
-    ] = None,
-    child_timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="With --isolate: seconds that the child may take to load a model, or to run a batch; by default 600.",
-            rich_help_panel=_ISOLATION,
-        ),
-    ] = None,
-    on_crash: Annotated[
-        str,
-        one_of(
-            "nuqconv.auto_nuq:ON_CRASH",
-            help="A trial that ends or blocks its process at every try: stop the search, or count the trial as refused.",
-            rich_help_panel=_ISOLATION,
-        ),
-    ] = "stop",
+    ] = True,
+    fitting: Fitting = Fitting(),
+    computing: Computing = Computing(),
+    isolation: Isolation = Isolation(),
     onnx: Annotated[
         bool,
         typer.Option(
@@ -229,10 +118,7 @@ def auto(
         typer.Option(help="Write the result to this file: a page (.html), a text for a pull request (.md), or .json."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result as JSON to this file.")] = None,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Search the strongest quantization that the accuracy demand allows, and write the models and record files.
 
@@ -256,9 +142,8 @@ def auto(
     from nuqconv.formats import open_model
     from nuqconv.job.output_files import model_name, output_prefix
     from nuqconv.search.metrics import parse_metric
-    from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
-    objective = _objective(max_layers, max_size)
+    objective = searching.objective()
     own, drop = None, None
     if evaluator is not None:
         elsewhere = None if runtime == DEFAULT else runtime
@@ -270,25 +155,26 @@ def auto(
             max_error=max_error,
             outputs=outputs,
             runtime=elsewhere,
-            isolate=isolate or None,
-            provider=provider,
-            threads=threads,
+            isolate=isolation.isolate or None,
+            provider=computing.provider,
+            threads=computing.threads,
         )
         own = load_evaluator(evaluator, parse_arguments(evaluator_arg or ()))
     elif data is None or evaluator_arg:
         raise ConfigError("give --data, or an --evaluator of your own with its --evaluator-arg")
     else:
         metric = metric or "top1"
-        drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=max_size is None)
-    if journal is not None and no_journal:
-        raise ConfigError("--journal and --no-journal exclude each other")
-    place = _on(_runtime(runtime, isolate, memory_limit, child_timeout), provider, threads, workers)
-    _check_reports(report, json, inputs=[model, weights, config, calibration, *data_files(data, prep, labels)])
-    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
-    prefix = output_prefix(save, model_name(source.paths, source.format))
-    samples, ranges = _data_sets(source, data, prep, labels, calibration)
-    shapes = _shapes(source, samples, batch_size)
+        drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=searching.max_size is None)
+    kept = journaling.place
     with ExitStack() as stack:
+        stack.enter_context(computing.in_force([runtime]))
+        place = workers.sharing(isolation.runtime(runtime), cores())
+        how = reading.options()
+        _check_reports(report, json, inputs=[model, weights, config, calibration, *data_files(data, prep, labels)])
+        source = open_model(model, weights, how)
+        prefix = output_prefix(save, model_name(source.paths, source.format))
+        samples, ranges = _data_sets(source, data, prep, labels, calibration)
+        shapes = _shapes(source, samples, batch_size)
         stack.enter_context(steps_told())
         if samples is not None:
             own = stack.enter_context(
@@ -301,7 +187,8 @@ def auto(
                     batch_size=batch_size,
                     calibration=ranges,
                     runtime=place,
-                    read_options=read_options(allow_unknown_fields, None, 0, exact_sizes),
+                    # What the search writes has the chosen layers only.
+                    read_options=replace(how, level=0, stages=frozenset()),
                 )
             )
         if config is None:
@@ -320,19 +207,21 @@ def auto(
             record or prefix.with_name(f"{prefix.name}_scale_offset_record.txt"),
             prefix,
             calibration_data=None if samples is not None else ranges,
-            max_evaluations=DEFAULT_MAX_EVALUATIONS if max_evaluations is None else max_evaluations,
-            timeout=timeout,
-            patience=patience,
+            max_evaluations=searching.most_evaluations,
+            timeout=searching.timeout,
+            patience=searching.patience,
             objective=objective,
-            weight_method=method_of(quick=quick),
+            weight_method=fitting.method(),
+            equalize=equalize,
+            sequential=fitting.sequential,
             onnx=onnx,
             input_shapes=shapes,
-            strategy=strategy,
-            journal=journal or not no_journal,
-            on_mismatch="restart" if restart else "refuse",
-            workers=workers,
-            trial_timeout=trial_timeout,
-            on_crash="refuse" if on_crash == "refuse" else "stop",
+            strategy=searching.strategy,
+            journal=kept,
+            on_mismatch=journaling.on_mismatch,
+            workers=workers.workers,
+            trial_timeout=workers.trial_timeout,
+            on_crash=isolation.crash_choice,
         )
     _show(result, save, prefix, metric or "metric")
     _write_reports(result, report, json)
@@ -368,55 +257,6 @@ def _show(result: NuqResult, save: str, prefix: Path, metric: str) -> None:
             f"{escape(save)} is a folder; the files in it are called {escape(prefix.name)}_*\n", soft_wrap=True
         )
     print_result(result, console, metric)
-
-
-def _runtime(name: str, isolate: bool, memory_limit: int | None, child_timeout: float | None) -> Runtime:
-    """Returns the runtime with the limits of its child process."""
-    from nuqconv.runtimes.table import RUNTIMES, runtime_named
-
-    if not isolate:
-        if memory_limit is not None or child_timeout is not None:
-            raise ConfigError("--memory-limit and --child-timeout are limits of the child process; they need --isolate")
-        return runtime_named(name)
-    chosen = RUNTIMES[name]
-    if "isolate" not in chosen.options():
-        can = [other for other, runtime in RUNTIMES.items() if "isolate" in runtime.options()]
-        raise ConfigError(f"--isolate is for {', '.join(can)}; {chosen.title} {chosen.isolation}")
-    from nuqconv.runtimes.onnxruntime.isolated import LEAST_MEMORY
-
-    if memory_limit is not None and memory_limit < LEAST_MEMORY >> 20:
-        raise ConfigError(
-            f"--memory-limit {memory_limit}: expected at least {LEAST_MEMORY >> 20} MiB, which onnxruntime takes before any model"
-        )
-    limit = None if memory_limit is None else memory_limit << 20
-    return chosen.with_options(isolate=True, memory_limit=limit, timeout=child_timeout)
-
-
-def _on(place: Runtime, provider: str | None, threads: int | None, workers: int | None) -> Runtime:
-    """Returns the runtime with its devices and threads; workers share the cores."""
-    from nuqconv.runtimes.table import RUNTIMES
-
-    given = {"providers": provider, "threads": threads}
-    refused = [name for name, value in given.items() if value is not None and name not in place.options()]
-    if refused:
-        can = [other for other, runtime in RUNTIMES.items() if set(refused) <= set(runtime.options())]
-        raise ConfigError(f"--provider and --threads are for {', '.join(can)}; {place.title} decides that itself")
-    if threads is None and workers is not None and workers > 1 and "threads" in place.options():
-        threads = max(1, cores() // workers)
-    options: dict[str, object] = {} if threads is None else {"threads": threads}
-    if provider is not None:
-        options["providers"] = tuple(name for name in names_in([provider]) if name)
-    return place.with_options(**options) if options else place
-
-
-def _objective(max_layers: int | None, max_size: str | None) -> Objective:
-    from nuqconv.search.objective import NearestMetric, SmallestBytes
-
-    if max_size is None:
-        return SmallestBytes(max_layers)
-    if max_layers is not None:
-        raise ConfigError("--max-layers and --max-size exclude each other")
-    return NearestMetric(parse_size(max_size))
 
 
 def _limit(

@@ -11,16 +11,12 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import names_in, one_of
+from nuqconv.cli.model_options import Computing, Reading
 from nuqconv.cli.options import (
-    AllowUnknownFields,
-    ExactSizes,
     InputShape,
-    Level,
     Seed,
-    Stage,
     parse_shapes,
     parse_size,
-    read_options,
 )
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
@@ -141,10 +137,8 @@ def compare(
             help="Memory that the blobs of one side may take at once; more of them are compared in several runs.",
         ),
     ] = "512MiB",
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write it as a page to this file.", rich_help_panel=_QUANTIZED)
@@ -179,7 +173,7 @@ def compare(
     targets = [path for path in (json, html, save) if path is not None]
     read = [*files, *data_files(inputs, None, None), *data_files(data, prep, None), *filter(None, [against])]
     check_targets(targets, inputs=read)
-    shapes, options = parse_shapes(input_shape), read_options(allow_unknown_fields, stage, level, exact_sizes)
+    shapes, options = parse_shapes(input_shape), reading.options()
     if inputs is not None and data is not None:
         raise ConfigError("--inputs and --data exclude each other")
     by_number = exact or runtime or outputs or tolerance or function or save or against
@@ -188,7 +182,7 @@ def compare(
         taken: DataSet | Mapping[str, Array] | None = None if inputs is None else run_inputs(inputs, prep, pair[0])
         if data is not None:
             taken = data_set(data, prep, None, pair[0])
-        with error_console().status("running both"):
+        with computing.in_force(), error_console().status("running both"):
             found = compare_quantized(
                 *pair, data=taken, limit=samples, input_shapes=shapes, seed=seed, max_error=max_error
             )
@@ -209,7 +203,7 @@ def compare(
         )
     names = names_in(runtime or (AUTO,))
     default = Tolerance(rtol, atol, quantile)
-    with error_console().status("running all sides"):
+    with computing.in_force(names), error_console().status("running all sides"):
         report = compare_models(
             *_models(files, options),
             inputs=None if inputs is None else run_inputs(inputs, prep, open_models(files, options)[0]),

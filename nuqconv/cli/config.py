@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, Weights, read_options
+from nuqconv.cli.model_options import Reading
+from nuqconv.cli.options import Weights
 
 __all__ = ["config"]
 
@@ -34,10 +35,7 @@ def config(
             rich_help_panel="For a device",
         ),
     ] = None,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Write a quantization configuration for a model, ready to be edited.
 
@@ -52,7 +50,7 @@ def config(
     from nuqconv.formats import open_model
     from nuqconv.job.layer_facts import layer_facts
 
-    source = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
+    source = open_model(model, weights, reading.options())
     create_quant_config(
         output,
         source,

@@ -7,16 +7,21 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Model, Stage, parse_shapes
+from nuqconv.cli.model_options import Reading
+from nuqconv.cli.options import Model, Weights, parse_shapes
 
 __all__ = ["convert"]
 
 
 def convert(
     model: Model,
-    weights: Annotated[Path, typer.Argument(help="Its weights, .caffemodel; left out for an .onnx model.")],
+    weights: Weights = None,
     target: Annotated[
-        Path | None, typer.Argument(help="What to write: .onnx, or .prototxt for a Caffe model of current layers.")
+        Path | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="What to write, which has to be said: .onnx, or .prototxt for a Caffe model of current layers.",
+        ),
     ] = None,
     target_weights: Annotated[
         Path | None,
@@ -44,10 +49,7 @@ def convert(
         list[str] | None,
         typer.Option(metavar="BLOB", help="A blob to end at instead of the net's outputs; may be given several times."),
     ] = None,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    reading: Reading = Reading(),
     force: Annotated[
         bool, typer.Option("--force", help="Replace model files that nuqconv did not write, or that were edited since.")
     ] = False,
@@ -65,27 +67,23 @@ def convert(
     from nuqconv.cli.views.conversion import print_conversion
     from nuqconv.files.staging import check_targets, write_atomically
     from nuqconv.formats.convert import convert as convert_model
+    from nuqconv.formats.convert import source_and_rest
     from nuqconv.job.console import error_console
 
     if json is not None:
         check_targets([json], inputs=[path for path in (model, weights, target, target_weights) if path is not None])
     console = new_console()
     with error_console().status(f"converting {escape(str(model))}"):
+        source, targets = source_and_rest(model, [weights, target, target_weights], reading.options())
         result = convert_model(
-            model,
-            weights,
-            target,
-            target_weights,
+            source,
+            *targets[:3],
             opset=opset,
             input_shapes=parse_shapes(input_shape),
             dynamic_batch=dynamic_batch,
             fold=fold,
             integer=integer,
             outputs=outputs,
-            allow_unknown_fields=allow_unknown_fields,
-            level=level,
-            stages=stage or (),
-            exact_sizes=exact_sizes,
             force=force,
         )
     print_conversion(result, console)

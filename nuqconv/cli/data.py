@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.helping import HelpfulCommand
 from nuqconv.cli.lazy import make_app
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Model, Stage, Weights, read_options
+from nuqconv.cli.model_options import Computing, Reading
+from nuqconv.cli.options import Model, Weights
 from nuqconv.errors import ConfigError
 
 __all__ = ["data"]
@@ -55,10 +56,7 @@ def show(
     aipp: Annotated[
         Path | None, typer.Option(help="Write the preparation as an AIPP configuration for the device to this file.")
     ] = None,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Say what the net sees of a data set, and write the prepared samples, a contact sheet of them, or an AIPP file.
 
@@ -83,9 +81,7 @@ def show(
         source,
         prep,
         labels,
-        open_model(tuple(model), options=read_options(allow_unknown_fields, stage, level, exact_sizes))
-        if model
-        else None,
+        open_model(tuple(model), options=reading.options()) if model else None,
     )
     console = new_console()
     say_data(found, console)
@@ -131,10 +127,8 @@ def check(
         typer.Option(metavar="BLOB", help="A blob to judge instead of the net's outputs; may be given several times."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Most samples to run.")] = 32,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
 ) -> None:
     """Say how far the common mistakes in preparing data move the outputs, next to int8; with labels, which way scores best.
 
@@ -149,13 +143,13 @@ def check(
     from nuqconv.job.data_check import check_data
     from nuqconv.search.metrics import parse_metric
 
-    files = open_model(model, weights, read_options(allow_unknown_fields, stage, level, exact_sizes))
+    files = open_model(model, weights, reading.options())
     found = data_set(source, prep, labels, files)
     batch = files.own_batch() or _BATCH
     options = ReadOptions(files.sizes_for(found.shapes(), min(samples, batch)))
     console = new_console()
     say_data(found, console)
-    with error_console().status("trying other ways to prepare the data"):
+    with computing.in_force(), error_console().status("trying other ways to prepare the data"):
         checked = check_data(
             files.read(options).graph,
             found,

@@ -9,15 +9,11 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import one_of
+from nuqconv.cli.model_options import Computing, Reading
 from nuqconv.cli.options import (
-    AllowUnknownFields,
-    ExactSizes,
     InputShape,
-    Level,
     Seed,
-    Stage,
     parse_shapes,
-    read_options,
 )
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import AUTO
@@ -44,10 +40,8 @@ def dump(
         int | None,
         typer.Option(min=0, help="The number in the names, of up to 16 digits; by default the time in microseconds."),
     ] = None,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
 ) -> None:
     """Write the output of every layer as .npy files, in the naming of Ascend's comparator, from real Caffe or onnxruntime.
 
@@ -69,12 +63,12 @@ def dump(
 
     if data is None and not (prep is None and samples is None):
         raise ConfigError("--prep and --samples are for --data")
-    models = open_models(files, read_options(allow_unknown_fields, stage, level, exact_sizes))
+    models = open_models(files, reading.options())
     if len(models) != 1:
         raise ConfigError(f"{len(models)} models are given; dump them one after the other, into folders of their own")
     check_targets([output / "layer.npy"], inputs=[*files, *data_files(data, prep, None)])
     taken = None if data is None else data_set(data, prep, None, models[0])
-    with error_console().status("running the model"):
+    with computing.in_force([runtime]), error_console().status("running the model"):
         found = dump_model(
             models[0],
             output,

@@ -10,7 +10,8 @@ import typer
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
 from nuqconv.cli.lazy import names_in
 from nuqconv.cli.messages import steps_told
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, parse_drop, read_options
+from nuqconv.cli.model_options import Computing, Reading
+from nuqconv.cli.options import parse_drop
 from nuqconv.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -49,10 +50,8 @@ def evaluate(
     max_error: Annotated[
         float | None, typer.Option(min=0, help="Where less is better: the largest value, else exit code 1.")
     ] = None,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
     json: Annotated[Path | None, typer.Option(help="Write all of it as JSON to this file.")] = None,
 ) -> None:
     """Measure the metric of one or several models in one or several runtimes, side by side, and say which samples differ from the first.
@@ -86,18 +85,17 @@ def evaluate(
     names = [name for name in names_in(runtime or (DEFAULT,)) if name]
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
-    runtimes = [runtime_named(name) for name in names]
-    models = open_models(files, read_options(allow_unknown_fields, stage, level, exact_sizes))
+    models = open_models(files, reading.options())
     found = data_set(data, prep, labels, models[0])
     console = new_console()
     say_data(found, console)
     count = len(found) if samples is None else min(samples, len(found))
-    with steps_told(), job_progress() as shown:
+    with computing.in_force(names), steps_told(), job_progress() as shown:
         report = evaluate_sides(
             models,
             found,
             measure,
-            runtimes,
+            [runtime_named(name) for name in names],
             outputs=outputs,
             batch_size=batch_size,
             samples=samples,

@@ -125,7 +125,8 @@ def dress(command: Any, path: str) -> None:
     if getattr(command, "commands", {}):
         return
     text, found = _split(inspect.cleandoc(command.help or ""))
-    command.help, command.examples = text, found
+    # The lines of a paragraph are as long as the terminal is wide.
+    command.help, command.examples = re.sub(r"(?<=\S)\n(?=\S)", " ", text), found
     kinds = _kinds(command.callback)
     for param in command.params:
         say_kind(param, kinds.get(param.name))
@@ -179,9 +180,11 @@ def say_kind(param: Any, kind: type | None = None) -> None:
             choices = [str(entry.value) for entry in kind] if issubclass(kind, Enum) else []
             param.metavar = "|".join(choices) or _WORDS.get(kind)
     else:
-        # An argument's name says it.
-        name = param.metavar = param.metavar or str(param.name).upper() + ("..." if param.nargs != 1 else "")
-        shown = name if param.required else f"[{name}]"
+        # An argument's name says it; where a command says the name, it says whether it may be left out.
+        name = str(param.name).upper() + ("..." if param.nargs != 1 else "")
+        said = vars(param).setdefault("said", param.metavar)
+        param.metavar = said or name
+        shown = said or (name if param.required else f"[{name}]")
         param._usage_display_name = lambda: shown  # noqa: SLF001
         _say_no_kind(param)
     # Whoever gives a number out of range is told so.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nuqconv.cli.options import AllowUnknownFields, ExactSizes, Level, Stage, read_options
+from nuqconv.cli.model_options import Reading
 
 __all__ = ["inspect"]
 
@@ -19,10 +19,7 @@ def inspect(
     layers: Annotated[
         bool, typer.Option("--layers", "-l", help="Also list every layer with shapes, parameters and line.")
     ] = False,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    reading: Reading = Reading(),
 ) -> None:
     """Show what is in model, record, configuration and data files.
 
@@ -33,6 +30,4 @@ def inspect(
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.files import print_files
 
-    print_files(
-        files, new_console(), layers=layers, options=read_options(allow_unknown_fields, stage, level, exact_sizes)
-    )
+    print_files(files, new_console(), layers=layers, options=reading.options())

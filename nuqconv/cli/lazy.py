@@ -34,7 +34,22 @@ class Place(NamedTuple):
 def make_app(**options: Any) -> typer.Typer:
     """Returns an application that looks as all parts of the command line do."""
     settings = {"add_completion": False, **options}
-    return typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **settings)
+    return _App(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, **settings)
+
+
+class _App(typer.Typer):
+    """An application whose commands may take groups of options."""
+
+    def command(self, *names: Any, **settings: Any) -> Callable[[Any], Any]:
+        from nuqconv.cli.groups import flat
+
+        enter = super().command(*names, **settings)
+
+        def entered(function: Any) -> Any:
+            enter(flat(function))
+            return function
+
+        return entered
 
 
 def group_of(places: Mapping[str, Place]) -> type[TyperGroup]:

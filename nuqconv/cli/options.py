@@ -6,33 +6,22 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nuqconv.errors import ConfigError
 
-if TYPE_CHECKING:
-    from nuqconv.frontends.options import ReadOptions
-    from nuqconv.quantize.compensate import WeightMethod
-
 __all__ = [
-    "AllowUnknownFields",
-    "ExactSizes",
     "InputShape",
-    "Level",
     "Model",
-    "Quick",
     "Save",
     "Seed",
-    "Stage",
     "Weights",
     "cores",
-    "method_of",
     "parse_drop",
     "parse_shapes",
     "parse_size",
-    "read_options",
 ]
 
 Model = Annotated[Path, typer.Argument(help="The trained net, .prototxt or .onnx.")]
@@ -50,65 +39,7 @@ InputShape = Annotated[
         metavar="NAME:SHAPE", help="Shape of a random input, as NAME:1,3,300,300; may be given several times."
     ),
 ]
-Quick = Annotated[
-    bool,
-    typer.Option(
-        "--quick",
-        help="A first look: each weight goes to the nearest level of its layer, instead of being fitted to the data. Takes much less time, and "
-        "costs accuracy.",
-    ),
-]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random inputs.")]
-
-_READING = "How a .prototxt is read"
-
-AllowUnknownFields = Annotated[
-    bool,
-    typer.Option(
-        "--allow-unknown-fields",
-        help="Only note fields and words of the .prototxt that are not known; a layer whose result they may change is not computed.",
-        rich_help_panel=_READING,
-    ),
-]
-Stage = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stage",
-        metavar="NAME",
-        help="A stage that selects layers by their include and exclude rules; may be given several times.",
-        rich_help_panel=_READING,
-    ),
-]
-Level = Annotated[
-    int, typer.Option("--level", help="The level that selects layers by their rules.", rich_help_panel=_READING)
-]
-
-ExactSizes = Annotated[
-    bool,
-    typer.Option(
-        "--exact-sizes",
-        help="Take PriorBox sizes that are no whole numbers as they stand, like OpenCV; SSD Caffe cuts them.",
-        rich_help_panel=_READING,
-    ),
-]
-
-
-def read_options(
-    allow_unknown_fields: bool, stage: Sequence[str] | None, level: int, exact_sizes: bool = False
-) -> ReadOptions:
-    """Returns how the files of models are read, from the options that every command with a model takes."""
-    from nuqconv.frontends.options import ReadOptions
-
-    stages = frozenset(stage or ())
-    return ReadOptions(allow_unknown_fields=allow_unknown_fields, level=level, stages=stages, exact_sizes=exact_sizes)
-
-
-def method_of(*, quick: bool) -> WeightMethod | None:
-    """Returns how integers are chosen."""
-    from nuqconv.job.run import DEFAULT_METHOD
-
-    return None if quick else DEFAULT_METHOD
-
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE | re.ASCII)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
-from nuqconv.cli.options import Model, Quick, Save, Weights, method_of
+from nuqconv.cli.model_options import Computing, Fitting, Reading
+from nuqconv.cli.options import Model, Save, Weights
 
 __all__ = ["quantize"]
 
@@ -44,11 +45,13 @@ def quantize(
         int | None, typer.Option(min=1, help="Batches to calibrate on; by default what --config says, else at most 8.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 32,
-    quick: Quick = False,
     offset: Annotated[bool, typer.Option(help="Allow activations an offset (asymmetric) or not.")] = True,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write ONNX models too; always done for an .onnx model.")
     ] = False,
+    fitting: Fitting = Fitting(),
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
 ) -> None:
     """Quantize a net as you say, without a search, and write the models and record files.
 
@@ -63,12 +66,12 @@ def quantize(
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_model
     from nuqconv.job.choice import parse_choice
+    from nuqconv.job.options import PrepareOptions
     from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
-    from nuqconv.job.run import PrepareOptions
     from nuqconv.job.typed import quantize as run
 
     choice = None if layers is None else parse_choice(layers)
-    source = open_model(model, weights)
+    source = open_model(model, weights, reading.options())
     prefix = output_prefix(save, model_name(source.paths, source.format))
     inputs = [*source.paths, *data_files(data, prep, labels), *([config] if config else [])]
     targets = OutputFiles.for_prefix(prefix, record or record_path(prefix))
@@ -76,16 +79,17 @@ def quantize(
     samples = data_set(data, prep, labels, source)
     console = new_console()
     say_data(samples, console)
-    result = run(
-        source,
-        choice,
-        data=samples,
-        config=config,
-        metric=metric,
-        batch_num=batch_num,
-        batch_size=batch_size,
-        activation_offset=offset,
-        options=PrepareOptions(weight_method=method_of(quick=quick)),
-    )
+    with computing.in_force():
+        result = run(
+            source,
+            choice,
+            data=samples,
+            config=config,
+            metric=metric,
+            batch_num=batch_num,
+            batch_size=batch_size,
+            activation_offset=offset,
+            options=PrepareOptions(weight_method=fitting.method(), sequential=fitting.sequential),
+        )
     files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

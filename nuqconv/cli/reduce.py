@@ -9,15 +9,11 @@ import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Prep
 from nuqconv.cli.lazy import names_in, one_of
+from nuqconv.cli.model_options import Computing, Reading
 from nuqconv.cli.options import (
-    AllowUnknownFields,
-    ExactSizes,
     InputShape,
-    Level,
     Seed,
-    Stage,
     parse_shapes,
-    read_options,
 )
 from nuqconv.errors import ConfigError, NothingToReduceError
 from nuqconv.runtimes.table import AUTO
@@ -83,10 +79,8 @@ def reduce(
         ),
     ] = 600.0,
     max_runs: Annotated[int, typer.Option(min=1, help="Most parts to look at; the smallest so far is written.")] = 200,
-    allow_unknown_fields: AllowUnknownFields = False,
-    stage: Stage = None,
-    level: Level = 0,
-    exact_sizes: ExactSizes = False,
+    computing: Computing = Computing(),
+    reading: Reading = Reading(),
 ) -> None:
     """Find the smallest part of a model that still differs in two runtimes, or with which a command still fails: for a bug report.
 
@@ -109,7 +103,7 @@ def reduce(
     from nuqconv.files.staging import check_targets
     from nuqconv.formats import open_models
 
-    options = read_options(allow_unknown_fields, stage, level, exact_sizes)
+    options = reading.options()
     models = open_models(files, options)
     if len(models) > 2:
         raise ConfigError(f"{len(models)} models are given; a difference has two sides")
@@ -123,7 +117,7 @@ def reduce(
     plugins = [] if context.parent is None else context.parent.params.get("plugin") or []
     console = new_console()
     try:
-        with Progress() as progress:
+        with computing.in_force(() if command else names), Progress() as progress:
             found = reduce_model(
                 *models,
                 command=command,

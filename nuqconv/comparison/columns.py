@@ -13,7 +13,7 @@ from nuqconv.comparison.report import BlobComparison, Column, Role
 from nuqconv.comparison.roots import find_roots
 from nuqconv.comparison.taken import Taken, all_names
 from nuqconv.comparison.tolerance import Needed
-from nuqconv.errors import ModelError
+from nuqconv.errors import ModelError, some_of
 from nuqconv.runtimes.loaded import Side
 
 __all__ = ["Held", "in_order"]
@@ -137,6 +137,5 @@ def in_order(guide: Side, reference: Side) -> tuple[str, ...]:
 
 
 def _named(names: Sequence[str]) -> str:
-    left = len(names) - _SHOWN
-    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (f" and {left} more" if left > 0 else "")
+    shown = some_of([f"'{name}'" for name in names], _SHOWN)
     return f"{shown} {'is' if len(names) == 1 else 'are'}"

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from nuqconv.backends.onnx import batch_problems
 from nuqconv.comparison.noise import Noise, NoiseSum
 from nuqconv.comparison.quantized import Pair, QuantizedLayer
 from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph, Input, Node
 from nuqconv.ir.ops import Clip, Op, Opaque, Power, Quantize, Unary
-from nuqconv.runtimes.onnxruntime.cache import load
+from nuqconv.runtimes.default import load_graph
 
 __all__ = ["LayerError", "LayerErrors", "measure_layer_errors"]
 
@@ -138,9 +139,9 @@ class _Run:
         self.outputs = _outputs(pair)
         needed = [original.node[name].inputs[0] for name in self.layers]
         values = dict.fromkeys([*self.wanted.values(), *needed, *self.outputs])
-        self.float_model = load(original, [name for name in values if name not in fed])
+        self.float_model = load_graph(original, [name for name in values if name not in fed])
         found = dict.fromkeys([*(layer.output for layer in self.layers.values()), *self.outputs.values()])
-        self.quantized_model = load(pair.quantized, list(found))
+        self.quantized_model = load_graph(pair.quantized, list(found))
         self.groups = [_Alone(pair, group) for group in self._groups()]
         kinds = ("accumulated", "single", "weights", "activations")
         self.sums = {name: {kind: NoiseSum() for kind in kinds} for name in self.layers}
@@ -184,21 +185,30 @@ class _Run:
 
     @property
     def samples_at_once(self) -> int:
-        """How many samples a run may have."""
+        """How many samples a run may have: what there is room for, and no more than the networks' layers fix."""
         sizes = [self._size(self.wanted[name]) for name in self.layers]
-        return max(1, _ROOM // max(1, 2 * sum(sizes) + max(map(self._group_size, self.groups))))
+        most = _ROOM // max(1, 2 * sum(sizes) + max(map(self._group_size, self.groups)))
+        networks = [graph for graph in (self.pair.original, self.pair.quantized) if batch_problems(graph)]
+        fixed = [item.shape[0] for graph in networks for item in graph.inputs if item.shape]
+        return max(1, min([most, *fixed]))
 
     def _groups(self) -> Iterator[dict[str, QuantizedLayer]]:
+        """A group is one network: its layers fit into memory together, and axis 0 of what they read is the same."""
         group: dict[str, QuantizedLayer] = {}
-        left = _ROOM
-        for name, layer in self.layers.items():
+        left, last = _ROOM, 0
+        for name in sorted(self.layers, key=self._count):
             size = 3 * self._size(self.wanted[name])
-            if group and size > left:
+            if group and (size > left or self._count(name) != last):
                 yield group
                 group, left = {}, _ROOM
-            group[name] = layer
-            left -= size
+            group[name] = self.layers[name]
+            left, last = left - size, self._count(name)
         yield group
+
+    def _count(self, name: str) -> int:
+        """The size of axis 0 of what a layer reads: in some networks a sample becomes several."""
+        shape = self.pair.original.shapes[self.pair.original.node[name].inputs[0]]
+        return shape[0] if shape else 0
 
     def _group_size(self, group: _Alone) -> int:
         return 3 * sum(self._size(self.wanted[name]) for name in group.layers)
@@ -230,7 +240,7 @@ class _Alone:
                 self._add_with_input(name, layer.quantize)
         graph = Graph("layers alone", tuple(inputs.values()), tuple(self._nodes), self._params, tuple(self._outputs))
         self._inputs = tuple(inputs)
-        self._model = load(graph)
+        self._model = load_graph(graph)
 
     def run(self, values: Mapping[str, Array]) -> Iterator[tuple[str, str, Array]]:
         """Yields layers with the kind of their error and their outputs."""

@@ -7,14 +7,28 @@ stock layers are seen as what they are, fake_quant models. Where only weights ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nuqconv.errors import ModelError
 from nuqconv.ir import Array, Graph, Node
-from nuqconv.ir.ops import Deconvolution, Dequantize, Flatten, Pooling, Quantize, Scale, Unary, Weighted
+from nuqconv.ir.ops import (
+    Binary,
+    Deconvolution,
+    Dequantize,
+    Flatten,
+    InnerProduct,
+    Parameter,
+    Pooling,
+    Quantize,
+    Reshape,
+    Scale,
+    Unary,
+    Weighted,
+)
 from nuqconv.passes import collapse_quantize, fold_affine
+from nuqconv.passes.equalize import scaled, shifts_between
 
 __all__ = ["Pair", "QuantizedLayer", "has_quantized_layers", "pair_layers"]
 
@@ -88,12 +102,18 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
     affine = [name for name in kept if not isinstance(original.node[name].op, Weighted)]
     folded = fold_affine(original, skip=affine).graph
     by_output = {layer.output: name for name, layer in found.items()}
+    folded = scaled(folded, shifts_between(folded, _weights(folded, quantized, found, by_output)))
+    rows = {whole.output: (name, whole) for name, layer in found.items() if (whole := _of_rows(quantized, layer))}
     layers = {}
     for node in folded.nodes:
         # Layers keep their names in Caffe, and their outputs in ONNX.
         name = node.name if node.name in found else by_output.get(node.outputs[0], "")
         own = quantized.node.get(node.name)
-        if name:
+        of_rows, whole = rows.get(node.outputs[0], ("", None)) if _is_of_rows(node) else ("", None)
+        if whole is not None and of_rows in found:
+            del found[of_rows]
+            layers[node.name] = whole
+        elif name:
             layers[node.name] = found.pop(name)
         elif own is not None and _other_weights(folded, node, quantized, own):
             weights, bias = quantized.params[own.params[0]], _bias(quantized, own)
@@ -110,13 +130,44 @@ def pair_layers(original: Graph, quantized: Graph) -> Pair:
     return Pair(folded, quantized, layers, tuple(found))
 
 
+def _weights(
+    graph: Graph, quantized: Graph, found: Mapping[str, QuantizedLayer], by_output: Mapping[str, str]
+) -> dict[str, Array]:
+    """Returns the weights that layers of a float network have in the quantized one, as floats, where they are of the same shape."""
+    weights: dict[str, Array] = {}
+    for node in graph.nodes:
+        if not isinstance(node.op, Weighted) or not node.params:
+            continue
+        layer = found.get(node.name) or found.get(by_output.get(node.outputs[0], ""))
+        own = quantized.node.get(node.name)
+        other = None if layer is None else layer.weights
+        if layer is None and own is not None and isinstance(own.op, Weighted) and own.params:
+            other = quantized.params[own.params[0]]
+        if other is not None and other.shape == graph.params[node.params[0]].shape:
+            weights[node.name] = other
+    return weights
+
+
+def _is_of_rows(node: Node) -> bool:
+    return isinstance(node.op, InnerProduct) and node.op.by_rows
+
+
+def _of_rows(graph: Graph, layer: QuantizedLayer) -> QuantizedLayer | None:
+    """Returns a layer with the Reshape in front of it and the one behind it, which Caffe models have around a product of rows."""
+    before, readers = graph.producer.get(layer.source), graph.consumers[layer.output]
+    if before is None or len(readers) != 1 or not all(isinstance(item.op, Reshape) for item in (before, *readers)):
+        return None
+    return replace(layer, source=before.inputs[0], nodes=(before, *layer.nodes, *readers))
+
+
 def _quantized(graph: Graph) -> dict[str, QuantizedLayer]:
     layers = {}
     for node in graph.nodes:
         before = _before(graph, node) if node.inputs else ()
         readers = graph.consumers[node.outputs[0]] if before else ()
-        if len(readers) == 1 and _is_dequantize(node, readers[0]):
-            layers[node.name] = _layer(graph, before, node, readers[0])
+        behind = _dequantize(graph, node, readers[0]) if len(readers) == 1 else ()
+        if behind:
+            layers[node.name] = _layer(graph, before, node, behind)
     return layers
 
 
@@ -149,14 +200,22 @@ def _between(graph: Graph, start: str, end: str) -> tuple[Node, ...]:
     return tuple(node for node in graph.nodes if node.name in found)
 
 
-def _is_dequantize(node: Node, behind: Node) -> bool:
-    return isinstance(behind.op, Dequantize) or (
-        isinstance(behind.op, Scale) and behind.name == f"{node.name}_dequant_layer" and len(behind.params) == 1
-    )
+def _dequantize(graph: Graph, node: Node, behind: Node) -> tuple[Node, ...]:
+    """Returns the nodes that multiply by step sizes, the one first that has them as a parameter; nothing if they are something else."""
+    if isinstance(behind.op, Dequantize):
+        return (behind,)
+    if behind.name != f"{node.name}_dequant_layer":
+        return ()
+    if isinstance(behind.op, Scale) and len(behind.params) == 1:
+        return (behind,)
+    # In ONNX they are an operand where they go along another axis than 1.
+    maker = graph.producer.get(behind.inputs[-1])
+    found = behind.op == Binary("mul") and maker is not None and isinstance(maker.op, Parameter)
+    return (maker, behind) if found and maker is not None else ()
 
 
-def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: Node) -> QuantizedLayer:
-    nodes, quantize = (*before, node, behind), before[0].op
+def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: tuple[Node, ...]) -> QuantizedLayer:
+    nodes, quantize = (*before, node, *behind), before[0].op
     if not isinstance(quantize, Quantize):
         raise TypeError(quantize)
     if not isinstance(node.op, Weighted):
@@ -164,7 +223,7 @@ def _layer(graph: Graph, before: tuple[Node, ...], node: Node, behind: Node) -> 
     if isinstance(node.op, Deconvolution) and node.op.group > 1:
         raise ModelError(f"{node.place}: a quantized Deconvolution in groups is none of our forms")
     integers = graph.params[node.params[0]]
-    steps = np.asarray(graph.params[behind.params[0]], np.float64).reshape(-1)
+    steps = np.asarray(graph.params[behind[0].params[0]], np.float64).reshape(-1)
     lay = [1] * integers.ndim
     lay[node.op.weight_output_axis] = -1
     # The step size of a result is that of the weights times that of the input.

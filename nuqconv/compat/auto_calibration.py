@@ -12,9 +12,10 @@ from nuqconv.formats import CAFFE, open_model
 from nuqconv.formats.source import StrPath
 from nuqconv.job.checkpoint import journal_path
 from nuqconv.job.forms import Forms
+from nuqconv.job.options import SearchOptions
 from nuqconv.job.output_files import OutputFiles, model_name, output_prefix
 from nuqconv.job.result import NuqResult
-from nuqconv.job.run import SearchOptions, search_model
+from nuqconv.job.run import search_model
 from nuqconv.search.evaluator import AutoNuqEvaluatorBase
 
 __all__ = ["AutoCalibrationEvaluatorBase", "accuracy_based_auto_calibration"]

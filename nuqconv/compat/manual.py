@@ -26,9 +26,9 @@ from nuqconv.job.calibration import KEPT_BYTES, Calibration, Source, checked_his
 from nuqconv.job.choice import configured_requests
 from nuqconv.job.job import Job, float_graph, make_job
 from nuqconv.job.layer_facts import layer_facts
+from nuqconv.job.options import PrepareOptions
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.quantization import quantized_by
-from nuqconv.job.run import PrepareOptions
 
 __all__ = ["ManualGraph", "init", "quantize_model", "save_model", "set_cpu_mode", "set_gpu_mode"]
 

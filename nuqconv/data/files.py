@@ -26,7 +26,7 @@ from nuqconv.data.labels import (
 from nuqconv.data.pictures import SUFFIXES, read_picture
 from nuqconv.data.preparation import Preparation
 from nuqconv.data.samples import Reader, Sample, SampleSet
-from nuqconv.errors import ConfigError, FormatError
+from nuqconv.errors import ConfigError, FormatError, some_of
 from nuqconv.files.bounded import MOST_BINARY, read_bounded
 from nuqconv.ir import Array
 
@@ -197,8 +197,7 @@ class Images(_Files):
         self.ids = [str(path) for path in paths]
         self.class_names: tuple[str, ...] = ()
         if others:
-            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-            self.notes += (f"{len(others)} files that are no pictures are left out: {', '.join(others[:3])}{more}",)
+            self.notes += (f"{len(others)} files that are no pictures are left out: {some_of(others, 3)}",)
         if labels is None:
             self._number_classes(paths)
         self._set_labels(labels)

@@ -26,7 +26,7 @@ from nuqconv.ir.ops import Opaque
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.capability import quantized_parts
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["Conversion", "convert", "source_and_rest"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Conversion:
 
 def convert(
     model_file: Model,
-    weights_file: StrPath,
+    weights_file: StrPath | None = None,
     target: StrPath | None = None,
     target_weights: StrPath | None = None,
     *,
@@ -123,7 +123,7 @@ def convert(
         OutputError: The files cannot be written, are among those read, or would replace files that nuqconv did not write.
     """
     begun = time.perf_counter()
-    source, given = _source_and_rest(model_file, [weights_file, target, target_weights])
+    source, given = source_and_rest(model_file, [weights_file, target, target_weights])
     entry, targets = _target(_subject(source), given)
     reading = ReadOptions(
         input_shapes or {},
@@ -158,13 +158,21 @@ def convert(
     return _summary(graph, source.paths, targets, options, folded, read.notes, begun=begun)
 
 
-def _source_and_rest(model: Model, more: Sequence[StrPath | None]) -> tuple[ModelFiles, list[Path]]:
-    """Returns what is read, and the files behind it: those to write. A path is followed by the other files of its model."""
+def source_and_rest(
+    model: Model, more: Sequence[StrPath | None], options: ReadOptions | None = None
+) -> tuple[ModelFiles, list[Path]]:
+    """Returns what is read, and the files behind it: those to write.
+
+    Args:
+        model: A model; a path is followed by the other files of it.
+        more: What was given behind it.
+        options: How its files are read; None for what it was opened with.
+    """
     given = [Path(path) for path in more if path is not None]
     if not isinstance(model, str | os.PathLike):
-        return open_model(model), given
+        return open_model(model, options=options), given
     count = len(format_of(Path(model)).kinds) - 1
-    return open_model((model, *given[:count])), given[count:]
+    return open_model((model, *given[:count]), options=options), given[count:]
 
 
 def _target(subject: str, given: Sequence[Path]) -> tuple[Format, tuple[Path, ...]]:

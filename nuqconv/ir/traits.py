@@ -12,6 +12,7 @@ __all__ = [
     "Decides",
     "Jumps",
     "KeepsChannels",
+    "KeepsScale",
     "QuantizedForm",
     "Rearranges",
     "SharesMemory",
@@ -77,6 +78,11 @@ class Cuts(Trait):
 @dataclass(frozen=True)
 class KeepsChannels(Trait):
     """Each channel of the first input becomes one channel of the output, in the same order."""
+
+
+@dataclass(frozen=True)
+class KeepsScale(Trait):
+    """A channel of the one input times a power of two makes the same channel of the output times that power, and nothing else."""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from nuqconv.backends.caffe.sinks import write_calibration_model
-from nuqconv.errors import CalibrationError, ModelError
+from nuqconv.errors import CalibrationError, ModelError, some_of
 from nuqconv.ir import Array, Graph
 from nuqconv.ir.ops import Opaque
 from nuqconv.job.parts import in_parts
 from nuqconv.quantize.histogram import Histogram
-from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+from nuqconv.runtimes.default import load_graph
 
 __all__ = [
     "KEPT_BYTES",
@@ -101,8 +100,7 @@ def calibrate(
         notes = (*seen.notes(wanted), *_constant(graph, found))
         return Calibration(Source.ONNXRUNTIME, found, notes, tuple(kept))
     if batches is not None:
-        more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
-        reasons.append(f"onnxruntime cannot run what leads to the blobs {', '.join(blocked[:5])}{more}")
+        reasons.append(f"onnxruntime cannot run what leads to the blobs {some_of(blocked, _SHOWN)}")
     if run_model is None:
         reasons.append("the evaluator offers no batches, and an ONNX model has no layers that could measure")
         return _weights_only(reasons)
@@ -205,7 +203,7 @@ def measure_in_onnxruntime(graph: Graph, values: Sequence[str], batches: Batches
     histograms = {value: Histogram() for value in values}
     inputs = {item.name for item in graph.inputs}
     inner = [value for value in values if value not in inputs]
-    model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
+    model = load_graph(graph, inner)
     parts = in_parts(graph, inner)
     for number, batch in enumerate(batches):
         arrays = _checked_batch(graph, batch, number, [value for value in values if value in inputs])
@@ -280,9 +278,8 @@ def _constant(graph: Graph, histograms: Mapping[str, Histogram]) -> tuple[str, .
     ]
     inside = [f"'{graph.storage_name(name)}' ({number:g})" for name, number in fixed.items() if name not in inputs]
     if inside:
-        more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
         notes.append(
-            f"constant on all calibration data, so that ranges of other data are not known: {', '.join(inside[:_SHOWN])}{more}"
+            f"constant on all calibration data, so that ranges of other data are not known: {some_of(inside, _SHOWN)}"
         )
     return tuple(notes)
 

@@ -14,6 +14,7 @@ from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.activation import ActivationQuant, ifmr, relative_noise
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import CodebookCurve, histogram, optimal_codebooks
+from nuqconv.quantize.compensate import UNIFORM
 from nuqconv.quantize.hfmg import hfmg
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.integers import QuantizedWeights
@@ -82,6 +83,7 @@ class LayerRequest:
         channel_wise: Whether weights have one step size for each output channel (InnerProduct never has).
         activation: How the range of its input is found.
         rounds: How often levels and step sizes are fitted again once the weights are on them.
+        strongest_only: Whether nothing but the last of the steps is wanted, so that int8 need not be worked out besides.
     """
 
     name: str
@@ -89,6 +91,12 @@ class LayerRequest:
     channel_wise: bool = True
     activation: ActivationRule | HistogramRule = ActivationRule()
     rounds: int = 1
+    strongest_only: bool = False
+
+    @property
+    def forms(self) -> tuple[int, ...]:
+        """All numbers of steps that are worked out, with `UNIFORM` for int8."""
+        return self.steps if self.steps and self.strongest_only else (UNIFORM, *self.steps)
 
 
 class Chosen(NamedTuple):
@@ -96,7 +104,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         weights: Their name in the quantizer's store.
-        codebook: The levels in use.
+        codebook: The levels in use; of no meaning for int8.
         loss: Relative squared error of the layer's output with them.
     """
 
@@ -106,7 +114,7 @@ class Chosen(NamedTuple):
 
 
 Solutions = Mapping[tuple[str, int], Chosen]
-"""What is chosen for a layer and a number of steps."""
+"""What is chosen for a layer and a number of steps (`UNIFORM` for int8)."""
 
 
 @dataclass(frozen=True)
@@ -238,8 +246,12 @@ def _weighted(
     per_channel = request.channel_wise and isinstance(node.op, Weighted) and node.op.scales_by_channel
     energy, rounding = _energies(weights, integers, axis)
     counts = {"n_scales": integers.scales.size, "n_bias": biases}
-    plan = LayerPlan(Precision.INT8, activation=activation, channel_wise=per_channel)
-    options = [Option(plan, layer_bytes(weights.size, Precision.INT8, **counts), noise + rounding / energy)]
+    int8 = solutions.get((node.name, UNIFORM))
+    plan = LayerPlan(
+        Precision.INT8, activation=activation, channel_wise=per_channel, weights=None if int8 is None else int8.weights
+    )
+    loss = rounding / energy if int8 is None else int8.loss
+    options = [Option(plan, layer_bytes(weights.size, Precision.INT8, **counts), noise + loss)]
     curve: CodebookCurve | None = None
     for steps in request.steps:
         if curve is None:

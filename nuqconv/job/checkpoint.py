@@ -97,48 +97,53 @@ def open_journal(
         yield journal
 
 
-def prepared(job: Job, journal: Journal | None, prepare: Callable[[], Preparation]) -> Preparation:
-    """Returns the preparation of a search: that of its journal, or a new one, which the journal then keeps.
+def prepared(
+    job: Job, journal: Journal | None, prepare: Callable[[], tuple[Job, Preparation]]
+) -> tuple[Job, Preparation]:
+    """Returns the preparation of a search, and the job with the graph that it is of: that of its journal, or a new one, which the journal then keeps.
 
     Sizes of its space are those of all parameters of the model.
 
     Args:
-        job: Its quantizer gets the integers.
+        job: The job as it was read.
         journal: The journal, if there is one.
-        prepare: Makes a new one.
+        prepare: Makes a new one; the quantizer of the job that it returns has the integers.
 
     Raises:
         JournalError: What the journal holds is damaged.
     """
     text = None if journal is None else journal.space_text
     if journal is None or text is None:
-        made = _with_all_parameters(job, prepare())
+        job, made = prepare()
+        made = _with_all_parameters(job, made)
         if journal is not None:
             assets = job.quantizer.contents(made.digests())
             space = made.space
             journal.set_space(made.to_json(), assets, float_bytes=space.float_bytes, untouched=space.untouched_bytes)
-        return made
-    found = take_integers(job, journal)
+        return job, made
+    job, found = take_integers(job, journal)
     journal.count_untouched(found.space.untouched_bytes)
     _LOG.info("%s: the search space of %d layers is taken from the journal", journal.path, len(found.space))
-    return found
+    return job, found
 
 
-def take_integers(job: Job, journal: Journal) -> Preparation:
-    """Returns the preparation that a journal holds, whose integers the job's quantizer gets.
+def take_integers(job: Job, journal: Journal) -> tuple[Job, Preparation]:
+    """Returns the preparation that a journal holds, and the job with the graph that it is of, whose quantizer gets the integers.
 
     Raises:
         JournalError: It is damaged, or there is none.
     """
     try:
-        found = _with_all_parameters(job, Preparation.from_json(journal.space_text or ""))
+        found = Preparation.from_json(journal.space_text or "")
+        job = job.scaled(found.shifts) if found.shifts else job
+        found = _with_all_parameters(job, found)
         for digest in found.digests():
             job.quantizer.store(QuantizedWeights.from_bytes(journal.asset(digest)))
         # A damaged or foreign plan must not be found out in the middle of the search.
         job.quantizer.apply(found.space.plan(found.space.uniform()))
     except (FormatError, QuantizationError) as error:
         raise JournalError(f"{journal.path}: its search space cannot be used: {error}") from error
-    return found
+    return job, found
 
 
 def _with_all_parameters(job: Job, preparation: Preparation) -> Preparation:

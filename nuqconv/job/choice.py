@@ -77,7 +77,8 @@ def chosen_requests(
             weaker.append(request.name)
             form = _INT8
         if form != _FLOAT:
-            requests.append(replace(request, steps=(form,) if isinstance(form, int) else ()))
+            steps = (form,) if isinstance(form, int) else ()
+            requests.append(replace(request, steps=steps, strongest_only=True))
     notes = (f"these layers cannot have a codebook and are int8: {', '.join(weaker)}",) if weaker else ()
     return tuple(requests), notes
 
@@ -89,7 +90,8 @@ def configured_requests(config: QuantConfig, graph: Graph) -> tuple[LayerRequest
     found = []
     for request in requests:
         weights = layers[request.name].weight_quant_params
-        found.append(replace(request, steps=(weights.num_steps,) if isinstance(weights, NuqParams) else ()))
+        steps = (weights.num_steps,) if isinstance(weights, NuqParams) else ()
+        found.append(replace(request, steps=steps, strongest_only=True))
     return tuple(found)
 
 

@@ -27,7 +27,8 @@ from nuqconv.passes import fold_affine
 from nuqconv.passes.stock import collapse_quantize
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.plan import Plan
-from nuqconv.runtimes.onnxruntime.cache import LoadedModel, load
+from nuqconv.runtimes.default import load_graph
+from nuqconv.runtimes.loaded import Loaded
 from nuqconv.search.metrics import Interval, Metric, Tally, Terms, difference_interval, parse_metric
 
 __all__ = ["CheckedVariant", "DataCheck", "Evidence", "check_data", "metric_for"]
@@ -218,15 +219,15 @@ class _Runs:
         self.graph, self.judged, self.metric, self.training = graph, tuple(judged), metric, training
         self.samples, self.batch_size = samples, batch_size
         wanted = tuple(dict.fromkeys((*self.compared, *(judged if metric is not None else ()))))
-        self.model = load(graph, wanted)
-        self.front: LoadedModel | None = None
+        self.model = load_graph(graph, wanted)
+        self.front: Loaded | None = None
         # A net whose layers fix the batch runs whole batches only.
         self.whole = bool(batch_problems(graph))
 
     def watch(self, graph: Graph) -> None:
         """Makes ready to see what the first BatchNorm of the net that is not folded sees."""
         if self.training is not None and self.training.value not in {item.name for item in graph.inputs}:
-            self.front = load(graph.up_to([self.training.value]), [self.training.value])
+            self.front = load_graph(graph.up_to([self.training.value]), [self.training.value])
 
     def of(self, data: DataSet) -> _Run:
         """Runs samples."""
@@ -288,7 +289,7 @@ class _Runs:
         activations = activation_quants(quantizer, requests, histograms, with_offset=True)
         space = find_candidates(quantizer, requests, activations, histograms).space
         plan = Plan.of((layer.name, layer.options[0].layer_plan) for layer in space.layers)
-        model = load(collapse_quantize(quantizer.apply(plan)), self.compared)
+        model = load_graph(collapse_quantize(quantizer.apply(plan)), self.compared)
         runs = [model.run(self.graph.feeds(batch)) for batch in batches()]
         return {name: np.concatenate([run[name] for run in runs]) for name in self.compared}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nuqconv.backends.caffe.emit import deploy_names
+from nuqconv.errors import some_of
 from nuqconv.job.job import Job
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.quantize.plan import Plan
@@ -33,18 +32,13 @@ def device_notes(job: Job, plan: Plan, files: OutputFiles) -> tuple[str, ...]:
     ]
     if names:
         notes.append(
-            f"the device refuses the names of some layers, which the deploy model calls otherwise: {_some(names)}"
+            f"the device refuses the names of some layers, which the deploy model calls otherwise: {some_of(names, _SHOWN)}"
         )
     steps = {name: layer.activation.scale for name, layer in plan.items() if layer.activation is not None}
     odd = [f"{name} ({step:.3g})" for name, step in steps.items() if not SMALLEST_STEP <= step <= LARGEST_STEP]
     if odd:
         notes.append(
             f"the inputs of some layers have step sizes outside of {SMALLEST_STEP:g} to {LARGEST_STEP:g}, which the original takes for 1 or refuses: "
-            f"{_some(odd)}"
+            f"{some_of(odd, _SHOWN)}"
         )
     return tuple(notes)
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

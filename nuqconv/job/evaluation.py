@@ -18,7 +18,7 @@ from nuqconv.quantize.plan import Plan
 from nuqconv.search.journal import Journal
 from nuqconv.search.trial import Measured
 
-__all__ = ["Evaluation", "Original", "WorkerOptions", "evaluation"]
+__all__ = ["Evaluation", "Original", "WorkerOptions", "evaluation", "trial_writer"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def evaluation(
     isolated = getattr(original.evaluator.checked.evaluator, "isolate", False) is True
     trials = staging / "trial"
     trials.mkdir()
-    write = _writer(job, files)
+    write = trial_writer(job, files)
 
     def written(plan: Plan) -> tuple[Path, Path]:
         return write(plan, trials)
@@ -165,7 +165,7 @@ def evaluation(
         yield Evaluation(None, submit, pool.parallel, written)
 
 
-def _writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, Path]]:
+def trial_writer(job: Job, files: OutputFiles) -> Callable[[Plan, Path], tuple[Path, Path]]:
     """Returns what writes a plan's fake_quant model in the format of the original; of an ONNX model both paths are the same."""
     form = job.format.trial
     names = [path.name for path in files.of(form)]

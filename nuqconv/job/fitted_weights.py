@@ -18,7 +18,7 @@ from nuqconv.job.parts import in_parts
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.codebook import histogram
-from nuqconv.quantize.compensate import LayerSolution, WeightMethod, solve_layer
+from nuqconv.quantize.compensate import UNIFORM, LayerSolution, WeightMethod, solve_layer
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, few_patches, patches
 from nuqconv.quantize.plan import LayerPlan, Precision
@@ -26,7 +26,7 @@ from nuqconv.quantize.weights import bias_floor, quantize_bias
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
-__all__ = ["gather_moments", "solve_layers"]
+__all__ = ["gather_moments", "patches_of", "solve_layers", "stored_solution"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def solve_layers(
     kept: KeptLayers | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Solutions:
-    """Chooses the integers of every layer that may get a codebook.
+    """Chooses the integers of every layer with weights and a quantized input.
 
     Args:
         quantizer: Holds the float graph; the integers are stored in it.
@@ -60,13 +60,17 @@ def solve_layers(
         on_layer: Called after each layer with the number of layers done and their total.
 
     Returns:
-        The solutions. A layer that has no more levels than steps is not in it: its own integers lose nothing.
+        The solutions. What a layer has no more levels than is not in it: its own integers lose nothing.
 
     Raises:
         ModelError, UnsupportedError: onnxruntime cannot run what leads to the layers.
     """
     graph = quantizer.graph
-    wanted = [item for item in requests if item.steps and graph.node[item.name].params and item.name in activations]
+    wanted = [
+        item
+        for item in requests
+        if (method.int8 or item.steps) and graph.node[item.name].params and item.name in activations
+    ]
     found: dict[tuple[str, int], Chosen] = {}
     by_name = {item.name: item for item in wanted}
     weighing = importance or {}
@@ -91,6 +95,8 @@ def solve_layers(
         own = quantizer.integers(name, activation, channel_wise=request.channel_wise)
         levels = np.count_nonzero(histogram(own.weights))
         steps = [count for count in request.steps if count < levels]
+        if method.int8 and UNIFORM in request.forms:
+            steps.insert(0, UNIFORM)
         weights = graph.params[node.params[0]]
         bias = graph.params[node.params[1]] if len(node.params) > 1 else None
         if steps:
@@ -106,7 +112,7 @@ def solve_layers(
                 importance=weighing.get(name),
             )
             for count, solution in zip(steps, solutions, strict=True):
-                stored = _stored(quantizer, name, activation, solution)
+                stored = stored_solution(quantizer, name, activation, solution)
                 if stored is not None:
                     found[name, count] = Chosen(stored, solution.codebook, solution.error)
         if kept is not None:
@@ -125,10 +131,15 @@ def solve_layers(
 
 def _plan(op: Weighted, request: LayerRequest, activation: ActivationQuant, steps: int, chosen: Chosen) -> LayerPlan:
     per_channel = request.channel_wise and op.scales_by_channel
+    if steps == UNIFORM:
+        return LayerPlan(Precision.INT8, None, None, activation, per_channel, chosen.weights)
     return LayerPlan(Precision.NUQ, chosen.codebook, steps, activation, per_channel, chosen.weights)
 
 
-def _stored(quantizer: Quantizer, name: str, activation: ActivationQuant, solution: LayerSolution) -> str | None:
+def stored_solution(
+    quantizer: Quantizer, name: str, activation: ActivationQuant, solution: LayerSolution
+) -> str | None:
+    """Stores the integers of a layer, and returns their name; None where its bias does not fit int32."""
     bias = None
     if solution.bias is not None:
         try:
@@ -224,8 +235,24 @@ def _add(graph: Graph, name: str, x: Array, images: int, first: int, total: Mome
     """Adds the patches of a layer's input, that of the images from a number on out of so many, to its moments."""
     op = graph.node[name].op
     if isinstance(op, Weighted):
-        rows = -(-max(_ROWS_PER_COLUMN * total.columns, _ROWS) // images)
-        numbers = rows * total.groups * total.columns
-        step = max(1, _SLAB // (4 * numbers)) if not isinstance(op, InnerProduct) else len(x)
-        for start in range(0, len(x), step):
-            total.update(patches(op, x[start : start + step], rows, first + start))
+        for rows in patches_of(op, x, images, first, (total.groups, 0, total.columns)):
+            total.update(rows)
+
+
+def patches_of(op: Weighted, x: Array, images: int, first: int, shape: Sequence[int]) -> Iterator[Array]:
+    """Yields patches of a layer's input, some images at a time.
+
+    Of each image as many positions are taken as make at least 20,000 patches of all images, or 8 for each column.
+
+    Args:
+        op: The layer's operator.
+        x: Its input.
+        images: How many images there are in all.
+        first: The number of the first one in ``x``.
+        shape: Groups, outputs of a group and columns of its weights.
+    """
+    groups, _, columns = shape
+    rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
+    step = max(1, _SLAB // (4 * rows * groups * columns)) if not isinstance(op, InnerProduct) else len(x)
+    for start in range(0, len(x), step):
+        yield patches(op, x[start : start + step], rows, first + start)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuqconv.config import LayerFacts, QuantConfig, load_config
@@ -20,6 +20,7 @@ from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.forms import Forms
 from nuqconv.job.layer_facts import layer_facts
 from nuqconv.passes import FoldResult, fold_affine
+from nuqconv.passes.equalize import Shifts, scaled
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import quantized_parts
 from nuqconv.search.evaluator import CheckedEvaluator
@@ -57,6 +58,11 @@ class Job:
     def writing(self) -> WriteOptions:
         """How models are written: with an open batch where the layers allow it and the model's own is open."""
         return WriteOptions(dynamic_batch=None if self.own_batch is None else False)
+
+    def scaled(self, shifts: Shifts) -> Job:
+        """Returns the job on a graph whose channels are divided by powers of two (`nuqconv.passes.equalize`)."""
+        graph = scaled(self.graph, shifts)
+        return replace(self, fold=FoldResult(graph, self.fold.folded), quantizer=Quantizer(graph))
 
     @property
     def values(self) -> tuple[str, ...]:

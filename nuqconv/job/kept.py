@@ -21,8 +21,9 @@ from nuqconv.job.candidates import Chosen
 from nuqconv.job.layer_keys import LayerKeys
 from nuqconv.job.sensitivity import Responses
 from nuqconv.quantize.apply import Quantizer
+from nuqconv.quantize.compensate import UNIFORM
 from nuqconv.quantize.integers import QuantizedWeights
-from nuqconv.quantize.plan import LayerPlan
+from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.search.journal import Journal
 
 __all__ = ["KeptLayers"]
@@ -111,12 +112,13 @@ class KeptLayers:
         found: dict[int, Chosen] = {}
         for row in _checked(_SOLUTIONS, text):
             plan = LayerPlan.from_dict(row.layer, layer)
-            if plan.weights is None or plan.codebook is None or plan.num_steps != row.steps:
+            steps = UNIFORM if plan.precision is Precision.INT8 else plan.num_steps
+            if plan.weights is None or steps != row.steps:
                 raise JournalError(f"it is not what a layer is at {row.steps} steps")
             self._quantizer.store(QuantizedWeights.from_bytes(self._journal.asset(plan.weights)))
             # That the integers are of this layer must not be found out in the middle of the search.
             self._quantizer.layer_integers(layer, plan)
-            found[row.steps] = Chosen(plan.weights, plan.codebook, row.loss)
+            found[row.steps] = Chosen(plan.weights, plan.codebook or (), row.loss)
         return found
 
 

@@ -56,7 +56,7 @@ class LayerKeys:
             self._values[node.inputs[0]],
             operator_text(node.op),
             *map(self._param, node.params),
-            request.steps,
+            request.forms,
             request.channel_wise,
             activation,
             replace(method, rounds=request.rounds).key(),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nuqconv.backends.caffe.emit import deploy_names
 from nuqconv.backends.caffe.record import information_text, nuq_layers_text, record_text
+from nuqconv.errors import some_of
 from nuqconv.files.staging import move_into_place, staging_folder
 from nuqconv.formats import CAFFE, FORMATS, ModelFiles
 from nuqconv.ir import Graph
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+_MOST_PROBLEMS = 5
 
 
 def chosen_files(model: ModelFiles, staging: Path) -> dict[str, Path]:
@@ -78,8 +80,7 @@ def without_caffe(files: OutputFiles, graph: Graph) -> tuple[OutputFiles, tuple[
     problems = CAFFE.problems(graph)
     if not problems:
         return files, ()
-    reasons = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-    note = f"no Caffe models are written, Caffe cannot express the network: {reasons}"
+    note = f"no Caffe models are written, Caffe cannot express the network: {some_of(problems, _MOST_PROBLEMS, '; ')}"
     _LOG.warning("%s", note)
     return files.without(CAFFE.forms), (note,)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from nuqconv.errors import CalibrationError, FormatError, ModelError, UnsupportedError
@@ -23,6 +25,7 @@ from nuqconv.job.fitted_weights import solve_layers
 from nuqconv.job.job import Job
 from nuqconv.job.kept import KeptLayers
 from nuqconv.job.sensitivity import measure_responses, network_losses
+from nuqconv.passes.equalize import MOST_OCTAVES
 from nuqconv.quantize.compensate import WeightMethod
 from nuqconv.quantize.plan import LayerPlan, Plan
 from nuqconv.search.journal import Journal
@@ -46,11 +49,13 @@ class Preparation:
         candidates: The search space, and which layers lose nothing in it.
         source: Where activation ranges came from.
         notes: What the user should know about it.
+        shifts: By which powers of two channels of the float graph are divided, by layer.
     """
 
     candidates: Candidates
     source: Source
     notes: tuple[str, ...]
+    shifts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def space(self) -> SearchSpace:
@@ -70,6 +75,7 @@ class Preparation:
             "lossless": dict(self.candidates.lossless),
             "calibration": self.source.value,
             "notes": list(self.notes),
+            **({"shifts": {name: shift.tolist() for name, shift in self.shifts.items()}} if self.shifts else {}),
         }
         return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
@@ -92,7 +98,8 @@ class Preparation:
         if found is None:
             raise FormatError("the stored preparation is damaged", problems)
         candidates = Candidates(space_from_object(found.layers), found.lossless)
-        return cls(candidates, found.calibration, tuple(found.notes))
+        shifts = {name: np.array(shift, np.int64) for name, shift in found.shifts.items()}
+        return cls(candidates, found.calibration, tuple(found.notes), shifts)
 
 
 class _PreparationJson(JsonModel):
@@ -102,6 +109,7 @@ class _PreparationJson(JsonModel):
     lossless: dict[Text, int]
     calibration: Annotated[Source, Field(strict=False)]
     notes: list[Text]
+    shifts: dict[Text, list[Annotated[int, Field(ge=-MOST_OCTAVES, le=MOST_OCTAVES)]]] = Field(default_factory=dict)
 
 
 def prepare(

@@ -16,18 +16,19 @@ from nuqconv.errors import ConfigError
 from nuqconv.formats import CAFFE, FORMATS, WriteOptions
 from nuqconv.formats.source import ModelFiles, SourceModel
 from nuqconv.ir import Array
-from nuqconv.job.calibration import Calibration, Source, calibrate
+from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.device_notes import device_notes
 from nuqconv.job.interruption import script_log
 from nuqconv.job.job import Job, make_job
+from nuqconv.job.options import PrepareOptions
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import fitting_files
 from nuqconv.job.planned import PlannedModel
 from nuqconv.job.preparation import prepare
 from nuqconv.job.progress import job_progress
+from nuqconv.job.refinement import in_sequence
 from nuqconv.job.result import LayerResult, Sizes, layer_results, measure_sizes
-from nuqconv.job.run import PrepareOptions
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import CheckedEvaluator
 
@@ -105,7 +106,8 @@ def quantize_model(
     if not requests:
         raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
     with script_log(), tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
-        calibration = calibrate(job.graph, job.values, batches=batches, run_model=None, folder=Path(folder))
+        given = in_own_batches(batches, job.own_batch)
+        calibration = calibrate(job.graph, job.values, batches=given, run_model=None, folder=Path(folder))
         found = quantized_by(job, calibration, source.files, options)
     return replace(found, seconds=time.monotonic() - start)
 
@@ -130,7 +132,9 @@ def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], op
             measured_loss=False,
             on_step=options.stepper(shown),
         )
-    plan = Plan.of((layer.name, layer.options[-1].layer_plan) for layer in preparation.space.layers)
+        plan = Plan.of((layer.name, layer.options[-1].layer_plan) for layer in preparation.space.layers)
+        if options.sequential and options.weight_method is not None and calibration.batches:
+            plan = in_sequence(job, plan, calibration.batches, options.weight_method, options.stepper(shown))
     int8 = Plan.of((layer.name, layer.options[0].layer_plan) for layer in preparation.space.layers)
     layers = layer_results(job.quantizer, plan, preparation.candidates.lossless)
     # What cannot be written is known before anything is.

@@ -16,6 +16,7 @@ from nuqconv.job.layer_facts import layer_facts, layer_requests
 from nuqconv.job.notebook import NotedSource, noted_source
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.planned import PlannedModel
+from nuqconv.job.refinement import stored_integers
 from nuqconv.search.journal import Journal
 
 __all__ = ["write_trial"]
@@ -62,7 +63,8 @@ def write_trial(
     _check_files(journal, files, tuple(source.files.values()))
     job = _job(files, source)
     try:
-        take_integers(job, journal)
+        job, _ = take_integers(job, journal)
+        stored_integers(job, found.plan, journal)
         return PlannedModel(job, found.plan, (), files).save(save_dir, record=record, onnx=source.onnx)
     except (FormatError, QuantizationError) as error:
         raise JournalError(f"{journal.path}: trial {trial} cannot be made again: {error}") from error

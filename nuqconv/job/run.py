@@ -4,148 +4,51 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
 
 from nuqconv.data import DataSet
-from nuqconv.errors import CalibrationError, ConfigError, SearchError
-from nuqconv.evaluators.identity import batches_digest
+from nuqconv.errors import CalibrationError
 from nuqconv.evaluators.notes import data_notes
 from nuqconv.files.staging import check_targets
 from nuqconv.formats import CAFFE, ONNX, ReadOptions, shared
 from nuqconv.formats.source import ModelFiles
-from nuqconv.ir import Array
-from nuqconv.job.about import Budget
 from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.certainty import metric_interval
-from nuqconv.job.checkpoint import OnMismatch, open_journal, prepared, search_identity
+from nuqconv.job.checkpoint import open_journal, prepared, search_identity
 from nuqconv.job.closing import CalibrationInputs, describe_run, errors_of
 from nuqconv.job.data_facts import GivenBatches, calibration_digest
 from nuqconv.job.device_notes import device_notes
-from nuqconv.job.evaluation import Original, WorkerOptions, evaluation
+from nuqconv.job.equalization import accepted_shifts, equalization_note
+from nuqconv.job.evaluation import Original, evaluation, trial_writer
 from nuqconv.job.forms import Forms
 from nuqconv.job.interruption import Interruption, script_log
 from nuqconv.job.job import Job, TimedEvaluator, read_job
 from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run, note_source
+from nuqconv.job.options import SearchOptions
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import chosen_files, staging_for, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
 from nuqconv.job.planned import PlannedModel
 from nuqconv.job.preparation import OnStep, Preparation, prepare
 from nuqconv.job.progress import JobProgress, job_progress
+from nuqconv.job.refinement import refined
 from nuqconv.job.result import NuqResult, layer_results, measure_sizes
-from nuqconv.quantize.compensate import WeightMethod
+from nuqconv.passes.equalize import Shifts
 from nuqconv.quantize.plan import Plan, Precision
 from nuqconv.search.evaluator import CheckedEvaluator
 from nuqconv.search.journal import Journal
 from nuqconv.search.metrics import Interval
-from nuqconv.search.objective import NearestMetric, Objective, SmallestBytes
-from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS, Progress, SearchOutcome, Trial, check_budget, run_search
-from nuqconv.search.strategies import StrategyChoice, check_strategy, make_strategy, strategy_name
+from nuqconv.search.objective import NearestMetric, Objective
+from nuqconv.search.run import Progress, SearchOutcome, Trial, run_search
+from nuqconv.search.strategies import make_strategy, strategy_name
 
-__all__ = ["DEFAULT_METHOD", "ON_CRASH", "SMALLEST", "OnCrash", "PrepareOptions", "SearchOptions", "search_model"]
+__all__ = ["search_model"]
 
 _LOG = logging.getLogger(__name__)
-
-DEFAULT_METHOD = WeightMethod()
-SMALLEST = SmallestBytes()
-_BUDGET = Budget(DEFAULT_MAX_EVALUATIONS, None, None)
-_HERE = WorkerOptions()
-
-OnCrash = Literal["stop", "refuse"]
-ON_CRASH: tuple[OnCrash, ...] = get_args(OnCrash)
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """How the integers of a model are chosen, with a search or without.
-
-    Attributes:
-        calibration_data: Batches of inputs to calibrate on, or a data set; None for those of the evaluator.
-        weight_method: How the weights of NUQ layers are chosen; None puts each on the nearest level.
-        importance: For some layers a weight >= 0 for each of their weights.
-        input_shapes: Shapes for inputs by name, instead of the file's.
-        progress: Whether to show a progress bar; None shows it on a terminal.
-        on_step: Called with what is being done, how many parts of it are done and how many there are; ends the work with a `SearchError` when
-            it returns True.
-    """
-
-    calibration_data: Sequence[Mapping[str, Array]] | DataSet | None = None
-    weight_method: WeightMethod | None = DEFAULT_METHOD
-    importance: Mapping[str, Array] | None = None
-    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    progress: bool | None = None
-    on_step: Callable[[str, int, int], object] | None = None
-
-    def stepper(self, shown: JobProgress) -> OnStep:
-        """Returns what is to be called as the work goes on."""
-
-        def on_step(name: str, done: int, total: int) -> None:
-            shown.on_step(name, done, total)
-            if self.on_step is not None and self.on_step(name, done, total) is True:
-                raise SearchError(f"on_step has ended the work at {done} of {total}, {name}; nothing was written")
-
-        return on_step
-
-    def choices(self) -> dict[str, str]:
-        """Returns what the integers depend on besides model and data, as texts by name."""
-        found = {"weights": "nearest" if self.weight_method is None else self.weight_method.key()}
-        if self.input_shapes:
-            found["input shapes"] = "; ".join(
-                f"{name} {list(shape)}" for name, shape in sorted(self.input_shapes.items())
-            )
-        if self.importance is not None:
-            found["importance"] = batches_digest([self.importance])
-        return found
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How a search is done.
-
-    Attributes:
-        prepare: How integers are chosen.
-        objective: What the search is for.
-        strategy: How it chooses plans.
-        budget: How long it may take.
-        workers: Where plans are evaluated.
-        on_crash: What becomes of a trial that ends or blocks its process at every try.
-        journal: Where its journal is kept; None keeps none.
-        on_mismatch: What to do with the journal of another search.
-        on_trial: Called after each trial with how far the search is; no further one is begun when it returns True.
-        forms: What may become of layers.
-    """
-
-    prepare: PrepareOptions = PrepareOptions()
-    objective: Objective = SMALLEST
-    strategy: StrategyChoice = "path"
-    budget: Budget = _BUDGET
-    workers: WorkerOptions = _HERE
-    on_crash: OnCrash = "stop"
-    journal: Path | None = None
-    on_mismatch: OnMismatch = "refuse"
-    on_trial: Callable[[Trial, Progress], object] | None = None
-    forms: Forms = Forms.CODEBOOKS
-
-    def choices(self) -> dict[str, str]:
-        """Returns what the trials depend on besides model, data and evaluator, as texts by name."""
-        found = self.prepare.choices()
-        return found if self.forms is Forms.CODEBOOKS else {**found, "layers": self.forms.value}
-
-    def check(self) -> None:
-        """Checks what can be checked before the model is read.
-
-        Raises:
-            SearchError, ConfigError: An option is wrong, or options do not go together.
-        """
-        check_budget(self.budget.max_evaluations, self.budget.timeout, self.budget.patience)
-        check_strategy(self.strategy)
-        self.workers.check()
-        if self.on_crash not in ON_CRASH:
-            raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {self.on_crash!r}")
 
 
 def search_model(
@@ -216,9 +119,10 @@ def search_model(
         about = describe_run(job, original, sources, options.objective, name, options.budget)
         picture = note_run(log, about, sheet_of(getattr(user_evaluator, "data", None)))
         places = _Places(names, staging, log, shown)
-        preparation = prepared(job, log, lambda: _prepare(job, original, inputs, given, options, places, on_step))
+        read = job
+        job, preparation = prepared(job, log, lambda: _prepare(read, original, inputs, given, options, places, on_step))
         network = note_network(log, network_facts(job, preparation.space))
-        found = _search(job, original, preparation, options, places)
+        found = _search(job, original, preparation, options, places, inputs, on_step)
         notes = (
             *read_notes,
             *data_notes(user_evaluator),
@@ -282,7 +186,15 @@ class _Found:
     notes: tuple[str, ...]
 
 
-def _search(job: Job, original: Original, preparation: Preparation, options: SearchOptions, places: _Places) -> _Found:
+def _search(
+    job: Job,
+    original: Original,
+    preparation: Preparation,
+    options: SearchOptions,
+    places: _Places,
+    inputs: CalibrationInputs,
+    on_step: OnStep,
+) -> _Found:
     lost: list[str] = []
 
     def on_trial(trial: Trial, progress: Progress) -> object:
@@ -309,8 +221,16 @@ def _search(job: Job, original: Original, preparation: Preparation, options: Sea
             on_trial=on_trial,
             on_lost=lost.append if options.on_crash == "refuse" else None,
         )
+        words = ""
+        method = options.prepare.weight_method
+        if options.prepare.sequential and method is not None and outcome.best.accepted:
+            satisfied = partial(checked.satisfied, original.metric)
+            batches = list(inputs.batches())
+            outcome, words = refined(job, outcome, evaluate, satisfied, batches, method, places.journal, on_step)
         interval, doubts = metric_interval(original, outcome.plan, evaluate.write, places.journal)
-    return _Found(outcome, interval, (*doubts, *(f"counted as refused: {words}" for words in lost)))
+    return _Found(
+        outcome, interval, (*([words] if words else []), *doubts, *(f"counted as refused: {words}" for words in lost))
+    )
 
 
 def _prepare(
@@ -321,12 +241,24 @@ def _prepare(
     options: SearchOptions,
     places: _Places,
     on_step: OnStep,
-) -> Preparation:
-    calibration = inputs.keep(_calibrate(job, original, given, places.staging))
+) -> tuple[Job, Preparation]:
+    calibration = inputs.keep(_calibrate(job, original, given, places.staging / "calibration"))
     if options.forms is Forms.INT8 and calibration.source is Source.NONE:
         raise CalibrationError(f"int8 layers need the ranges of activations: {'; '.join(calibration.reasons)}")
     chosen = options.prepare
-    return prepare(
+    shifts: Shifts = {}
+    if chosen.equalize:
+        folder = places.staging / "equalization"
+        folder.mkdir()
+        shifts = accepted_shifts(
+            job, calibration, original, lambda item, *to: trial_writer(item, places.files)(*to), folder
+        )
+    if shifts:
+        note = equalization_note(job.graph, shifts)
+        job = job.scaled(shifts)
+        calibration = inputs.keep(_calibrate(job, original, given, places.staging / "calibration of the scaled graph"))
+        calibration = replace(calibration, notes=(*calibration.notes, note))
+    found = prepare(
         job,
         calibration,
         method=chosen.weight_method,
@@ -334,12 +266,12 @@ def _prepare(
         journal=places.journal,
         on_step=on_step,
     )
+    return job, replace(found, shifts=shifts)
 
 
-def _calibrate(job: Job, original: Original, data: GivenBatches | None, staging: Path) -> Calibration:
+def _calibrate(job: Job, original: Original, data: GivenBatches | None, folder: Path) -> Calibration:
     evaluator = original.show()
     batches = evaluator.checked.calibration_batches(job.config.batch_num) if data is None else data
-    folder = staging / "calibration"
     folder.mkdir()
     found = calibrate(
         job.graph,

@@ -20,10 +20,11 @@ from nuqconv.job.asked import Config, calibration_batches, data_shapes, given_co
 from nuqconv.job.checkpoint import journal_path
 from nuqconv.job.choice import LayerForm, chosen_requests, configured_requests
 from nuqconv.job.job import float_graph
+from nuqconv.job.options import PrepareOptions, SearchOptions
 from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
 from nuqconv.job.quantization import Quantized, measured_by, quantize_model
 from nuqconv.job.result import NuqResult
-from nuqconv.job.run import PrepareOptions, SearchOptions, search_model
+from nuqconv.job.run import search_model
 from nuqconv.parallel import check_main_guard
 from nuqconv.runtimes.base import Runtime
 from nuqconv.runtimes.table import DEFAULT

@@ -243,7 +243,8 @@ class Quantizer:
         name = dequant_node_name(node.name)
         params[f"{name}/0"] = self._steps[node.name, layer]
         nodes.append(replace(node, inputs=(quants[key],), outputs=(accumulator,)))
-        nodes.append(Node(name, Dequantize(), (accumulator,), (made,), (f"{name}/0",)))
+        axis = node.op.axis if isinstance(node.op, Weighted) else 1
+        nodes.append(Node(name, Dequantize(axis=axis), (accumulator,), (made,), (f"{name}/0",)))
         return nodes
 
     def _integer_params(self, node: Node, layer: LayerPlan, params: dict[str, Array]) -> NDArray[np.float32]:

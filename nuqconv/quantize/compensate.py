@@ -4,7 +4,8 @@ With the moments of a layer's inputs (`nuqconv.quantize.moments`) the mean squar
 what one weight does wrong, others can make good. For each number of steps:
 
 1. step sizes and codebook are fitted in turns: the step size of a channel to the codebook, the codebook exactly (`optimal_codebooks`) to the
-   integers, each weight counting with the power of its input (`nuqconv.quantize.first_steps`);
+   integers, each weight counting with the power of its input (`nuqconv.quantize.first_steps`). The levels of int8 are given, so its step sizes
+   only;
 2. the weights are put on the codebook one column after the other, and what a column does wrong is made good by the columns still to come (Frantar
    et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022), here on a grid that is not uniform
    (`nuqconv.quantize.descent`);
@@ -30,15 +31,19 @@ from nuqconv.quantize.first_steps import FirstSteps, spread
 from nuqconv.quantize.moments import FewPatches, Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
-__all__ = ["SOLVER", "LayerSolution", "WeightMethod", "solve_layer"]
+__all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "damping", "solve_layer"]
 
 SOLVER = 1
 """Raised when the same layer gets other integers than before: journals keep layers under it."""
+
+UNIFORM = 255
+"""Steps that are all of int8's own grid, -127 to 127: only step sizes, the levels of single weights and the bias can be chosen."""
 
 _Floats = NDArray[np.float64]
 _Books = list[NDArray[np.int64]]
 _Levels = NDArray[np.int8]
 
+_GRID = np.arange(-INT8_MAX, INT8_MAX + 1)
 _SAMPLE = 2048
 """Columns of each row that the first codebook and step sizes are fitted to."""
 _REFIT = 1 << 18
@@ -57,7 +62,7 @@ _SHRINKAGE = 2.0
 
 @dataclass(frozen=True)
 class WeightMethod:
-    """How the integers of NUQ layers are chosen; the defaults are what measured best (decision D26).
+    """How the integers of layers are chosen; the defaults are what measured best (decisions D26 and D39).
 
     Attributes:
         importance: Whether weights count by the power of their inputs when codebooks are made; else all weights of a channel count alike.
@@ -65,6 +70,7 @@ class WeightMethod:
         refit_scales: Whether step sizes are fitted to the codebook; else they stay ``max|w| / 127``.
         bias_correction: Whether the bias takes up the mean error of the output.
         sweeps: Passes of coordinate descent after each fit.
+        int8: Whether int8 layers are done like NUQ layers, on the grid that they have; else their weights are the nearest ones.
         rounds: Times that step sizes and levels are fitted to the weights' levels by least squares; ``num_of_iteration`` of a configuration goes
             before it.
     """
@@ -75,11 +81,14 @@ class WeightMethod:
     bias_correction: bool = True
     sweeps: int = 2
     rounds: int = 1
+    int8: bool = True
 
     def key(self) -> str:
         """Returns a text that tells this method from others."""
         names = ("importance", "compensation", "refit_scales", "bias_correction", "sweeps", "rounds")
-        return ",".join(f"{name}={int(getattr(self, name))}" for name in names)
+        found = ",".join(f"{name}={int(getattr(self, name))}" for name in names)
+        # Journals from before int8 layers were fitted hold the integers that their trials had.
+        return found if self.int8 else f"{found},int8=0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +130,7 @@ def solve_layer(
         bias: Its bias, (num_output,), or None.
         scales: Step sizes to start from, as `weight_scales` gives them: (num_output,) or (1,).
         moments: Moments of its inputs.
-        steps: Largest numbers of levels, each 1 to 256.
+        steps: Largest numbers of levels, each 1 to 256; `UNIFORM` for int8.
         method: What to do.
         floor: Least step size of each output channel, (num_output,), or None.
         importance: A weight >= 0 for each weight in its shape, such as its Fisher information, by which codebooks are weighed further and
@@ -200,7 +209,13 @@ class _Problem:
             self.floor.reshape(-1),
         )
         refit = self.method.refit_scales and not self.shared
-        found = [first.fit(self.scales.reshape(-1), count, refit=refit) for count in steps]
+        scales = self.scales.reshape(-1)
+        found = []
+        for count in steps:
+            if count == UNIFORM:
+                found.append((_GRID, first.on_grid(scales, LevelTables([_GRID])) if refit else scales))
+            else:
+                found.append(first.fit(scales, count, refit=refit))
         return [book for book, _ in found], np.stack([scale.reshape(groups, rows) for _, scale in found])
 
     def _nearest(self, levels: _Levels, scales: _Floats, books: _Books) -> None:
@@ -251,7 +266,7 @@ class _Problem:
             if not self.centred:
                 mean = self.moments.mean[:, columns]
                 matrix = matrix + mean[:, :, None] * mean[:, None, :]
-            share, added = _damping(np.diagonal(matrix, axis1=1, axis2=2), self.moments.count)
+            share, added = damping(np.diagonal(matrix, axis1=1, axis2=2), self.moments.count)
             block = Block.of(columns, matrix, 1 - share, added)
             if len(self.moments.covariance) == 1:
                 self._kept.append(block)
@@ -264,7 +279,7 @@ class _Problem:
             rows = rows + moments.mean[:, None]
         for columns in moments.blocks:
             own = rows[:, :, columns] / np.sqrt(count)
-            share, added = _damping(np.square(own).sum(axis=1), count)
+            share, added = damping(np.square(own).sum(axis=1), count)
             yield Block.thin(columns, own * np.sqrt(1 - share), added)
 
     def _parts(self, block: Block, scales: _Floats) -> Iterator[tuple[slice, Residuals]]:
@@ -329,14 +344,18 @@ class _Problem:
         taken = spread(rows, -(-_REFIT // (groups * columns)))
         weight = np.square(scales[..., taken]) * self.row_weight[:, taken]
         sums = [np.zeros((len(book) + 1, len(book) + 1)) for book in books]
-        for block in self._blocks():
+        fitted = [number for number, book in enumerate(books) if book is not _GRID]
+        for block in self._blocks() if fitted else ():
             own = block.take(self.matrix[:, taken])
-            for number, book in enumerate(books):
+            for number in fitted:
+                book = books[number]
                 real = own / scales[number][:, None, taken]
                 chosen = levels[:, block.columns, number, taken]
                 sums[number] += _level_products(block, book, chosen, real, weight[number])
-        found = [_best_levels(book, gram) for book, gram in zip(books, sums, strict=True)]
-        for number, (before, after) in enumerate(zip(books, found, strict=True)):
+        found = list(books)
+        for number in fitted:
+            before, after = books[number], _best_levels(books[number], sums[number])
+            found[number] = after
             moved = np.arange(256, dtype=np.uint8).view(np.int8)
             moved[before] = after
             for group in levels:
@@ -442,7 +461,7 @@ def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
     return found
 
 
-def _damping(power: _Floats, count: int) -> tuple[float, _Floats]:
+def damping(power: _Floats, count: int) -> tuple[float, _Floats]:
     """Returns what makes matrices positive definite and hold for other inputs too: the share that is taken of them, and what their diagonals get.
 
     Few patches say little of how their columns go together: the fewer they are, the more the matrix is drawn towards its diagonal (shrinkage as

@@ -21,6 +21,8 @@ _WHOLE = (tuple(move for move in range(-8, 9) if move),)
 _SMALL = 1 << 19
 """Up to so many weights the whole grid is tried: halving may end beside the best step size."""
 _EIGHTHS = 2.0 ** (1 / 8)
+_SHRINK = np.linspace(1.0, 0.6, 17)
+"""What the step sizes of a whole grid are multiplied with: below that the weights that are cut off outweigh the finer steps."""
 
 
 def spread(count: int, wanted: int) -> NDArray[np.intp]:
@@ -88,6 +90,17 @@ class FirstSteps:
                 best = (total, book, scale)
             scale = self._closer(scale, error, tables)
         return best[1:]
+
+    def on_grid(self, scale: NDArray[np.float64], tables: LevelTables) -> NDArray[np.float64]:
+        """Returns the step size of each row, at most the given one, with which a grid that is fixed fits best."""
+        found = scale = np.maximum(scale, self.floor)
+        best = np.full(len(scale), np.inf)
+        for factor in _SHRINK:
+            candidate = np.maximum(scale * factor, self.floor)
+            error = self.errors(candidate, tables)
+            found = np.where(error < best, candidate, found)
+            best = np.minimum(error, best)
+        return found
 
     def _closer(
         self, scale: NDArray[np.float64], error: NDArray[np.float64], tables: LevelTables

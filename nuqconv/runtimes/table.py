@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,7 +55,7 @@ AUTO = "auto"
 
 
 class RuntimeTable(Mapping[str, "Runtime"]):
-    """Runtimes by name, with their options at the defaults."""
+    """Runtimes by name, with their options at the defaults, or as `with_options` says."""
 
     def __init__(self, own: Mapping[str, Entry]) -> None:
         self._own = dict(own)
@@ -78,6 +79,24 @@ class RuntimeTable(Mapping[str, "Runtime"]):
     def entry(self, name: str) -> Entry:
         """Returns the line of a runtime, which is not imported for it."""
         return self._own[name] if name in self._own else Entry("", self._made[name].title)
+
+    @contextmanager
+    def with_options(self, name: str, **options: Any) -> Iterator[None]:
+        """While it lasts, a runtime of the table has other options: wherever this process takes it by its name.
+
+        Args:
+            name: A name in the table.
+            **options: Its fields.
+
+        Raises:
+            ConfigError: It has no such option, or a value is wrong.
+        """
+        before = self[name]
+        self._made[name] = before.with_options(**options) if options else before
+        try:
+            yield
+        finally:
+            self._made[name] = before
 
     def add(self, runtime: Runtime) -> None:
         """Enters a runtime under its name.

@@ -32,6 +32,12 @@ ELSEWHERE = {
 }
 """Pages whose commands and code another test runs, or parses where a page is made from the program."""
 
+HELD = "docs/start.md"
+"""A page whose examples are run whole, so that what it shows below a command is what comes out."""
+
+SHOWN = re.compile(r"(?m)^```sh\n(?P<command>nuqconv [^\n]+)\n```\n\n(?P<text>(?:    [^\n]*\n|\n(?=    ))+)")
+SECONDS = re.compile(r"( [\d,]+ )\d+\.\d\d( (?:accepted|rejected))")
+
 NOT_COMMANDS = ("make ", "pip install", "python -m mkdocs", "python tools/", "python3 -m venv")
 """What starts like a command and works on the checkout: targets and tools have tests of their own."""
 
@@ -110,6 +116,68 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.fixture(scope="module")
+def whole_example(tmp_path_factory):
+    """The example with all of its pictures."""
+    place = tmp_path_factory.mktemp("example")
+    for path in FASHION.iterdir():
+        (place / path.name).symlink_to(path)
+    return place
+
+
+def in_words(text):
+    """Returns the lines of a text as words, without the seconds of trials."""
+    lines = [SECONDS.sub(r"\1S\2", " ".join(line.split())) for line in text.splitlines()]
+    return [line.split() for line in lines if line]
+
+
+def alike(one, two):
+    """Whether two words are the same, or numbers that differ in no more than what another processor rounds otherwise."""
+    if one == two:
+        return True
+    try:
+        numbers = [float(word.rstrip("%;").replace(",", "")) for word in (one, two)]
+    except ValueError:
+        return False
+    return numbers[0] == pytest.approx(numbers[1], rel=0.01, abs=0.001)
+
+
+def not_there(shown, out):
+    """Returns the lines shown that do not come out, each right below the one before but for a line of dots."""
+    left, missing, anywhere = in_words(out), [], True
+    for line in in_words(shown):
+        if line == ["..."]:
+            anywhere = True
+            continue
+        places = [
+            number
+            for number, words in enumerate(left if anywhere else left[:1])
+            if len(words) == len(line) and all(map(alike, line, words))
+        ]
+        if not places:
+            missing.append(" ".join(line))
+            continue
+        left = left[places[0] + 1 :]
+        anywhere = False
+    return missing
+
+
+@pytest.mark.parametrize(
+    ("shown", "missing"),
+    [
+        ("a 1.00\nb 2", []),
+        ("a 1.001\n...\nc 4", []),
+        ("a 1.00\nc 4", ["c 4"]),
+        ("a 1.02", ["a 1.02"]),
+        ("b 3", ["b 3"]),
+        ("7 x 1,000 0.25 accepted, the result", []),
+        ("7 x 1,100 0.25 accepted, the result", ["7 x 1,100 S accepted, the result"]),
+    ],
+)
+def test_what_is_shown_is_compared(shown, missing):
+    assert not_there(shown, "head\n a  1.00\nb 2\n\nc 4\n7  x 1,000  9.75  accepted, the result") == missing
+
+
 def accuracy_of(model_file, weights_file, batch_num):
     """What README leaves to its readers."""
     with np.load("set.npz") as arrays:
@@ -120,13 +188,20 @@ def accuracy_of(model_file, weights_file, batch_num):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
-def test_what_a_page_shows(run, folder, subset, monkeypatch, request, page):
+def test_what_a_page_shows(run, folder, whole_example, subset, monkeypatch, request, page):
     if any(re.search(r"--runtime \S*caffe\b", block.text) for block in to_run(page)):
         request.getfixturevalue("caffe_python")
+    shown = {}
+    if page == HELD:
+        folder = whole_example
+        found = SHOWN.finditer((ROOT / page).read_text(encoding="utf-8"))
+        shown = {item["command"]: item["text"] for item in found}
+        assert len(shown) >= 3
+    else:
+        shutil.copy(LENET / "deploy.prototxt", folder)
+        shutil.copy(subset, folder / "set.npz")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    shutil.copy((FASHION if page == "docs/start.md" else LENET) / "deploy.prototxt", folder)
-    shutil.copy(subset, folder / "set.npz")
     for block in to_run(page):
         if block.kind == "python":
             exec(compile(block.text, page, "exec"), {"__name__": "__main__", "accuracy_of": accuracy_of})
@@ -138,3 +213,4 @@ def test_what_a_page_shows(run, folder, subset, monkeypatch, request, page):
                     assert words[1] in COMMANDS, line
                     ended = run(*words[1:], columns=None)
                     assert ended.code == 0, (line, ended)
+                    assert not not_there(shown.get(line, ""), ended.out), (line, ended.out)

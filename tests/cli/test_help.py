@@ -138,3 +138,22 @@ def test_a_json_of_the_result(run, subset, tmp_path):
     words = ("auto", *MODEL, "--data", subset, "--max-drop", "5%", "--max-evaluations", 1, "--save", tmp_path / "m")
     assert run(*words, "--json", tmp_path / "a.txt", "--report", tmp_path / "b.json").code == 0
     assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_weights_are_never_needed(run):
+    """An .onnx model has none."""
+    with_weights = [name for name, command in EVERY.items() if "weights" in {param.name for param in command.params}]
+    assert {"auto", "quantize", "config", "convert", "data check"} <= set(with_weights)
+    for name in with_weights:
+        assert " MODEL [WEIGHTS]" in run(*name.split(), "--help").out
+
+
+def test_what_convert_needs(run, tmp_path):
+    model = tmp_path / "net.onnx"
+    assert "MODEL [WEIGHTS] TARGET [TARGET_WEIGHTS]" in run("convert", "--help", columns=120).out
+    assert run("convert", *MODEL, model).code == 0
+    assert run("convert", model, tmp_path / "net.prototxt").code == 0
+    for words in ([model], MODEL):
+        ended = run("convert", *words, columns=None)
+        assert ended.code == 2
+        assert "what is to be written? Give an .onnx file or a .prototxt" in ended.err

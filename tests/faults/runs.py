@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import resource
 import traceback
@@ -29,12 +28,16 @@ from nuqconv.errors import NuqconvError
 from nuqconv.frontends.caffe import load_graph
 from tests.faults.injector import Injector
 from tests.faults.sqlite_calls import reachable, sqlite_points
-from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, OUTPUTS, lenet_data
+from tests.support.auto import LENET_MODEL, LENET_WEIGHTS, OUTPUTS, batches
+from tests.support.forks import forking
 
 __all__ = ["RUNS", "Ended", "Run", "start"]
 
 _PATIENCE = 600.0
-_MODEL = (str(LENET_MODEL), str(LENET_WEIGHTS))
+_LARGE = (str(LENET_MODEL), str(LENET_WEIGHTS))
+_VALID = Path(__file__).parents[1] / "corpus" / "valid"
+# A search has the same operations on files whatever the net; of a small one it takes a fifth of the time.
+_SMALL = (str(_VALID / "model.prototxt"), str(_VALID / "model.caffemodel"))
 _JOURNAL = "net_trials.sqlite"
 
 
@@ -97,9 +100,7 @@ def start(
         forever: Whether all operations from there on fail.
         largest: The size in bytes above which the system itself lets no file grow.
     """
-    context = multiprocessing.get_context("forkserver")
-    # What takes long to import is imported once, and every start is a fork of that.
-    context.set_forkserver_preload(["onnxruntime", "tests.faults.everything", "tests.faults.runs"])
+    context = forking()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(run, folder, number, mode, forever, largest, there))
     process.start()
@@ -170,16 +171,19 @@ def _command(*arguments: object) -> None:
 
 
 def _evaluator(max_error: float) -> nuqconv.OnnxRuntimeEvaluator:
-    inputs = {"data": lenet_data(16).inputs["data"]}
-    return nuqconv.OnnxRuntimeEvaluator(inputs, metric="output_error", max_error=max_error, threads=1)
+    return nuqconv.OnnxRuntimeEvaluator(_data(), metric="output_error", max_error=max_error, threads=1)
 
 
-def _auto(folder: Path, batches: int, max_error: float, **options: Any) -> None:
-    """The whole job on LeNet, with weights on the nearest levels, which takes a third of a second."""
-    config = folder.with_name(f"{folder.name}-config-{batches}.json")
-    nuqconv.create_quant_config(config, *_MODEL, batch_num=batches)
+def _data() -> dict[str, Any]:
+    return {"data": np.concatenate([batch["data"] for batch in batches()])}
+
+
+def _auto(folder: Path, batch_num: int, max_error: float, **options: Any) -> None:
+    """The whole job on a small net, with weights on the nearest levels."""
+    config = folder.with_name(f"{folder.name}-config-{batch_num}.json")
+    nuqconv.create_quant_config(config, *_SMALL, batch_num=batch_num)
     nuqconv.auto_nuq(
-        *_MODEL,
+        *_SMALL,
         _evaluator(max_error),
         config,
         folder / "record.txt",
@@ -200,13 +204,12 @@ def _auto_restart(folder: Path) -> None:
 
 
 def _auto_command(folder: Path, max_error: float) -> None:
-    data = lenet_data(16)
     npz = folder.with_name(f"{folder.name}-data.npz")
-    np.savez(npz, data=data.inputs["data"])
+    np.savez(npz, **_data())
     config = folder.with_name(f"{folder.name}-config-1.json")
-    nuqconv.create_quant_config(config, *_MODEL, batch_num=1)
+    nuqconv.create_quant_config(config, *_SMALL, batch_num=1)
     _command(
-        "auto", *_MODEL, "--data", npz, "--metric", "output_error", "--max-error", max_error, "--config", config,
+        "auto", *_SMALL, "--data", npz, "--metric", "output_error", "--max-error", max_error, "--config", config,
         "--save", folder / "net", "--record", folder / "record.txt", "--max-evaluations", 3, "--report", folder / "report.json",
     )  # fmt: skip
 
@@ -222,15 +225,15 @@ def _nothing(folder: Path) -> None:
 
 
 def _onnx(folder: Path, opset: int) -> None:
-    _command("convert", *_MODEL, folder / "net.onnx", "--opset", opset, "--json", folder / "summary.json")
+    _command("convert", *_LARGE, folder / "net.onnx", "--opset", opset, "--json", folder / "summary.json")
 
 
 def _caffe(folder: Path, size: int) -> None:
-    _command("convert", *_MODEL, folder / "net.prototxt", "--input-shape", f"data:{size},1,28,28")
+    _command("convert", *_LARGE, folder / "net.prototxt", "--input-shape", f"data:{size},1,28,28")
 
 
 def _config(folder: Path, batches: int) -> None:
-    _command("config", *_MODEL, "--output", folder / "config.json", "--batch-num", batches)
+    _command("config", *_LARGE, "--output", folder / "config.json", "--batch-num", batches)
 
 
 def _load_onnx(folder: Path) -> None:

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuqconv.errors import FormatError
+from nuqconv.errors import FormatError, some_of
 from nuqconv.files.proto_text import ParseError, parse_text
 from nuqconv.files.safe_json import DEEPEST, check_depth, parse
 from nuqconv.frontends.caffe.schema import NetParameter
@@ -84,3 +84,11 @@ def test_errors_can_be_printed_whatever_is_in_them():
     assert str(error) == "a\\x1b[2J\n  - \\ud800"
     assert str(error).encode()
     assert error.problems == ("\\ud800",)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, ""), (1, "a0"), (3, "a0, a1, a2"), (4, "a0, a1, a2 and 1 more"), (9, "a0, a1, a2 and 6 more")],
+)
+def test_of_many_names_some_are_said(count, said):
+    assert some_of([f"a{number}" for number in range(count)], 3) == said

@@ -58,6 +58,7 @@ def test_pads():
         (Reduce("sum", (1, -1), keepdims=False), IMAGE, (2, 6)),
         (ArgReduce("argmin", -2, keepdims=False), IMAGE, (2, 4, 9)),
         (Resize((2, 4, 3, 18)), IMAGE, (2, 4, 3, 18)),
+        (Resize((-1, 4, 3, -1)), IMAGE, (*IMAGE[:1], 4, 3, IMAGE[3])),
         (DepthToSpace(2), IMAGE, (2, 1, 12, 18)),
         (SpaceToDepth(3), IMAGE, (2, 36, 2, 3)),
         (StridedSlice((0, 3, 5, 0), (2, -1, 0, 9), (1, -1, -2, 4)), IMAGE, (2, 4, 3, 3)),

@@ -46,7 +46,7 @@ def test_traits_of_the_base_come_first():
 
 
 def test_what_is_stated():
-    assert of(Stateful) == {"LSTM", "RNN", "Custom", "Opaque"}
+    assert of(Stateful) == {"LSTM", "RNN", "SequenceLSTM", "Custom", "Opaque"}
     assert of(SizedByData) == {"DetectionOutput", "Filter", "Proposal", "YoloOutput"}
     assert of(QuantizedForm) == {"Quantize", "Dequantize"}
     assert {"ArgMax", "DetectionOutput", "Filter", "Threshold", "Upsample"} < of(Jumps)

@@ -20,7 +20,7 @@ from nuqconv.job import fitted_weights, preparation
 from nuqconv.job.about import Budget
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.layer_keys import LayerKeys
-from nuqconv.job.run import SearchOptions
+from nuqconv.job.options import SearchOptions
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.compensate import WeightMethod

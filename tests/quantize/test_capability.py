@@ -57,6 +57,8 @@ POOLING = "only AVE Pooling that is not global can be quantized"
         (InnerProduct(4, transpose=True), (False, False, PRODUCT)),
         (InnerProduct(4, axis=2), (False, False, PRODUCT)),
         (InnerProduct(4, axis=-1), (False, False, PRODUCT)),
+        (InnerProduct(4, axis=2, by_rows=True), CAN_NUQ),
+        (InnerProduct(4, axis=2, transpose=True, by_rows=True), (False, False, PRODUCT)),
     ],
 )
 def test_layers_with_weights(op, expected):

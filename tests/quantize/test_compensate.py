@@ -13,7 +13,7 @@ from nuqconv.ir.ops import Convolution, Deconvolution, InnerProduct
 from nuqconv.job.fitted_weights import gather_moments
 from nuqconv.quantize import moments as moments_module
 from nuqconv.quantize.codebook import assign, histogram, optimal_codebooks
-from nuqconv.quantize.compensate import WeightMethod, solve_layer
+from nuqconv.quantize.compensate import UNIFORM, WeightMethod, solve_layer
 from nuqconv.quantize.moments import FewPatches, Moments, MomentSum, patches
 from nuqconv.quantize.weights import quantize_weights, weight_importance, weight_scales
 from nuqconv.runtimes.onnxruntime.session import OnnxSession
@@ -98,6 +98,22 @@ def test_better_than_the_nearest_levels_of_the_best_codebook(kind):
             op, dequantized(solution.weights, solution.scales, axis), solution.bias.astype(np.float32), x
         )
         assert np.square(better - exact).sum() < 0.9 * np.square(nearest - exact).sum()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_int8_is_nearer_than_rounding(kind, bias):
+    op, weights, offset, x, axis, scales, (_, found) = solved(kind, steps=(16, UNIFORM), bias=bias)
+    exact, _ = output(op, weights, offset, x)
+    rounded, _ = output(op, dequantized(quantize_weights(weights, scales, axis), scales, axis), offset, x)
+    new_bias = None if found.bias is None else found.bias.astype(np.float32)
+    fitted, _ = output(op, dequantized(found.weights, found.scales, axis), new_bias, x)
+    assert np.square(fitted - exact).sum() < np.square(rounded - exact).sum()
+    assert found.weights.min() >= -127
+    assert found.scales.shape == scales.shape
+    (_, _, _, _, _, _, (alone,)) = solved(kind, steps=(UNIFORM,), bias=bias)
+    assert np.array_equal(alone.weights, found.weights)
+    assert np.array_equal(alone.scales, found.scales)
 
 
 def test_tiny_layers_against_all_assignments():

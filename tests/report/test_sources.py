@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -20,6 +17,7 @@ from nuqconv.report.sources import find_journal, report_of_journal, report_of_re
 from tests.report.documents import Page
 from tests.search.test_journal_file import as_format_1, change
 from tests.support.auto import Job, contents, error_evaluator
+from tests.support.forks import forking
 
 
 @pytest.fixture(scope="module")
@@ -152,18 +150,10 @@ def test_a_search_that_goes_on(tmp_path):
     assert "The search goes on." not in html_page(report_of_journal(result.journal))
 
 
-_RUN = """
-import sys
-from pathlib import Path
-from tests.support.auto import Job, error_evaluator
-job = Job.__new__(Job)
-job.folder = Path(sys.argv[1])
-from tests.support.nets import Files
-job.files = Files(job.folder / "net.prototxt", job.folder / "net.caffemodel")
-job.config, job.out = job.folder / "config.json", job.folder / "out"
-print("begun", flush=True)
-job.run(error_evaluator(0.02), journal=True)
-"""
+def _search(job, told):
+    """Goes on with a search, in a process that is killed."""
+    told.send("begun")
+    job.run(error_evaluator(0.02), journal=True)
 
 
 @pytest.mark.slow
@@ -171,21 +161,27 @@ def test_searches_that_were_killed(tmp_path):
     """20 kills at moments that are spread over the search; the page of each is whole, and the last run ends as if nothing had been."""
     job = Job(tmp_path / "job")
     journal = job.out / "net_trials.sqlite"
-    seen = set()
+    seen, ended = set(), set()
+    context = forking()
     for number in range(20):
-        child = subprocess.Popen([sys.executable, "-c", _RUN, str(job.folder)], stdout=subprocess.PIPE, text=True)
-        child.stdout.readline()
+        here, there = context.Pipe(duplex=False)
+        child = context.Process(target=_search, args=(job, there))
+        child.start()
+        there.close()
+        with here:
+            assert here.recv() == "begun"
         time.sleep(0.05 + 0.12 * number)
-        if child.poll() is None:
-            os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+        child.kill()
+        child.join()
+        ended.add(child.exitcode)
         if journal.exists():
             report = report_of_journal(journal)
             page = html_page(report)
             assert Page.of(page).faults == []
             seen.add((report.document.state, len(report.document.trials)))
     assert any(state == "stopped" for state, _ in seen)
+    # Some were killed, and no run failed.
+    assert -signal.SIGKILL in ended <= {-signal.SIGKILL, 0}
     result = job.run(error_evaluator(0.02), journal=True)
     assert report_of_journal(journal) == report_of_result(result)
 

@@ -269,9 +269,9 @@ class Net:
         return self.layer("PReLU", x, self.shapes[x], params, inplace=True, weights=[slopes])
 
     def lstm(self, x: str, cont: str, out: int, *, static: str = "", name: str = "", kind: str = "LSTM") -> str:
-        """LSTM or RNN over (T, N, ...) with its cont indicators (T, N)."""
+        """LSTM or RNN over (T, N, ...) with its cont indicators (T, N), or the Lstm of forks."""
         steps, count, *rest = self.shapes[x]
-        inputs, gates = prod(rest), 4 if kind == "LSTM" else 1
+        inputs, gates = prod(rest), 1 if kind == "RNN" else 4
         stored = [self.normal(gates * out, inputs, fan=2 * inputs), self.normal(gates * out)]
         if static:
             stored.append(self.normal(gates * out, prod(self.shapes[static][1:]), fan=2 * inputs))
@@ -279,6 +279,11 @@ class Net:
         if kind == "RNN":
             stored += [self.normal(out, out, fan=2 * out), self.normal(out)]
         bottoms = [x, cont, *([static] if static else [])]
+        if kind == "Lstm":
+            stock = Stock("LSTM", f"recurrent_param {{ num_output: {out} }}", [np.float32(array) for array in stored])
+            stored = [stored[0], stored[2], stored[1]]
+            params = f"lstm_param {{ num_output: {out} clipping_threshold: 0.1 }}"
+            return self.layer(kind, bottoms, (steps, count, out), params, name=name, weights=stored, stock=stock)
         return self.layer(
             kind, bottoms, (steps, count, out), f"recurrent_param {{ num_output: {out} }}", name=name, weights=stored
         )

@@ -87,7 +87,7 @@ def segnet(n: Net, *, basic: bool = False, drop: bool = False, unpool: bool = Fa
                 "Unpooling",
                 [x, mask],
                 (count, channels, height * 2, width * 2),
-                "unpooling_param { unpool: MAX kernel_size: 2 stride: 2 }",
+                f"unpooling_param {{ unpool: MAX kernel_size: 2 stride: 2 unpool_h: {2 * height} unpool_w: {2 * width} }}",
             )
         return n.layer(
             "Upsample",

@@ -30,11 +30,12 @@ def words(n: Net, *shape: int, most: int, name: str) -> str:
     dictnet={"kind": "dict"},
     segmentation_free={"kind": "slide"},
     crnn_rnn={"cell": "RNN"},
+    crnn_fork={"cell": "Lstm"},
 )
 def ocr(
     n: Net, *, both: bool = False, dense: bool = False, plates: bool = False, kind: str = "", cell: str = "LSTM"
 ) -> None:
-    """CRNN, Shi 2015; dense nets for Chinese text; LPRNet, Zherzdev 2018; Jaderberg 2014 (characters, 90k words)."""
+    """CRNN, Shi 2015, and as OCR forks write it; dense nets for Chinese text; LPRNet, Zherzdev 2018; Jaderberg 2014 (characters, 90k words)."""
     if kind:
         x = n.input(1, 1, 32, 100 if kind == "dict" else 32)
         for out, k in ((8, 5), (12, 5), (16, 3)):
@@ -77,7 +78,11 @@ def ocr(
     x = n.cr(x, 16, (4, 1), 1, 0)
     x = n.reshape(n.permute(x, 3, 0, 1, 2, name="permuted_data"), 0, 0, -1)
     steps = n.shapes[x][0]
-    cont = running(n, steps, 1, "indicator")
+    if cell == "Lstm":
+        indicator = f"continuation_indicator_param {{ time_step: {steps} batch_size: 1 }}"
+        cont = n.layer("ContinuationIndicator", [], (steps, 1), indicator, name="indicator")
+    else:
+        cont = running(n, steps, 1, "indicator")
     y = n.lstm(x, cont, 12, name="lstm1", kind=cell)
     if both:
         back = n.same("Reverse", x, "reverse_param { axis: 0 }")

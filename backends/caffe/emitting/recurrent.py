@@ -10,9 +10,9 @@ from nuqconv.backends.caffe.emitting.parts.build import Blob, LayerBuilder
 from nuqconv.backends.caffe.emitting.parts.constructs import constant, eltwise, join, permuted, reshaped
 from nuqconv.backends.caffe.emitting.parts.moves import picked
 from nuqconv.backends.caffe.emitting.parts.numbers import inverse_truth
-from nuqconv.backends.caffe.emitting.registry import emits
+from nuqconv.backends.caffe.emitting.registry import emits, refuses
 from nuqconv.ir import Array
-from nuqconv.ir.ops import LSTM, RNN, LSTMUnit, Recurrent
+from nuqconv.ir.ops import LSTM, RNN, ContinuationIndicator, CTCGreedyDecoder, LSTMUnit, Recurrent, SequenceLSTM
 
 __all__: list[str] = []
 
@@ -27,6 +27,31 @@ def write_recurrent(b: LayerBuilder, op: LSTM | RNN) -> None:
     fields = {"num_output": op.num_output, "expose_hidden": op.expose_hidden}
     shapes = [item.shape for item in b.outputs]
     b.finish(*b.add_many("", op.kind, b.inputs, shapes, arrays=b.params, recurrent_param=fields))
+
+
+@emits(SequenceLSTM, construct="LSTM, and without a second bottom a Parameter that tells where sequences begin")
+def write_sequence_lstm(b: LayerBuilder, op: SequenceLSTM) -> None:
+    """The stock layer, whose parameters stand in another order."""
+    x, *cont = b.inputs
+    weight, recurrent_weight, bias = b.params
+    if not cont:
+        going_on = np.ones(x.shape[:2], np.float32)
+        going_on[0] = 0
+        cont = [constant(b, going_on, "cont")]
+    arrays = [weight, bias, recurrent_weight]
+    fields = {"num_output": op.num_output}
+    b.finish(b.add("", "LSTM", [x, *cont], b.outputs[0].shape, arrays=arrays, recurrent_param=fields))
+
+
+@emits(ContinuationIndicator, construct="Parameter")
+def write_continuation_indicator(b: LayerBuilder, op: ContinuationIndicator) -> None:
+    """The numbers as stored ones."""
+    found = np.ones((op.steps, op.streams), np.float32)
+    found[0] = 0
+    b.finish(constant(b, found, ""))
+
+
+refuses(CTCGreedyDecoder, "Intel's Caffe has a CTCGreedyDecoder layer; cut the net before it and decode outside")
 
 
 @emits(LSTMUnit, construct="LSTMUnit")

@@ -84,7 +84,7 @@ def write_resize(b: LayerBuilder, op: Resize) -> None:
         raise b.refuse(f"Resize with {what} is not written; export the model without it")
     x = b.input
     how = Resampling(op.mode, op.coordinates, op.nearest, op.cubic_coeff_a, exclude_outside=op.exclude_outside)
-    scales = op.scales or tuple(new / old for new, old in zip(op.sizes, x.shape, strict=True))
+    scales = op.scales or tuple(new / old for new, old in zip(b.outputs[0].shape, x.shape, strict=True))
     matrices = {
         axis: weights(how, size, count, scale)
         for axis, (size, count, scale) in enumerate(zip(x.shape, b.outputs[0].shape, scales, strict=True))

@@ -42,7 +42,7 @@ def rounded(build: Builder, node: Node, op: Quantize, output: str | None) -> str
 
 @lowers(Dequantize)
 def dequantize(build: Builder, node: Node, op: Dequantize) -> None:
-    """Mul by the step sizes, laid along axis 1.
+    """Mul by the step sizes, laid along the axis of the channels.
 
     The step sizes are a DequantizeLinear of ones, which changes no bit of them: onnxruntime computes such a node at every run, and so does not
     multiply them into the integer weights in front of it, whose sums would no longer be exact (decision D16).
@@ -55,8 +55,8 @@ def dequantize(build: Builder, node: Node, op: Dequantize) -> None:
     if op.shifts:
         times_steps(build, node, op, value)
         return
-    rank, count = len(build.shape(value)), np.size(build.graph.params[name])
-    ones = build.constant(np.ones((count, *(1,) * (rank - 2)), np.int8), node, "ones")
+    ones = build.constant(np.ones(_laid(build, node, op), np.int8), node, "ones")
+    count = build.graph.params[name].size
     steps = build.node("DequantizeLinear", [ones, build.param(name, (count,))], node, attributes={"axis": 0})
     build.node("Mul", [value, steps], node, output=node.outputs[0])
 
@@ -70,12 +70,16 @@ def times_steps(build: Builder, node: Node, op: Dequantize, value: str) -> None:
         op: Its operator.
         value: What is multiplied, as float32.
     """
-    name = node.params[0]
-    rank, count = len(build.shape(node.inputs[0])), np.size(build.graph.params[name])
+    laid = _laid(build, node, op)
     if op.shifts:
-        value = _shifted(build, node, value, np.ldexp(np.float32(1), op.shifts).reshape(-1, *(1,) * (rank - 2)))
-    steps = build.param(name, (count, *(1,) * (rank - 2)))
-    build.node("Mul", [value, steps], node, output=node.outputs[0])
+        value = _shifted(build, node, value, np.ldexp(np.float32(1), op.shifts).reshape(laid))
+    build.node("Mul", [value, build.param(node.params[0], laid)], node, output=node.outputs[0])
+
+
+def _laid(build: Builder, node: Node, op: Dequantize) -> tuple[int, ...]:
+    """Returns the shape of the step sizes with the axes that follow the channels, for broadcasting."""
+    rank = len(build.shape(node.inputs[0]))
+    return (build.graph.params[node.params[0]].size, *(1,) * (rank - 1 - op.axis % rank))
 
 
 def _shifted(build: Builder, node: Node, value: str, factors: Array) -> str:

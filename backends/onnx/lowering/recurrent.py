@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto, helper
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
 from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
+from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
-from nuqconv.ir import Node
-from nuqconv.ir.ops import LSTM, RNN, LSTMUnit, Recurrent
+from nuqconv.ir import Array, Node
+from nuqconv.ir.ops import LSTM, RNN, ContinuationIndicator, CTCGreedyDecoder, LSTMUnit, Recurrent, SequenceLSTM
 from nuqconv.ir.ops.recurrent import StreamRecurrent
 
 __all__: list[str] = []
@@ -33,6 +35,65 @@ def lstm(build: Builder, node: Node, op: LSTM) -> None:
         return [hidden, cell], hidden
 
     _scan(build, node, op, step)
+
+
+@lowers(SequenceLSTM)
+def sequence_lstm(build: Builder, node: Node, op: SequenceLSTM) -> None:
+    """As LSTM, whose parameters stand in another order; without a second input sequences go on behind their first step."""
+    cont = node.inputs[1:]
+    if not cont:
+        steps, streams = build.shape(node.inputs[0])[:2]
+        cont = (build.constant(_going_on(steps, streams), node, "cont"),)
+    weight, recurrent_weight, bias = node.params
+    same = replace(node, inputs=(node.inputs[0], *cont), params=(weight, bias, recurrent_weight))
+    lstm(build, same, LSTM(op.num_output))
+
+
+def _going_on(steps: int, streams: int) -> Array:
+    found = np.ones((steps, streams), np.float32)
+    found[0] = 0
+    return found
+
+
+@lowers(ContinuationIndicator)
+def continuation_indicator(build: Builder, node: Node, op: ContinuationIndicator) -> None:
+    """Identity of a constant, so that the value keeps its name."""
+    stored = build.constant(_going_on(op.steps, op.streams), node, "value")
+    build.node("Identity", [stored], node, output=node.outputs[0])
+
+
+@lowers(CTCGreedyDecoder)
+def ctc_greedy_decoder(build: Builder, node: Node, op: CTCGreedyDecoder) -> None:
+    """ArgMax; where what is kept goes is a CumSum, and what is not goes to one place more, which is cut off."""
+    length, streams, labels = build.shape(node.inputs[0])[:3]
+    steps = Steps(build, node)
+    # Steps come last: (N, T).
+    x = steps.call("Transpose", steps.to(node.inputs[0], (length, streams, labels)), perm=(1, 0, 2))
+    best = steps.to(steps.call("ArgMax", x, axis=2, keepdims=0), (streams, length))
+    going = steps.call("Transpose", steps.to(node.inputs[1], (length, streams)), perm=(1, 0))
+    axis = steps.constant(np.array(1, np.int64))
+    # Whether a step ends the sequence counts for it and those behind it; the first step never does.
+    ends = steps.floats(steps.call("Equal", going, steps.number(0.0)))
+    later = steps.constant((np.arange(length) > 0).astype(np.float32))
+    ended = steps.call("CumSum", steps.call("Mul", ends, later), axis)
+    inside = steps.call("Equal", ended, steps.number(0.0))
+    blank = steps.integers([op.blank % labels])
+    keep = steps.call("And", inside, steps.call("Not", steps.call("Equal", best, blank)))
+    if op.merge:
+        first = steps.constant(np.full((streams, 1), -1, np.int64))
+        before = steps.call("Slice", best, steps.integers([0]), steps.integers([length - 1]), steps.integers([1]))
+        repeated = steps.call("Equal", best, steps.call("Concat", first, before, axis=1))
+        keep = steps.call("And", keep, steps.call("Not", repeated))
+    number = steps.call("Sub", steps.call("CumSum", steps.floats(keep), axis), steps.number(1.0))
+    place = steps.whole(steps.call("Where", keep, number, steps.number(float(length))))
+    empty = steps.constant(np.full((streams, length + 1), -1, np.float32))
+    found = steps.call("ScatterElements", empty, place, steps.floats(best), axis=1)
+    found = steps.call("Slice", found, steps.integers([0]), steps.integers([length]), steps.integers([1]))
+    reshape_to(build, found, (streams, length, 1, 1), node, node.outputs[0])
+    if op.scores:
+        most = steps.to(steps.calls("TopK", x, steps.integers([1]), outputs=2, axis=2)[0], (streams, length))
+        total = steps.call("ReduceSum", steps.call("Mul", most, steps.floats(inside)), steps.integers([1]))
+        reshape_to(build, steps.call("Neg", total), (streams, 1, 1, 1), node, node.outputs[1])
 
 
 @lowers(LSTMUnit)

@@ -9,7 +9,7 @@ from nuqconv.backends.onnx.lowering.parts.operands import reshape_to
 from nuqconv.backends.onnx.lowering.parts.steps import Steps
 from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.ir import Node
-from nuqconv.ir.ops import Proposal, PSROIPooling, ROIPooling
+from nuqconv.ir.ops import Proposal, PSROIPooling, ROIAlign, ROIPooling
 
 __all__: list[str] = []
 
@@ -170,6 +170,82 @@ class _Ranges:
         window = steps.call("Gather", steps.integers([2**power for power in powers]), count, axis=0)
         second = steps.call("Max", steps.call("Sub", high, window), steps.integers([0]))
         self.starts = (steps.call("Min", low, steps.integers([length - 1])), second)
+
+
+_CHOICE_OF_PIXELS = 16
+
+
+@lowers(ROIAlign)
+def roi_align(build: Builder, node: Node, op: ROIAlign) -> None:
+    """RoiAlign without half pixels, which older opsets do not have at all; from opset 22 on, which onnxruntime has none of, a matrix product."""
+    steps = Steps(build, node)
+    regions = steps.to(node.inputs[1], (-1, 5))
+    if build.opset >= _WITHOUT_ROI_POOL:
+        _averaged(build, node, op, regions)
+        return
+    image = steps.to(steps.whole(steps.call("Gather", regions, steps.integers([0]), axis=1)), (-1,))
+    boxes = steps.call("Gather", regions, steps.integers([1, 2, 3, 4]), axis=1)
+    attributes: dict[str, Attribute] = {
+        "mode": "avg",
+        "output_height": op.pooled[0],
+        "output_width": op.pooled[1],
+        "sampling_ratio": op.samples,
+        "spatial_scale": op.scale,
+    }
+    if build.opset >= _CHOICE_OF_PIXELS:
+        attributes["coordinate_transformation_mode"] = "output_half_pixel"
+    build.node("RoiAlign", [node.inputs[0], boxes, image], node, output=node.outputs[0], attributes=attributes)
+
+
+def _averaged(build: Builder, node: Node, op: ROIAlign, regions: str) -> None:
+    """How much each element counts for each bin is a product of what its row and its column count."""
+    steps = Steps(build, node)
+    count, channels, height, width = build.shape(node.inputs[0])
+    image, left, top, right, bottom = steps.columns(regions, 5)
+    rows = _shares(steps, (top, bottom), op, op.pooled[0], height)
+    columns = _shares(steps, (left, right), op, op.pooled[1], width)
+    shares = steps.call(
+        "Mul", steps.to(rows, (-1, op.pooled[0], 1, height, 1)), steps.to(columns, (-1, 1, op.pooled[1], 1, width))
+    )
+    bins, area = op.pooled[0] * op.pooled[1], height * width
+    own = steps.floats(steps.call("Equal", image, steps.constant(np.arange(count, dtype=np.float32))))
+    shares = steps.call("Mul", steps.to(shares, (-1, bins, 1, area)), steps.to(own, (-1, 1, count, 1)))
+    elements = steps.call("Transpose", steps.to(node.inputs[0], (count, channels, area)), perm=(0, 2, 1))
+    found = steps.call("MatMul", steps.to(shares, (-1, count * area)), steps.to(elements, (count * area, channels)))
+    found = steps.to(found, (-1, *op.pooled, channels))
+    build.node("Transpose", [found], node, output=node.outputs[0], attributes={"perm": (0, 3, 1, 2)})
+
+
+def _shares(steps: Steps, corners: tuple[str, str], op: ROIAlign, bins: int, length: int) -> str:
+    """Returns what each element of an axis counts for each bin of the regions, (R, bins, length)."""
+    start, end = (steps.to(steps.call("Mul", corner, steps.number(op.scale)), (-1, 1, 1)) for corner in corners)
+    size = steps.call("Max", steps.call("Sub", end, start), steps.number(1.0))
+    step = steps.call("Div", size, steps.number(bins))
+    parts = steps.number(op.samples) if op.samples else steps.call("Ceil", step)
+    part = steps.call("Div", step, parts)
+    numbers = steps.constant(np.arange(bins, dtype=np.float32).reshape(1, -1, 1))
+    begin = steps.call("Add", start, steps.call("Mul", numbers, step))
+    # Of as many places as a bin has pixels, those inside of the input stand more than half a pixel apart; they begin behind those in front of it.
+    most = op.samples or 2 * length + 5
+    place = steps.constant(np.arange(most, dtype=np.float32).reshape(1, 1, -1))
+    if not op.samples:
+        before = steps.call("Div", steps.call("Sub", steps.number(-1.0), begin), part)
+        place = steps.call(
+            "Add",
+            place,
+            steps.call("Max", steps.call("Floor", steps.call("Sub", before, steps.number(1.5))), steps.number(0.0)),
+        )
+    at = steps.call("Add", begin, steps.call("Mul", steps.call("Add", place, steps.number(0.5)), part))
+    inside = steps.call(
+        "And", steps.call("GreaterOrEqual", at, steps.number(-1.0)), steps.call("LessOrEqual", at, steps.number(length))
+    )
+    counts = steps.call("And", inside, steps.call("Less", place, parts))
+    at = steps.call("Min", steps.call("Max", at, steps.number(0.0)), steps.number(length - 1))
+    elements = steps.constant(np.arange(length, dtype=np.float32))
+    distance = steps.call("Abs", steps.call("Sub", steps.to(at, (-1, bins, most, 1)), elements))
+    near = steps.call("Max", steps.call("Sub", steps.number(1.0), distance), steps.number(0.0))
+    shares = steps.call("Mul", near, steps.to(steps.floats(counts), (-1, bins, most, 1)))
+    return steps.call("Div", steps.call("ReduceSum", shares, steps.integers([2]), keepdims=0), parts)
 
 
 @lowers(PSROIPooling)

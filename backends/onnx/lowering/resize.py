@@ -16,7 +16,7 @@ from nuqconv.backends.onnx.lowering.registry import lowers
 from nuqconv.errors import UnsupportedError
 from nuqconv.ir import Array, Node
 from nuqconv.ir.ops import GridSample, Interp, Pooling, Resize, Shape, Upsample
-from nuqconv.ir.ops.resize import scaled_size
+from nuqconv.ir.ops.resize import possible_sizes, scaled_size
 
 __all__: list[str] = []
 
@@ -109,32 +109,46 @@ def resize(build: Builder, node: Node, op: Resize) -> None:
     if op.coordinates == "tf_crop_and_resize":
         attributes["extrapolation_value"] = op.extrapolation
         roi = steps.constant(np.array(op.roi, np.float32))
-    shape = build.shape(node.inputs[0])
-    if op.scales and op.sizes[1:] != tuple(map(scaled_size, shape[1:], op.scales[1:])):
-        axes, sizes = _rounded(node, op, shape)
+    shape, whole = build.shape(node.inputs[0]), build.shape(node.outputs[0])
+    scales = _agreed(op.scales, whole, shape) if op.scales else None
+    if scales is not None and whole[1:] != tuple(map(scaled_size, shape[1:], scales[1:].tolist())):
+        axes, sizes = _rounded(node, op, shape, whole)
         if build.opset < _POLICY_OPSET:
             raise UnsupportedError(
                 f"{node.place}: a Resize that keeps the aspect ratio needs opset {_POLICY_OPSET} or newer"
             )
         attributes |= {"keep_aspect_ratio_policy": "not_larger", "axes": axes}
         inputs = [node.inputs[0], roi, "", steps.integers(sizes)]
-    elif op.scales:
-        inputs = [node.inputs[0], roi, steps.constant(_agreed(op.scales, op.sizes, shape))]
+    elif scales is not None:
+        inputs = [node.inputs[0], roi, steps.constant(scales)]
     else:
-        inputs = [node.inputs[0], roi, "", steps.integers(op.sizes)]
+        inputs = [node.inputs[0], roi, "", _whole_sizes(steps, node.inputs[0], whole)]
     build.node("Resize", inputs, node, output=node.outputs[0], attributes=attributes)
 
 
+def _whole_sizes(steps: Steps, value: str, sizes: Shape) -> str:
+    """Returns all sizes as a tensor; the first is that of a value whose batch is open."""
+    if value not in steps.build.open_sizes:
+        return steps.integers(sizes)
+    first = steps.call("Slice", steps.call("Shape", value), steps.integers([0]), steps.integers([1]))
+    return steps.call("Concat", first, steps.integers(sizes[1:]), axis=0)
+
+
 def _agreed(scales: Sequence[float], sizes: Sequence[int], shape: Shape) -> Array:
-    """Returns factors by which an axis has its size in any precision: by the nearest float32 to 50/30 those 30 are 50 in float32, 49 in others."""
+    """Returns factors by which an axis has its size in any precision: by the nearest float32 to 50/30 those 30 are 50 in float32, 49 in others.
+
+    A neighbour of a factor moves no position by more than a rounding does.
+    """
     found = np.array(scales, np.float32)
     for axis, (size, length) in enumerate(zip(sizes, shape, strict=True)):
-        if axis and int(np.floor(float(found[axis]) * length)) < size:
-            found[axis] = np.nextafter(found[axis], np.float32(np.inf))
+        if axis and size in possible_sizes(length, float(found[axis])):
+            towards = np.float32(np.inf if size == scaled_size(length, float(found[axis])) else 0)
+            while possible_sizes(length, float(found[axis])) != (size,):
+                found[axis] = np.nextafter(found[axis], towards)
     return found
 
 
-def _rounded(node: Node, op: Resize, shape: Shape) -> tuple[list[int], list[int]]:
+def _rounded(node: Node, op: Resize, shape: Shape, whole: Shape) -> tuple[list[int], list[int]]:
     """Returns axes and sizes of which the smallest factor is that of the graph, so that ONNX rounds the other sizes to those of the graph.
 
     Raises:
@@ -145,11 +159,9 @@ def _rounded(node: Node, op: Resize, shape: Shape) -> tuple[list[int], list[int]
     sizes = [int(np.ceil(float(factor) * shape[axis] - 1e-4)) for axis in axes]
     found = [np.float32(size) / np.float32(shape[axis]) for size, axis in zip(sizes, axes, strict=True)]
     rounded = [int(np.floor(float(factor * np.float32(shape[axis])) + 0.5)) for axis in axes]
-    whole = all(np.float32(op.scales[axis]) == factor for axis in axes) and rounded == [op.sizes[axis] for axis in axes]
-    if not whole or min(found, default=factor) != factor:
-        raise UnsupportedError(
-            f"{node.place}: ONNX cannot say sizes {op.sizes} of {shape} with the factors {op.scales}"
-        )
+    same = all(np.float32(op.scales[axis]) == factor for axis in axes) and rounded == [whole[axis] for axis in axes]
+    if not same or min(found, default=factor) != factor:
+        raise UnsupportedError(f"{node.place}: ONNX cannot say sizes {whole} of {shape} with the factors {op.scales}")
     return axes, sizes
 
 

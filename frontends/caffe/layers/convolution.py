@@ -22,9 +22,9 @@ def _spatial(param: Any, name: str, fallback: int | None, rank: int) -> tuple[in
             raise CannotReadError(f"{high} and {wide} need two spatial dimensions")
         return (getattr(param, high), getattr(param, wide))
     if not listed:
-        if fallback is None:
+        if fallback is None and rank:
             raise CannotReadError(f"{many} is missing")
-        return (fallback,) * rank
+        return (fallback or 0,) * rank
     if len(listed) not in (1, rank):
         raise CannotReadError(f"{many} has {len(listed)} entries for {rank} spatial dimensions")
     return tuple(listed) if len(listed) == rank else (listed[0],) * rank

@@ -88,12 +88,30 @@ def _step(param: Any) -> tuple[float, float]:
     return (down, across)
 
 
-@reads(PriorBox, "PriorBox", dialects=True)
+def _boxes(param: Any) -> tuple[tuple[float, float], ...]:
+    """Widths and heights that are given one by one."""
+    if len(param.width) != len(param.height) or not param.width:
+        raise CannotReadError(f"{len(param.width)} width for {len(param.height)} height")
+    if len(param.width) > _MOST_SIZES:
+        raise CannotReadError(f"{len(param.width)} width (up to {_MOST_SIZES} are known)")
+    if min(*param.width, *param.height) <= 0:
+        raise CannotReadError("a width or height is not positive")
+    if param.min_size or param.max_size or param.aspect_ratio:
+        raise CannotReadError("width and height beside min_size, max_size or aspect_ratio")
+    return tuple(zip(param.width, param.height, strict=True))
+
+
+@reads(PriorBox, "PriorBox", "PriorBoxClustered", dialects=True)
 def read_prior_box(layer: Any) -> Reading:
-    """Reads ``prior_box_param``."""
+    """Reads ``prior_box_param``; boxes of their own widths and heights are those of PriorBoxClustered, and of OpenCV's PriorBox."""
     param = layer.prior_box_param
     if len(layer.bottom) != 2:
         raise CannotReadError(f"{len(layer.bottom)} bottoms, expected a feature map and the image")
+    if layer.type == "PriorBoxClustered" or param.width or param.height:
+        own = _boxes(param)
+        return Reading(
+            PriorBox((), (), (), param.clip, _variances(param), _image(param), _step(param), param.offset, sizes=own)
+        )
     least, most, note = _sizes(param)
     op = PriorBox(least, most, _ratios(param), param.clip, _variances(param), _image(param), _step(param), param.offset)
     exact = replace(op, min_sizes=tuple(param.min_size), max_sizes=tuple(param.max_size)) if note else None
@@ -142,6 +160,10 @@ def read_detection_output(layer: Any) -> Reading:
         raise CannotReadError(f"num_classes {param.num_classes} (up to {_MOST_CLASSES} are known)")
     if param.share_location and param.background_label_id == -1:
         raise CannotReadError("background_label_id -1 with share_location: Caffe's layer then decodes no box")
+    if param.soft_nms:
+        raise CannotReadError("soft_nms: confidences that fall by the overlap, which ONNX's NonMaxSuppression cannot")
+    if param.no_permute:
+        raise CannotReadError("no_permute: locations and confidences laid out as a fork has them")
     if nms.eta != 1:
         raise CannotReadError(f"eta {nms.eta:g}: a threshold that falls while boxes are suppressed")
     overlap, top_k = _suppression(param)

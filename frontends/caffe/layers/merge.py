@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads, reads_as
-from nuqconv.ir.ops import Concat, Crop, Parameter, Silence, Slice, Split
+from nuqconv.ir.ops import Concat, Crop, MergeCrop, Parameter, Silence, Slice, Split
 
 __all__: list[str] = []
 
@@ -23,6 +23,15 @@ def read_concat(layer: Any) -> Reading:
 def read_crop(layer: Any) -> Reading:
     """Reads ``crop_param``."""
     return Reading(Crop(layer.crop_param.axis, tuple(layer.crop_param.offset)))
+
+
+@reads(MergeCrop, "MergeCrop", dialects=True)
+def read_merge_crop(layer: Any) -> Reading:
+    """Reads ``mergecrop_param``; ``backward`` is for training."""
+    param = layer.mergecrop_param
+    if any(flag != 1 for flag in param.forward):
+        raise CannotReadError(f"forward {list(param.forward)}: an input that is not handed on")
+    return Reading(MergeCrop(param.operation == param.ADD))
 
 
 reads_as(Silence, "Silence")

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from nuqconv.frontends.caffe.layers.registry import CannotReadError, Reading, reads
-from nuqconv.ir.ops import Proposal, PSROIPooling, ROIPooling
+from nuqconv.ir.ops import Proposal, PSROIPooling, ROIAlign, ROIPooling
 from nuqconv.ir.traits import Stateful
 
 __all__: list[str] = []
 
 _MOST_ANCHORS = 256
+
+# Of one bin, down and across; published nets have 2.
+_MOST_SAMPLES = 64
 
 _ENTRY = re.compile(r"""\s*['"]?(\w+)['"]?\s*:\s*(\[[^][]*\]|\([^()]*\)|[^\s,\[\](){}'"]+)\s*(?:,|\n|$)""")
 
@@ -126,6 +129,24 @@ def read_roi_pooling(layer: Any) -> Reading:
     if not param.pooled_h or not param.pooled_w:
         raise CannotReadError("pooled_h and pooled_w must be positive")
     return Reading(ROIPooling((param.pooled_h, param.pooled_w), param.spatial_scale))
+
+
+@reads(ROIAlign, "ROIAlign", dialects=True)
+def read_roi_align(layer: Any) -> Reading:
+    """Reads ``roi_align_param`` where it says how many places of a bin are averaged: other forks take maxima, and have no such field."""
+    param = layer.roi_align_param
+    if not param.pooled_h or not param.pooled_w:
+        raise CannotReadError("pooled_h and pooled_w must be positive")
+    if not param.HasField("sampling_ratio"):
+        raise CannotReadError(
+            "forks differ in it: some average, others take the maximum of a bin; if yours averages, write its sampling_ratio (-1 for as many "
+            "places as a bin has pixels)"
+        )
+    if param.sampling_ratio > _MOST_SAMPLES:
+        raise CannotReadError(f"sampling_ratio {param.sampling_ratio} (up to {_MOST_SAMPLES} is known)")
+    if param.roi_end_mode:
+        raise CannotReadError(f"roi_end_mode {param.roi_end_mode}: regions that end otherwise")
+    return Reading(ROIAlign((param.pooled_h, param.pooled_w), param.spatial_scale, max(0, param.sampling_ratio)))
 
 
 @reads(PSROIPooling, "PSROIPooling", dialects=True)

@@ -75,3 +75,40 @@ def read_upsample_darknet(layer: Any) -> Reading:
     if factor < 1:
         raise CannotReadError("stride must be positive")
     return Reading(Upsample((factor, factor)))
+
+
+@reads(Upsample, "Unpooling", dialects=True)
+def read_unpooling(layer: Any) -> Reading:
+    """Reads ``unpooling_param`` (DeconvNet) with the mask of a pooling and the size; in all else forks of one name differ."""
+    param = layer.unpooling_param
+    if param.unpool != param.MAX or len(layer.bottom) != 2:
+        raise CannotReadError(
+            "it puts values elsewhere than to the places of a mask (unpool: MAX with a second bottom)"
+        )
+    if param.pad or param.pad_h or param.pad_w:
+        raise CannotReadError("pad, which the published layer does not have either")
+    size = (param.unpool_size, param.unpool_size) if param.HasField("unpool_size") else (param.unpool_h, param.unpool_w)
+    if not all(size):
+        raise CannotReadError("forks differ in the size that it makes; write it: unpool_size, or unpool_h and unpool_w")
+    return Reading(Upsample(size=size))
+
+
+_MOST_REPEATED = 64
+
+
+@reads(Upsample, "ResizeNearestNeighbor", dialects=True)
+def read_resize_nearest_neighbor(layer: Any) -> Reading:
+    """Reads ``resize_nearest_neighbor_param`` with whole factors, which are the same in all forks; they lay other sizes out differently."""
+    param = layer.resize_nearest_neighbor_param
+    if param.align_corners or param.half_pixel_centers or param.half_pixel_onnx:
+        raise CannotReadError("align_corners or half pixels: other neighbours than those of whole factors")
+    if not param.HasField("scale_height") or not param.HasField("scale_width"):
+        raise CannotReadError(
+            "output_height and output_width are of a fork whose images have their channels last; scale_height and scale_width are read"
+        )
+    factors = param.scale_height, param.scale_width
+    if not all(factor.is_integer() and 1 <= factor <= _MOST_REPEATED for factor in factors):
+        raise CannotReadError(
+            f"factors {factors[0]:g} and {factors[1]:g} (whole ones from 1 to {_MOST_REPEATED} are known)"
+        )
+    return Reading(Upsample((int(factors[0]), int(factors[1]))))

@@ -69,7 +69,8 @@ def matmul(reading: Reading, node: NodeView) -> None:
     if reading.shape(node)[-1] != matrix.shape[0] or not prod(matrix.shape):
         raise CannotConvertError(f"its matrices of {reading.shape(node)} and {matrix.shape} do not go together")
     weight = np.ascontiguousarray(number_array(matrix, node.inputs[1]).T)
-    op = InnerProduct(len(weight), axis=len(reading.shape(node)) - 1, bias_term=False)
+    rank = len(reading.shape(node))
+    op = InnerProduct(len(weight), axis=rank - 1, bias_term=False, by_rows=rank > 2)
     reading.add(node, op, (reading.value(node, 0),), params=(reading.param(node.inputs[1], weight),))
 
 

@@ -13,10 +13,23 @@ __all__: list[str] = []
 
 @converts("Concat")
 def concat(reading: Reading, node: NodeView) -> None:
-    """Concat."""
+    """Concat; a stored table is held as one item if all its items are the same, and goes with each item of a batch."""
     axis = node.get("axis", 1)
-    values = [reading.value(node, index) for index, name in enumerate(node.inputs) if name]
-    reading.add(node, Concat(axis), values)
+    given = [index for index, name in enumerate(node.inputs) if name]
+    tables = [index for index in given if reading.constant(node, index) is not None]
+    along = axis % (len(reading.shape(node, given[0])) or 1)
+    for_each = bool(along and tables) and len(tables) < len(given)
+    values = [
+        _table(reading, node, index) if for_each and index in tables else reading.value(node, index) for index in given
+    ]
+    reading.add(node, Concat(axis, for_each), values)
+
+
+def _table(reading: Reading, node: NodeView, index: int) -> str:
+    array = reading.needed(node, index, "table")
+    if len(array) < 2 or not (array == array[:1]).all():
+        return reading.value(node, index)
+    return reading.parameter(f"{node.inputs[index]}/item", array[:1])
 
 
 @converts("Split")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from nuqconv.frontends.onnx.converters import convolution, matrix
 from nuqconv.frontends.onnx.integers import Stored
@@ -74,16 +76,50 @@ def dequantize(
     return reading.add(node, Binary("mul"), inputs, outputs, purpose="real" if outputs is None else "")
 
 
+def _is_computed(reading: Reading, node: NodeView, *indices: int) -> bool:
+    """Whether one of some inputs is known only when the network runs."""
+    return any(node.has_input(index) and reading.constant(node, index) is None for index in indices)
+
+
+def _computed(reading: Reading, node: NodeView, index: int) -> str:
+    """Returns a step size or zero point as a value, which must be one number where it is computed.
+
+    Raises:
+        CannotConvertError: It is several.
+    """
+    if prod(reading.shape(node, index)) != 1:
+        raise CannotConvertError("it has several step sizes or zero points, which are computed; one number is read")
+    return reading.value(node, index)
+
+
 @converts("QuantizeLinear")
 def quantize_linear(reading: Reading, node: NodeView) -> None:
-    """See `quantize`."""
+    """See `quantize`; behind a DynamicQuantizeLinear the step size and the zero point are computed, and the same is done with these."""
+    if _is_computed(reading, node, 1, 2):
+        kind = reading.type_of(node, 2) if node.has_input(2) else int(TensorProto.UINT8)
+        name = helper.tensor_dtype_to_np_dtype(kind).name if kind else "an unknown type"
+        if name not in _RANGES:
+            raise CannotConvertError(f"it quantizes to {name}; 8 and 16 bits are known")
+        value = reading.value(node, 0)
+        value = reading.add(node, Binary("div"), (value, _computed(reading, node, 1)), purpose="scaled")
+        value = reading.add(node, Unary("round"), (value,), purpose="rounded")
+        if node.has_input(2):
+            value = reading.add(node, Binary("add"), (value, _computed(reading, node, 2)), purpose="shifted")
+        reading.add(node, Clip(*_RANGES[name]), (value,))
+        return
     steps, points = _steps(reading, node, 1, 2, 0)
     quantize(reading, node, reading.value(node, 0), steps, points, node.outputs)
 
 
 @converts("DequantizeLinear")
 def dequantize_linear(reading: Reading, node: NodeView) -> None:
-    """See `dequantize`; a constant stays one, and what it is made of is noted."""
+    """See `dequantize`; a constant stays one, and what it is made of is noted. Step size and zero point may be computed."""
+    if _is_computed(reading, node, 1, 2):
+        value = reading.value(node, 0)
+        if node.has_input(2):
+            value = reading.add(node, Binary("sub"), (value, _computed(reading, node, 2)), purpose="centred")
+        reading.add(node, Binary("mul"), (value, _computed(reading, node, 1)))
+        return
     steps, points = _steps(reading, node, 1, 2, 0)
     array = reading.constant(node, 0)
     if array is not None:
@@ -100,6 +136,11 @@ def integer_product(reading: Reading, node: NodeView) -> None:
     centred = list(node.proto.input[:2])
     for index, point in ((0, 2), (1, 3)):
         if not node.has_input(point):
+            continue
+        if _is_computed(reading, node, point):
+            name = reading.fresh(node, f"centred{index}")
+            operands = (reading.value(node, index), _computed(reading, node, point))
+            centred[index] = reading.add(node, Binary("sub"), operands, (name,), purpose=f"sub{index}")
             continue
         points = reading.needed(node, point, "zero point").astype(np.float32)
         if points.ndim == 1 and index == 1 and node.op_type == "ConvInteger":

@@ -10,7 +10,7 @@ import numpy as np
 from nuqconv.frontends.onnx.reading import CannotConvertError, NodeView, Reading
 from nuqconv.frontends.onnx.registry import converts
 from nuqconv.ir.ops import GridSample, Resize
-from nuqconv.ir.ops.resize import scaled_size
+from nuqconv.ir.ops.resize import possible_sizes
 
 __all__: list[str] = []
 
@@ -37,7 +37,10 @@ def resize(reading: Reading, node: NodeView) -> None:
                 full_scales[axis], full_sizes[axis] = size / shape[axis], size
     elif scales is not None:
         for axis, scale in zip(axes, scales, strict=True):
-            full_scales[axis], full_sizes[axis] = scale, scaled_size(shape[axis], scale)
+            full_scales[axis], full_sizes[axis] = scale, _size(reading, node, axis, scale)
+    if full_scales[:1] == [1.0] and full_sizes[0] == shape[0]:
+        # The batch, which may be another one.
+        full_sizes[0] = -1
     old = node.op_type == "Upsample" or node.version < 11
     region = reading.constant(node, 1) if node.op_type == "Resize" and node.version >= 11 else None
     op = Resize(
@@ -53,6 +56,22 @@ def resize(reading: Reading, node: NodeView) -> None:
         _region(region, axes, rank) if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" else (),
     )
     reading.add(node, op, (reading.value(node, 0),))
+
+
+def _size(reading: Reading, node: NodeView, axis: int, scale: float) -> int:
+    """The size of an axis by a factor. Where its rounding decides, it is what the file declares, else onnxruntime's; and it is said."""
+    size = reading.shape(node)[axis]
+    found = possible_sizes(size, scale)
+    if len(found) == 1:
+        return found[0]
+    declared = reading.declared.get(node.outputs[0], ())
+    asked = declared[axis] if axis < len(declared) else None
+    taken, why = (asked, "as the file declares") if asked in found else (found[0], "as in onnxruntime")
+    reading.notes.append(
+        f"{reading.file}: '{node.name}' ({node.op_type}): axis {axis}: {size} by the factor {np.float32(scale)} are {found[0]} in onnxruntime and "
+        f"{found[1]} by ONNX's own rule; {taken} are taken, {why}"
+    )
+    return int(taken or found[0])
 
 
 def _region(region: np.ndarray | None, axes: list[int], rank: int) -> tuple[float, ...]:

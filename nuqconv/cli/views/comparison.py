@@ -13,6 +13,7 @@ from nuqconv.cli.report import new_table
 from nuqconv.comparison import BlobComparison, CompareReport, Divergence
 from nuqconv.comparison.report import Column, Role, Verdict
 from nuqconv.comparison.tolerance import Tolerance
+from nuqconv.errors import left_out
 
 __all__ = ["print_comparison"]
 
@@ -119,10 +120,9 @@ def _cell(item: BlobComparison | None) -> str:
 def _print_roots(roots: Sequence[Divergence], mark: str, console: Console) -> None:
     for number, root in enumerate(roots[:_MOST_ROOTS]):
         _print_root(root, "first difference" if number == 0 else "another difference", mark, console)
-    left = roots[_MOST_ROOTS:]
-    if left:
-        names = ", ".join(root.layer for root in left)
-        console.print(f"{mark}[bold red]and {len(left)} more[/]: {escape(names)}", soft_wrap=True)
+    if more := left_out(roots, _MOST_ROOTS):
+        names = ", ".join(root.layer for root in roots[_MOST_ROOTS:])
+        console.print(f"{mark}[bold red]{more}[/]: {escape(names)}", soft_wrap=True)
 
 
 def _print_root(root: Divergence, word: str, mark: str, console: Console) -> None:

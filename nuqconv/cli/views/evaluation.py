@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nuqconv.cli.report import new_table
+from nuqconv.errors import some_of
 from nuqconv.evaluators.side_by_side import EvaluatedSide, Evaluation
 from nuqconv.search.metrics import Interval
 
@@ -29,10 +30,9 @@ def print_evaluation(report: Evaluation, console: Console) -> None:
     console.print()
     for side in report.sides[1:]:
         if side.differing:
-            more = f" and {len(side.differing) - _SHOWN} more" if len(side.differing) > _SHOWN else ""
-            names = escape(", ".join(side.differing[:_SHOWN]))
+            names = escape(some_of(side.differing, _SHOWN))
             where = f"{models.index(side.model) + 1} in {side.runtime}"
-            console.print(f"[bold]{where}[/] differs from the first on {names}{more}", soft_wrap=True)
+            console.print(f"[bold]{where}[/] differs from the first on {names}", soft_wrap=True)
     for note in report.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 

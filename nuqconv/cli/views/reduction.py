@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from nuqconv.cli.report import new_table, path_shown, sizes_text
 from nuqconv.comparison.reduction.result import Attempt, Reduced
-from nuqconv.errors import NothingToReduceError
+from nuqconv.errors import NothingToReduceError, left_out
 from nuqconv.job.console import error_console
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def print_reduced(found: Reduced, files: Sequence[Path], console: Console) -> No
     for name, kind in found.layers[:_MOST_LAYERS]:
         table.add_row(escape(name), escape(kind))
     console.print(table)
-    if len(found.layers) > _MOST_LAYERS:
-        console.print(f"and {len(found.layers) - _MOST_LAYERS} more")
+    if more := left_out(found.layers, _MOST_LAYERS):
+        console.print(more)
     console.print()
     for name, shape in found.shapes.items():
         maker = found.made_by.get(name)

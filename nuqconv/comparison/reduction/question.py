@@ -26,6 +26,7 @@ from nuqconv.formats import ModelFiles, ReadOptions
 from nuqconv.ir import Array
 from nuqconv.runtimes.caffe.process import CaffeProcess
 from nuqconv.runtimes.caffe.runtime import Caffe
+from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -144,6 +145,8 @@ class Difference(Question):
         reading += ["--level", str(options.level)] if options.level else []
         reading += ["--allow-unknown-fields"] if options.allow_unknown_fields else []
         reading += ["--exact-sizes"] if options.exact_sizes else []
+        providers = getattr(RUNTIMES[DEFAULT], "providers", ())
+        reading += ["--provider", ",".join(providers)] if providers else []
         files = [name for model in models for name in model]
         return f"{tool} {shlex.join(['compare', *files, '--data', INPUTS, *runtimes, *tolerances, *reading])}"
 

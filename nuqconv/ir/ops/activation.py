@@ -16,7 +16,7 @@ from nuqconv.ir.ops.base import (
     expect_params,
     expect_sizes,
 )
-from nuqconv.ir.traits import Decides, Jumps, KeepsChannels
+from nuqconv.ir.traits import Decides, Jumps, KeepsChannels, KeepsScale
 
 __all__ = [
     "BNLL",
@@ -41,7 +41,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ReLU(UnaryOp, traits=()):
+class ReLU(UnaryOp, traits=(KeepsScale(),)):
     """``x`` where positive, else ``negative_slope * x``."""
 
     negative_slope: float = 0.0
@@ -157,7 +157,7 @@ class Hardmax(AlongAxisOp, traits=(Jumps(), Decides())):
 
 
 @dataclass(frozen=True)
-class PReLU(Op, traits=(KeepsChannels(),)):
+class PReLU(Op, traits=(KeepsChannels(), KeepsScale())):
     """``x`` where positive, else ``slope * x``, with one slope or one for each channel (axis 1).
 
     Parameter: slopes; one number if ``channel_shared``, else C.

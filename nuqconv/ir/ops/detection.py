@@ -24,6 +24,8 @@ class PriorBox(Op, traits=()):
     row, and each of ``min_sizes`` in turn there is a square of that size, with ``max_sizes`` a square of the geometric mean of both sizes, and
     a box ``min * sqrt(r)`` wide and ``min / sqrt(r)`` high for each ``r`` of ``aspect_ratios``.
 
+    With ``sizes`` there are boxes of these widths and heights instead (PriorBoxClustered of Intel's Caffe and OpenVINO).
+
     Attributes:
         min_sizes: Sizes in pixels.
         max_sizes: None, or one for each of ``min_sizes``.
@@ -33,6 +35,7 @@ class PriorBox(Op, traits=()):
         image: Height and width of the image; (0, 0) takes those of the second input.
         step: Pixels from cell to cell, down and across; (0, 0) takes image size / feature map size.
         offset: Place of the centre inside its cell, in cells.
+        sizes: Width and height of each box, where they are given one by one.
     """
 
     min_sizes: tuple[float, ...]
@@ -43,6 +46,7 @@ class PriorBox(Op, traits=()):
     image: tuple[int, int] = (0, 0)
     step: tuple[float, float] = (0.0, 0.0)
     offset: float = 0.5
+    sizes: tuple[tuple[float, float], ...] = ()
 
     min_inputs: ClassVar[int] = 2
     max_inputs: ClassVar[int | None] = 2
@@ -50,7 +54,7 @@ class PriorBox(Op, traits=()):
     @property
     def boxes_per_cell(self) -> int:
         """Number of boxes around one centre."""
-        return len(self.min_sizes) * (1 + len(self.aspect_ratios)) + len(self.max_sizes)
+        return len(self.sizes) or len(self.min_sizes) * (1 + len(self.aspect_ratios)) + len(self.max_sizes)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Output (1, 2, 4 * boxes)."""
@@ -88,6 +92,8 @@ class PriorBox(Op, traits=()):
 
     def _sizes(self) -> list[tuple[float, float]]:
         """Width and height of the boxes around one centre."""
+        if self.sizes:
+            return list(self.sizes)
         sizes = []
         for number, least in enumerate(self.min_sizes):
             sizes.append((least, least))

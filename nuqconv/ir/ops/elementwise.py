@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nuqconv.ir.ops.base import OpError, Shape, UnaryOp
-from nuqconv.ir.traits import Cuts, Jumps, Rearranges, Trait
+from nuqconv.ir.traits import Cuts, Jumps, KeepsScale, Rearranges, Trait
 
 __all__ = ["UNARY_FUNCTIONS", "AbsVal", "Clip", "Exp", "Identity", "Log", "Power", "Threshold", "Unary"]
 
 
 @dataclass(frozen=True)
-class AbsVal(UnaryOp, traits=()):
+class AbsVal(UnaryOp, traits=(KeepsScale(),)):
     """``|x|``."""
 
 
@@ -59,7 +59,7 @@ class Power(UnaryOp, traits=()):
 
 
 @dataclass(frozen=True)
-class Identity(UnaryOp, traits=(Rearranges(),)):
+class Identity(UnaryOp, traits=(Rearranges(), KeepsScale())):
     """The input itself (Dropout at inference)."""
 
 

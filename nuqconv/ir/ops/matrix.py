@@ -83,12 +83,17 @@ class InnerProduct(Weighted, traits=()):
     """Matrix product over all dimensions from ``axis`` on; weight (num_output, K), or (K, num_output) if ``transpose``.
 
     Parameters: weight, then bias (num_output,) if ``bias_term``.
+
+    Attributes:
+        by_rows: Whether it is a matrix times each row of the last axis, which has no form of its own to keep: when it is quantized, writers
+            may lay all rows out as one matrix, since the device's format has products along axis 1 only.
     """
 
     num_output: int
     axis: int = 1
     transpose: bool = False
     bias_term: bool = True
+    by_rows: bool = False
 
     scales_by_channel: ClassVar[bool] = False
 
@@ -98,8 +103,8 @@ class InnerProduct(Weighted, traits=()):
         return 1 if self.transpose else 0
 
     def quantization_limits(self) -> tuple[str, str]:
-        """All in the usual layout."""
-        fits = self.axis == 1 and not self.transpose
+        """All in the usual layout, and those of rows."""
+        fits = (self.axis == 1 or self.by_rows) and not self.transpose
         return ("", "") if fits else ("an InnerProduct needs axis 1 and transpose: false",) * 2
 
     def windows(self, x: NDArray[Any]) -> NDArray[np.float32]:

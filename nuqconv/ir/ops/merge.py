@@ -10,25 +10,34 @@ from typing import ClassVar
 from nuqconv.ir.ops.base import Op, OpError, Shape, along_axis, canonical_axis, expect_params
 from nuqconv.ir.traits import Rearranges, SharesMemory
 
-__all__ = ["Concat", "Crop", "Parameter", "Silence", "Slice", "Split"]
+__all__ = ["Concat", "Crop", "MergeCrop", "Parameter", "Silence", "Slice", "Split"]
 
 
 @dataclass(frozen=True)
 class Concat(Op, traits=(Rearranges(), SharesMemory(most_inputs=1))):
-    """Concatenation along ``axis``."""
+    """Concatenation along ``axis``.
+
+    Attributes:
+        axis: The axis.
+        for_each: Whether an input of one item goes with each item (axis 0) of the others, as a stored table goes with all pictures of a batch.
+    """
 
     axis: int = 1
+    for_each: bool = False
 
     max_inputs: ClassVar[int | None] = None
 
     def permuted(self, order: tuple[int, ...]) -> Op | None:
         """The same along another axis."""
-        return along_axis(self, self.axis, order)
+        return None if self.for_each and order[0] != 0 else along_axis(self, self.axis, order)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Inputs agree in all dimensions but ``axis``."""
         expect_params(params, [])
         axis = canonical_axis(self.axis, len(inputs[0]))
+        if self.for_each and axis:
+            items = max(shape[:1] or (0,) for shape in inputs)
+            inputs = [(*items, *shape[1:]) if shape[:1] == (1,) else shape for shape in inputs]
         if len({(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}) != 1 or len({len(s) for s in inputs}) != 1:
             raise OpError(f"inputs differ outside axis {axis}: {', '.join('x'.join(map(str, s)) for s in inputs)}")
         return ((*inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :]),)
@@ -68,6 +77,36 @@ class Crop(Op, traits=()):
         if len(self.offset) != count:
             raise OpError(f"has {len(self.offset)} offsets for {count} cropped axes")
         return self.offset
+
+
+@dataclass(frozen=True)
+class MergeCrop(Op, traits=()):
+    """The first input with the middle of the second, which is as large or larger behind axis 1 (U-Net in naibaf7's Caffe).
+
+    Attributes:
+        add: Whether they are added up; else their channels stand behind each other.
+    """
+
+    add: bool = False
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+
+    def crop(self, inputs: Sequence[Shape]) -> Crop:
+        """Returns what cuts out the middle of the second input, by the first."""
+        return Crop(2, tuple((large - small) // 2 for small, large in zip(inputs[0][2:], inputs[1][2:], strict=True)))
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Output: the first input's shape, with the channels of both unless they are added."""
+        expect_params(params, [])
+        first, second = inputs
+        if len(first) < 3 or len(first) != len(second) or first[0] != second[0]:
+            raise OpError(f"inputs of {first} and {second} are not of as many items and axes (3 at least)")
+        if any(small > large for small, large in zip(first[2:], second[2:], strict=True)):
+            raise OpError(f"the first input {first} is larger than the second {second}")
+        if self.add and first[1] != second[1]:
+            raise OpError(f"{first[1]} channels cannot be added to {second[1]}")
+        return ((first[0], first[1] + (0 if self.add else second[1]), *first[2:]),)
 
 
 @dataclass(frozen=True)

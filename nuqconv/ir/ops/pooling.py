@@ -8,7 +8,7 @@ from math import prod
 from typing import ClassVar, Literal, TypeAlias
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
-from nuqconv.ir.traits import KeepsChannels, Windowed
+from nuqconv.ir.traits import KeepsChannels, KeepsScale, Trait, Windowed
 
 __all__ = ["SPP", "PoolMethod", "Pooling", "WindowPool"]
 
@@ -16,7 +16,7 @@ PoolMethod: TypeAlias = Literal["MAX", "AVE", "STOCHASTIC"]
 
 
 @dataclass(frozen=True)
-class Pooling(Op, traits=(KeepsChannels(), Windowed())):
+class Pooling(Op, traits=(KeepsChannels(), KeepsScale(), Windowed())):
     """Maximum, average or expectation over windows of an (N, C, H, W) input.
 
     The output size is rounded up (or down if not ``round_up``); if there is any padding, a last window that would start behind the input is
@@ -141,6 +141,10 @@ class WindowPool(Op, traits=(KeepsChannels(), Windowed())):
     count_include_pad: bool = False
     ceil: bool = False
     p: int = 2
+
+    def special_traits(self) -> tuple[Trait, ...]:
+        """A p-norm is rounded on the way."""
+        return () if self.method == "LP" else (KeepsScale(),)
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Output (N, C, windows...)."""

@@ -8,9 +8,19 @@ from math import prod
 from typing import ClassVar, Literal, TypeAlias
 
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_params
-from nuqconv.ir.traits import Stateful
+from nuqconv.ir.traits import Jumps, Stateful
 
-__all__ = ["LSTM", "RNN", "LSTMUnit", "Recurrent", "RecurrentCell", "StreamRecurrent"]
+__all__ = [
+    "LSTM",
+    "RNN",
+    "CTCGreedyDecoder",
+    "ContinuationIndicator",
+    "LSTMUnit",
+    "Recurrent",
+    "RecurrentCell",
+    "SequenceLSTM",
+    "StreamRecurrent",
+]
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,86 @@ class LSTMUnit(Op, traits=()):
         if [gates, cont] != expected:
             raise OpError(f"the gates have shape {gates} and cont {cont}, expected {expected[0]} and {expected[1]}")
         return (state, state)
+
+
+@dataclass(frozen=True)
+class SequenceLSTM(Op, traits=(Stateful("it takes its state over from the pass before"),)):
+    """The LSTM of J. Oh's Caffe and of its OCR forks, with the equations of `LSTM`.
+
+    Inputs: ``x`` (T, N, ...), then ``cont`` (T, N) if there are two; with one every sequence begins with a state of 0 and goes on to its end.
+    Parameters: W_x (4 D, X), W_h (4 D, D), b (4 D,). Output: (T, N, num_output).
+    """
+
+    num_output: int
+
+    max_inputs: ClassVar[int | None] = 2
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Checks the inputs against each other and the parameters."""
+        x, *cont = inputs
+        if len(x) < 3:
+            raise OpError(f"input has {len(x)} dimensions, expected at least 3 (steps, streams, size)")
+        if cont and cont[0] != x[:2]:
+            raise OpError(f"cont has shape {cont[0]}, expected {x[:2]} (steps x streams)")
+        width = 4 * self.num_output
+        expect_params(params, [(width, prod(x[2:])), (width, self.num_output), (width,)])
+        return ((*x[:2], self.num_output),)
+
+
+@dataclass(frozen=True)
+class ContinuationIndicator(Op, traits=()):
+    """What tells a `StreamRecurrent` where sequences begin: (``steps``, ``streams``), 0 at the first step and 1 at all others."""
+
+    steps: int
+    streams: int
+
+    min_inputs: ClassVar[int] = 0
+    max_inputs: ClassVar[int | None] = 0
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """The shape does not depend on anything."""
+        del inputs
+        expect_params(params, [])
+        return ((self.steps, self.streams),)
+
+
+@dataclass(frozen=True)
+class CTCGreedyDecoder(Op, traits=(Jumps(),)):
+    """The best label of each step without blanks, and without repetitions if ``merge`` (Intel's Caffe, OpenVINO).
+
+    Inputs: probabilities (T, N, C) and indicators (T, N): a sequence ends in front of the first step but the first one that has a 0. Outputs:
+    labels (N, T, 1, 1), filled up with -1, and with ``scores`` the sums of the best numbers of all steps with their sign turned, (N, 1, 1, 1).
+
+    Attributes:
+        blank: The label of the blank; -1 for the last one.
+        merge: Whether equal labels of neighbouring steps are one.
+        scores: Whether there is a second output.
+    """
+
+    blank: int = -1
+    merge: bool = True
+    scores: bool = False
+
+    min_inputs: ClassVar[int] = 2
+    max_inputs: ClassVar[int | None] = 2
+    num_outputs: ClassVar[int | None] = None
+
+    def output_count(self, inputs: int) -> int | None:
+        """Labels, and perhaps scores."""
+        del inputs
+        return 1 + int(self.scores)
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Outputs (N, T, 1, 1) and (N, 1, 1, 1)."""
+        expect_params(params, [])
+        x, indicators = inputs
+        if len(x) < 3 or prod(x[3:]) != 1:
+            raise OpError(f"probabilities have shape {x}, expected (steps, streams, labels)")
+        if indicators[:2] != x[:2] or prod(indicators[2:]) != 1:
+            raise OpError(f"indicators have shape {indicators}, expected {x[:2]} (steps x streams)")
+        if not -1 <= self.blank < x[2]:
+            raise OpError(f"the blank is label {self.blank} of {x[2]}")
+        return ((x[1], x[0], 1, 1), (x[1], 1, 1, 1))[: 1 + int(self.scores)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params
 from nuqconv.ir.traits import Jumps, SizedByData
 
-__all__ = ["PSROIPooling", "Proposal", "ROIPooling"]
+__all__ = ["PSROIPooling", "Proposal", "ROIAlign", "ROIPooling"]
 
 Box = tuple[float, float, float, float]
 
@@ -91,15 +91,8 @@ def _regions(inputs: Sequence[Shape]) -> int:
 
 
 @dataclass(frozen=True)
-class ROIPooling(Op, traits=(Jumps(),)):
-    """Maximum over a grid of bins in each region (Fast R-CNN).
-
-    Inputs are (N, C, H, W) and the regions (R, 5): image, x1, y1, x2, y2, both ends inclusive. The corners are multiplied by ``scale`` and
-    rounded, half away from zero. A bin's ends are rounded outwards, so bins overlap; a bin outside of the input gives 0.
-    """
-
-    pooled: tuple[int, int]
-    scale: float = 1.0
+class _OverRegions(Op, abstract=True):
+    """What looks at regions of images: inputs are (N, C, H, W) and the regions (R, 5)."""
 
     min_inputs: ClassVar[int] = 2
     max_inputs: ClassVar[int | None] = 2
@@ -109,6 +102,18 @@ class ROIPooling(Op, traits=(Jumps(),)):
         """Regions pick their image by number."""
         return "regions pick their image out of a fixed number"
 
+
+@dataclass(frozen=True)
+class ROIPooling(_OverRegions, traits=(Jumps(),)):
+    """Maximum over a grid of bins in each region (Fast R-CNN).
+
+    Inputs are (N, C, H, W) and the regions (R, 5): image, x1, y1, x2, y2, both ends inclusive. The corners are multiplied by ``scale`` and
+    rounded, half away from zero. A bin's ends are rounded outwards, so bins overlap; a bin outside of the input gives 0.
+    """
+
+    pooled: tuple[int, int]
+    scale: float = 1.0
+
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Output (R, C, pooled height, pooled width)."""
         expect_params(params, [])
@@ -116,7 +121,26 @@ class ROIPooling(Op, traits=(Jumps(),)):
 
 
 @dataclass(frozen=True)
-class PSROIPooling(Op, traits=(Jumps(),)):
+class ROIAlign(_OverRegions, traits=()):
+    """Average of numbers between pixels over a grid of bins in each region (He et al. 2017; Detectron, and ONNX's RoiAlign without half pixels).
+
+    Inputs are (N, C, H, W) and the regions (R, 5): image, x1, y1, x2, y2. The corners are multiplied by ``scale`` and not rounded; a region is
+    at least one pixel wide and high. Each bin is looked at in the middles of ``samples`` by ``samples`` parts, or of as many as it has pixels,
+    rounded up, where that is 0. A place more than a pixel outside of the input counts as 0, another one outside as the border.
+    """
+
+    pooled: tuple[int, int]
+    scale: float = 1.0
+    samples: int = 0
+
+    def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
+        """Output (R, C, pooled height, pooled width)."""
+        expect_params(params, [])
+        return ((_regions(inputs), inputs[0][1], *self.pooled),)
+
+
+@dataclass(frozen=True)
+class PSROIPooling(_OverRegions, traits=(Jumps(),)):
     """Average over a grid of bins in each region, each bin in channels of its own (R-FCN).
 
     Inputs are (N, ``channels`` * group * group, H, W) and the regions as in `ROIPooling`. The corners are rounded, half away from zero, and then
@@ -127,14 +151,6 @@ class PSROIPooling(Op, traits=(Jumps(),)):
     channels: int
     group: int
     scale: float
-
-    min_inputs: ClassVar[int] = 2
-    max_inputs: ClassVar[int | None] = 2
-
-    @property
-    def fixed_batch(self) -> str:
-        """Regions pick their image by number."""
-        return "regions pick their image out of a fixed number"
 
     def infer(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> tuple[Shape, ...]:
         """Output (R, channels, group, group)."""

@@ -11,12 +11,17 @@ import numpy as np
 from nuqconv.ir.ops.base import Op, OpError, Shape, expect_image, expect_params, spread
 from nuqconv.ir.traits import Jumps
 
-__all__ = ["GridSample", "Interp", "Resize", "Upsample", "scaled_size"]
+__all__ = ["GridSample", "Interp", "Resize", "Upsample", "possible_sizes", "scaled_size"]
 
 
 def scaled_size(size: int, scale: float) -> int:
     """Returns the length of an axis by a factor, rounded down as onnxruntime does it: 30 by 50/30 in float32 is 50, in higher precision 49."""
     return int(np.floor(np.float32(size) * np.float32(scale)))
+
+
+def possible_sizes(size: int, scale: float) -> tuple[int, ...]:
+    """Returns the lengths of an axis by a factor: in float32, as in onnxruntime, and exactly, by ONNX's rule; one where they are the same."""
+    return tuple(dict.fromkeys((scaled_size(size, scale), int(np.floor(size * float(np.float32(scale)))))))
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Resize(Op, traits=()):
     """ONNX's Resize; its documentation tells what the words mean.
 
     Attributes:
-        sizes: The whole shape of the output.
+        sizes: The whole shape of the output; -1 for an axis that keeps the input's size, whatever it is.
         scales: The factor of each axis that positions are computed with; empty where sizes were given, which means output / input.
         mode: What is taken at a position between elements.
         coordinates: Where an element of the output lies in the input (``coordinate_transformation_mode``).
@@ -129,9 +134,9 @@ class Resize(Op, traits=()):
         rank = len(inputs[0])
         if len(self.sizes) != rank or len(self.scales) not in (0, rank) or len(self.roi) not in (0, 2 * rank):
             raise OpError(f"sizes {self.sizes}, scales {self.scales} or roi {self.roi} do not fit {rank} axes")
-        if min(self.sizes, default=1) < 1 or min(self.scales, default=1) <= 0:
+        if any(size < 1 and size != -1 for size in self.sizes) or min(self.scales, default=1) <= 0:
             raise OpError(f"sizes {self.sizes} and scales {self.scales} must be positive")
-        return (self.sizes,)
+        return (tuple(old if new == -1 else new for old, new in zip(inputs[0], self.sizes, strict=True)),)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nuqconv.errors import ModelError, UnsupportedError
 from nuqconv.frontends.onnx import fed_inputs, read_onnx
 from nuqconv.ir import Array
 from nuqconv.runtimes.loaded import Side
-from nuqconv.runtimes.onnxruntime.session import OnnxSession
+from nuqconv.runtimes.onnxruntime.session import OnnxSession, SessionMaker
 
 __all__ = ["OnnxSide"]
 
@@ -29,6 +29,7 @@ class OnnxSide(Side):
         label: What it is; by default the file's path.
         blobs: Name of a value in the model -> blob that it is; others keep their names.
         input_blobs: The same for inputs.
+        create: Makes sessions, as in `OnnxSession`.
     """
 
     keeps_states = True
@@ -39,7 +40,10 @@ class OnnxSide(Side):
         label: str | None = None,
         blobs: Mapping[str, str] | None = None,
         input_blobs: Mapping[str, str] | None = None,
+        *,
+        create: SessionMaker | None = None,
     ) -> None:
+        self._create = create
         self.model = model if isinstance(model, ModelProto) else read_onnx(model)
         if label is None:
             label = f"ONNX model '{self.model.graph.name}'" if isinstance(model, ModelProto) else str(Path(model))
@@ -125,7 +129,7 @@ class OnnxSide(Side):
             for item, array in feeds.items()
         )
         part.graph.output.add(name=value)
-        return OnnxSession(part).run(feeds)[value]
+        return OnnxSession(part, create=self._create).run(feeds)[value]
 
     def sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
         """Lets onnxruntime say the shapes of all values, which takes no memory for them."""
@@ -139,9 +143,9 @@ class OnnxSide(Side):
             helper.make_tensor_value_info(shape, TensorProto.INT64, None) for shape in wanted.values()
         )
         try:
-            found = OnnxSide(probe, self.label, input_blobs={value: blob for blob, value in self._inputs.items()}).run(
-                inputs, list(wanted.values())
-            )
+            blobs = {value: blob for blob, value in self._inputs.items()}
+            side = OnnxSide(probe, self.label, input_blobs=blobs, create=self._create)
+            found = side.run(inputs, list(wanted.values()))
         except (ModelError, UnsupportedError):
             # A value need not be a tensor.
             return {}
@@ -154,7 +158,7 @@ class OnnxSide(Side):
         """Returns the session for outputs; the last one stays."""
         if self._last is None or self._last[:2] != (outputs, fits):
             model = self.model if fits else _with_open_sizes(self.model)
-            self._last = (outputs, fits, OnnxSession(model, outputs=outputs))
+            self._last = (outputs, fits, OnnxSession(model, outputs=outputs, create=self._create))
         return self._last[2]
 
     def layer(self, name: str) -> tuple[str, str]:

@@ -80,7 +80,7 @@ class OnnxRuntime(Runtime):
     @property
     def maker(self) -> SessionMaker:
         """What makes sessions in this process."""
-        return session_maker(self.provider_names)
+        return session_maker(self.provider_names, self.threads)
 
     @property
     def evaluator(self) -> str:
@@ -107,14 +107,14 @@ class OnnxRuntime(Runtime):
     def side(self, model: Runnable) -> Side:
         """Returns a model as a comparison needs it: an ONNX model as it is, others through this package's ONNX."""
         if model.format == "onnx":
-            return OnnxSide(model.files[0] if model.proto is None else model.proto)
+            return OnnxSide(model.files[0] if model.proto is None else model.proto, create=self.maker)
         return _GraphSide(model.graph, f"{self.title}: {model.label}", partial(_Plain, model.graph, self.maker))
 
     def exchanging(
         self, graph: Graph, free: Sequence[str], outputs: Sequence[str] | None = None, threads: int | None = None
     ) -> ExchangeSession:
         """Returns a session whose weights can be exchanged."""
-        return ExchangeSession(graph, free, outputs=outputs, threads=self.threads if threads is None else threads)
+        return ExchangeSession(graph, free, outputs=outputs, threads=threads, create=self.maker)
 
     def process(self) -> OnnxProcess:
         """Starts a child process within the limits."""

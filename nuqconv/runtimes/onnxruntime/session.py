@@ -210,13 +210,14 @@ class OnnxSession:
         ]
 
 
-def session_maker(providers: Sequence[str]) -> SessionMaker:
+def session_maker(providers: Sequence[str], threads: int | None = None) -> SessionMaker:
     """Returns what makes sessions in this process that compute on execution providers, the first that can run an operator.
 
     Args:
         providers: onnxruntime's own names of them.
+        threads: Number of threads of a session that is asked for without one; None for onnxruntime's choice.
     """
-    return _Here(tuple(providers))
+    return _Here(tuple(providers), threads)
 
 
 class _Session(onnxruntime.InferenceSession):  # type: ignore[misc]
@@ -230,6 +231,7 @@ class _Here:
     """Makes sessions in this process."""
 
     providers: tuple[str, ...] = (CPU,)
+    threads: int | None = None
 
     def __call__(self, model: bytes, threads: int | None, subject: str) -> _Session:
         """Makes a session of a model's bytes."""
@@ -246,8 +248,9 @@ class _Here:
         options = quiet_options()
         # Threads that wait in a loop take the cores from others where the machine is busy.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        count = self.threads if threads is None else threads
+        if count is not None:
+            options.intra_op_num_threads = count
         values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in tensors.items()}
         if values:
             # The first is where optimizers find the numbers, the second what spares the copy.

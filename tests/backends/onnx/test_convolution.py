@@ -152,8 +152,10 @@ def test_names_of_one_weight_in_two_layers(oracle):
 @pytest.mark.caffe
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("shape", "axis"), [((2, 4), 1), ((3, 2, 4), -1), ((4,), 0)])
-def test_no_spatial_dimension(oracle, kind, shape, axis):
-    oracle.check(one(kind, f"convolution_param {{ num_output: 6 kernel_size: 1 group: 2 axis: {axis} }}", shape))
+@pytest.mark.parametrize("kernel", ["kernel_size: 1", ""], ids=["kernel", "none"])
+def test_no_spatial_dimension(oracle, kind, shape, axis, kernel):
+    """Without axes for it a kernel has no size, which Caffe takes with one or without any."""
+    oracle.check(one(kind, f"convolution_param {{ num_output: 6 {kernel} group: 2 axis: {axis} }}", shape))
 
 
 @pytest.mark.caffe

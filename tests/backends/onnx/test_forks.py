@@ -185,6 +185,27 @@ def test_upsample_without_a_mask_repeats(tmp_path, param, scale):
     np.testing.assert_array_equal(found, data.repeat(scale[0], axis=2).repeat(scale[1], axis=3))
 
 
+@pytest.mark.parametrize(("param", "factor"), [("stride: 2", 2), ("stride: 3", 3), ("", 1)])
+def test_upsample_darknet_repeats(tmp_path, param, factor):
+    """A Deconvolution by ones puts each element into a block of its own; OpenCV runs it."""
+    data = noise(2, 3, 5, 7)
+    text = one("UpsampleDarknet", f"upsample_darknet_param {{ {param} }}", data.shape)
+    found = run(tmp_path, text, data=data)
+    np.testing.assert_array_equal(found, data.repeat(factor, axis=2).repeat(factor, axis=3))
+    stock = one(
+        "Deconvolution",
+        f"convolution_param {{ num_output: 3 group: 3 kernel_size: {factor} stride: {factor} bias_term: false }}",
+        data.shape,
+    )
+    weights = {"out": [np.ones((3, 1, factor, factor), np.float32)]}
+    np.testing.assert_array_equal(found, opencv_run(tmp_path, stock, {"data": data}, weights=weights))
+
+
+def test_upsample_darknet_of_nothing_is_kept(tmp_path):
+    text = one("UpsampleDarknet", "upsample_darknet_param { stride: 0 }", (1, 2, 3, 3))
+    assert isinstance(graph_of(tmp_path, text).node["out"].op, Opaque)
+
+
 def pooled_text(param, shape, kernel=2, stride=2):
     """A pooling with its mask, some layer between, and the upsampling."""
     return "\n".join([

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnx import TensorProto
 
@@ -20,7 +21,7 @@ def test_quantized_layers_run_in_it():
 
 
 def test_the_probe_asks_for_what_quantized_models_are_made_of():
-    for opset in range(MIN_OPSET, MAX_OPSET + 1):
+    for opset in range(MIN_OPSET, min(MAX_OPSET, onnx.defs.onnx_opset_version()) + 1):
         model = _probe(opset)
         assert model.opset_import[0].version == opset
         assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in model.graph.node}

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+import nuqconv
 from nuqconv.backends.caffe import write_caffe
 from nuqconv.backends.onnx import to_onnx
 from nuqconv.backends.onnx.opset import MIN_OPSET, newest_opset
@@ -223,6 +224,24 @@ def test_normalize_in_opencv(tmp_path, across, shared, eps, shape):
     rest = f"norm_param {{ across_spatial: {across} channel_shared: {shared} {eps} scale_filler {{ value: 20 }} }}"
     scales = floats(1, seed=5) if shared == "true" else floats(4, seed=5)
     against_opencv(tmp_path, one("Normalize", rest, shape), blobs={"out": ("Normalize", [scales])})
+
+
+@pytest.mark.parametrize(("across", "shared"), [("true", "true"), ("false", "true"), ("false", "false")])
+def test_normalize_bbox(oracle, tmp_path, across, shared):
+    """The same layer under the name that OpenVINO's models give it; OpenCV has it under this name too, and stock layers compute it in real Caffe."""
+    rest = f"norm_param {{ across_spatial: {across} channel_shared: {shared} eps: 0.25 }}"
+    scales = np.full((), 1.7, np.float32) if shared == "true" else floats(4, seed=5)
+    data, text = inputs_text(data=IMAGE) + "\n", layer_text("NormalizeBBox", rest)
+    stock_blobs = {"out": ("Scale", [np.broadcast_to(scales, 4)])}
+    blobs = {"out": ("NormalizeBBox", [scales])}
+    stock = data + normalized(across, IMAGE, 0.25)
+    against_stock(oracle, data + text, stock, fork_blobs=blobs, stock_blobs=stock_blobs)
+    theirs = {"out": ("NormalizeBBox", [scales.reshape(-1)])}
+    against_opencv(tmp_path, data + text, blobs=theirs)
+    # Written back it is the layer that it was.
+    graph = load_graph(*save(tmp_path, "net", data + text, blobs))
+    nuqconv.save(graph, tmp_path / "again.prototxt", tmp_path / "again.caffemodel")
+    assert text in (tmp_path / "again.prototxt").read_text()
 
 
 def test_normalize_of_five_dimensions_is_refused_as_by_caffe(tmp_path):

@@ -11,6 +11,8 @@ from nuqconv.frontends.caffe import load_graph
 from nuqconv.frontends.caffe.schema import BlobProto, NetParameter
 from nuqconv.frontends.caffe.weights import blob_array
 from nuqconv.frontends.options import ReadOptions
+from nuqconv.runtimes.caffe import Net
+from nuqconv.runtimes.onnxruntime import OnnxSession
 from tests.oracle.caffe_files import fill
 from tests.support.nets import write_net
 
@@ -141,3 +143,35 @@ def test_legacy_blobs_in_caffe(judge, both):
 def test_legacy_blobs(sizes, rank, expected):
     blob = BlobProto(data=[np.zeros(expected, "<f4").tobytes()], **sizes)
     assert blob_array(blob, rank).shape == expected
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize(
+    "scalar", ['layer { name: "s" type: "Input" top: "s" input_param { shape { } } }', 'input: "s" input_shape { }']
+)
+@pytest.mark.parametrize("reader", ["Scale", "Bias", "Power"])
+def test_inputs_of_one_number(tmp_path, caffe_process, scalar, reader):
+    """As Caffe has it, without axes: read, run, written as ONNX, and as Caffe files again."""
+    data = (
+        "" if reader == "Power" else 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [2, 3] } } }'
+    )
+    bottoms = 'bottom: "s"' if reader == "Power" else 'bottom: "d" bottom: "s"'
+    rest = {
+        "Scale": "scale_param { axis: 0 }",
+        "Bias": "bias_param { axis: 0 }",
+        "Power": "power_param { scale: 3 shift: 1 }",
+    }
+    text = f'{scalar} {data} layer {{ name: "y" type: "{reader}" {bottoms} top: "y" {rest[reader]} }}'
+    files = write_net(tmp_path, text, {})
+    graph = load_graph(files.model, files.weights)
+    assert {item.name: item.shape for item in graph.inputs}["s"] == ()
+    feeds = {"s": np.array(-2.5, np.float32), "d": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    feeds = {item.name: feeds[item.name] for item in graph.inputs}
+    nuqconv.save(graph, tmp_path / "a.onnx")
+    nuqconv.save(nuqconv.load(tmp_path / "a.onnx"), tmp_path / "b.prototxt", tmp_path / "b.caffemodel")
+    found = [OnnxSession(tmp_path / "a.onnx").run(feeds)["y"]]
+    for model in (files.model, tmp_path / "b.prototxt"):
+        with Net(model, process=caffe_process) as net:
+            found.append(net.run(feeds)["y"])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

@@ -129,3 +129,66 @@ def test_a_quantized_model_becomes_a_deploy_model(tmp_path):
     config = tmp_path / "config.json"
     with pytest.raises(UnsupportedError, match="quantized already"):
         nuqconv.create_quant_config(config, path, None)
+
+
+def dynamic_model(kind):
+    """What quantizes by the range of the run's own numbers, as exporters of dynamic quantization write it."""
+    node = helper.make_node
+    shape = {"conv": (1, 3, 5, 6), "pair": (2, 3, 5, 6), "product": (2, 4, 6), "signed": (4, 6)}[kind]
+    tensors = {"ws": np.float32(0.01), "wz": np.array(128, np.uint8)}
+    nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], "dynamic")]
+    if kind == "pair":
+        nodes.append(node("DequantizeLinear", ["q", "s", "z"], ["y"], "real"))
+    else:
+        if kind == "conv":
+            tensors["w"] = RNG.integers(0, 255, (4, 3, 3, 3)).astype(np.uint8)
+            nodes.append(node("ConvInteger", ["q", "w", "z", "wz"], ["i"], "conv", pads=[1, 1, 1, 1]))
+        else:
+            signed = kind == "signed"
+            tensors["w"] = (
+                RNG.integers(-127, 127, (6, 5)).astype(np.int8)
+                if signed
+                else RNG.integers(0, 255, (6, 5)).astype(np.uint8)
+            )
+            tensors["wz"] = np.array(0, np.int8) if signed else tensors["wz"]
+            nodes.append(node("MatMulInteger", ["q", "w", "z", "wz"], ["i"], "product"))
+        nodes += [
+            node("Cast", ["i"], ["f"], "float", to=TensorProto.FLOAT),
+            node("Mul", ["s", "ws"], ["steps"], "steps"),
+            node("Mul", ["f", "steps"], ["y"], "y"),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), shape
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("kind", ["conv", "pair", "product", "signed"])
+def test_step_sizes_that_are_computed(tmp_path, kind, caffe_process):
+    model, shape = dynamic_model(kind)
+    data = (RNG.standard_normal(shape) * 3 + 1).astype(np.float32)
+    wanted = outputs(model, data)
+    graph = graph_of(model).graph
+    np.testing.assert_array_equal(OnnxSession(graph).run({"x": data})["y"], wanted)
+    nuqconv.save(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    with nuqconv.runtimes.caffe.Net(tmp_path / "a.prototxt", tmp_path / "a.caffemodel", process=caffe_process) as net:
+        np.testing.assert_array_equal(net.run({"x": data})["y"], wanted)
+
+
+def test_several_computed_step_sizes_are_refused():
+    model, _ = dynamic_model("pair")
+    del model.graph.node[0]
+    for name, kind, size in (
+        ("q", TensorProto.UINT8, [2, 3, 5, 6]),
+        ("s", TensorProto.FLOAT, [3]),
+        ("z", TensorProto.UINT8, [3]),
+    ):
+        model.graph.input.append(helper.make_tensor_value_info(name, kind, size))
+    del model.graph.input[0]
+    with pytest.raises(UnsupportedError, match="several step sizes"):
+        OnnxSession(graph_of(model).graph)

@@ -59,8 +59,12 @@ def test_places_of_maxima_that_are_read_are_refused(tmp_path, given):
 
 
 def test_what_fixes_the_batch_is_said_in_sizes_that_users_have(tmp_path):
-    table = {"t": np.ones((1, 3, 6, 6), np.float32)}
-    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Concat", ["r", "t"], ["y"], axis=1)]
+    table = {"t": np.ones((1, 3, 6, 6), np.float32), "s": np.int64([3, 36])}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Add", ["r", "t"], ["a"]),
+        helper.make_node("Reshape", ["a", "s"], ["y"]),
+    ]
     written(tmp_path / "a.onnx", nodes, [1, 3, 6, 6], table)
     with pytest.raises(ModelError) as caught:
         nuqconv.convert(tmp_path / "a.onnx", tmp_path / "b.onnx", dynamic_batch=True)
@@ -124,3 +128,33 @@ def test_a_stored_table_of_one_item_leaves_the_batch_open(tmp_path, op):
     expected = np.concatenate([one.run(None, {"x": x[n : n + 1]})[0] for n in range(5)])
     found = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": x})[0]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_table_that_is_joined_to_every_item_leaves_the_batch_open(tmp_path, batch, caffe_process):
+    """Class tokens and anchor grids; the model itself at one item, or a copy of it for each, is the judge."""
+    table = np.random.default_rng(1).normal(size=(1, 2, 4)).astype(np.float32)
+    stored = {"t": np.repeat(table, batch, axis=0)}
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Concat", ["t", "r", "t"], ["y"], axis=-2)]
+    x, expected = written(tmp_path / "a.onnx", nodes, [batch, 3, 4], stored)
+    graph = nuqconv.load(tmp_path / "a.onnx")
+    np.testing.assert_array_equal(OnnxSession(graph).run({"x": x})["y"], expected)
+    nuqconv.convert(tmp_path / "a.onnx", tmp_path / "b.onnx", dynamic_batch=True)
+    five = np.random.default_rng(2).normal(size=(5, 3, 4)).astype(np.float32)
+    tables = np.repeat(table, 5, axis=0)
+    found = onnxruntime.InferenceSession(tmp_path / "b.onnx").run(None, {"x": five})[0]
+    np.testing.assert_array_equal(found, np.concatenate([tables, np.maximum(five, 0), tables], axis=1))
+    nuqconv.convert(tmp_path / "a.onnx", tmp_path / "c.prototxt", input_shapes={"x": (batch, 3, 4)})
+    with nuqconv.runtimes.caffe.Net(tmp_path / "c.prototxt", tmp_path / "c.caffemodel", process=caffe_process) as net:
+        np.testing.assert_array_equal(net.run({"x": x})["y"], expected)
+
+
+def test_tables_that_differ_from_item_to_item_fix_the_batch(tmp_path):
+    table = np.random.default_rng(1).normal(size=(2, 3, 6, 6)).astype(np.float32)
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Concat", ["r", "t"], ["y"], axis=1)]
+    x, expected = written(tmp_path / "a.onnx", nodes, [2, 3, 6, 6], {"t": table})
+    np.testing.assert_array_equal(OnnxSession(nuqconv.load(tmp_path / "a.onnx")).run({"x": x})["y"], expected)
+    with pytest.raises(ModelError) as caught:
+        nuqconv.convert(tmp_path / "a.onnx", tmp_path / "b.onnx", dynamic_batch=True)
+    assert "9999" not in str(caught.value.problems)

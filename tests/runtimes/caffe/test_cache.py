@@ -21,6 +21,7 @@ CASES: dict[str, tuple[str, tuple[tuple[int, ...], ...], int]] = {
     "BatchReindex": ("", (IMAGE, (3,)), 1),
     "Bias": ("", (IMAGE,), 1),
     "Concat": ("", (IMAGE, IMAGE), 1),
+    "ContinuationIndicator": ("continuation_indicator_param { time_step: 2 batch_size: 3 }", (), 1),
     "Convolution": ("convolution_param { num_output: 4 kernel_size: 3 }", (IMAGE,), 1),
     "Crop": ("crop_param { offset: 1 }", (IMAGE, (2, 4, 3, 3)), 1),
     "Deconvolution": ("convolution_param { num_output: 4 kernel_size: 3 }", (IMAGE,), 1),
@@ -143,5 +144,5 @@ def test_types_that_no_reader_has(caffe_process: CaffeProcess, tmp_path):
 @pytest.mark.parametrize("kind", sorted(LAYER_TYPES))
 def test_every_type_that_is_read_tells_its_state(kind):
     stateful = trait_of(kind, Stateful)
-    assert (kind in ("LSTM", "RNN", "Python")) == (stateful is not None)
+    assert (kind in ("LSTM", "Lstm", "RNN", "Python")) == (stateful is not None)
     assert stateful is None or stateful.why

@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 
 import nuqconv
-import nuqconv.cli.auto as module
 from nuqconv.cli import main
+from nuqconv.cli.search_options import Workers
 from nuqconv.errors import ConfigError, UnsupportedError
 from nuqconv.runtimes import runtime_named
 from nuqconv.runtimes.onnxruntime.providers import CPU, check_used, provider_names, short_name
@@ -94,11 +94,11 @@ def test_on_the_command_line(monkeypatch, capsys, words, said):
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-def test_workers_share_the_cores(monkeypatch):
-    monkeypatch.setattr(module, "cores", lambda: 8)
+def test_workers_share_the_cores():
     place = runtime_named("onnxruntime")
-    assert module._on(place, None, None, 3).threads == 2
-    assert module._on(place, None, None, 16).threads == 1
-    assert module._on(place, None, 5, 3).threads == 5
-    assert module._on(place, None, None, 1) is place is module._on(place, None, None, None)
-    assert module._on(place, "cpu", None, None).providers == ("cpu",)
+    assert Workers(3).sharing(place, 8).threads == 2
+    assert Workers(16).sharing(place, 8).threads == 1
+    assert Workers(3).sharing(place.with_options(threads=5), 8).threads == 5
+    assert Workers(1).sharing(place, 8) is place is Workers().sharing(place, 8)
+    caffe = runtime_named("caffe")
+    assert Workers(3).sharing(caffe, 8) is caffe

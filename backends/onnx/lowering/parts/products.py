@@ -104,7 +104,7 @@ class ProductLayers(Layers):
 
     def _inner_product(self, build: Builder, node: Node, op: InnerProduct) -> None:
         value, zero_point = self._bytes[node.inputs[0]]
-        if len(build.shape(node.inputs[0])) != 2:
+        if len(build.shape(node.inputs[0])) != 2 and not op.by_rows:
             value = build.node("Flatten", [value], node, attributes={"axis": 1})
         self._multiply(build, node, value, _itself if op.transpose else _transposed, zero_point, node.outputs[0])
 
@@ -129,7 +129,7 @@ def _is_product(graph: Graph, node: Node) -> bool:
     if maker is None or not isinstance(maker.op, Quantize):
         return False
     weight = graph.params[node.params[0]]
-    fits = op.axis == 1
+    fits = op.axis == 1 or (isinstance(op, InnerProduct) and op.by_rows)
     if isinstance(op, Convolution):
         fits = fits and (op.group, len(op.kernel)) == (1, 2) and weight.shape[1] >= _FEWEST_CHANNELS
     return fits and weight.size // op.num_output * 255 * 128 < _LARGEST_SUM and _holds_bytes(weight)

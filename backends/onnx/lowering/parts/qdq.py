@@ -10,6 +10,8 @@ out one step away (decision D2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nuqconv.backends.onnx.builder import Attribute, Builder
@@ -50,6 +52,8 @@ class QdqLayers(Layers):
                 self._weighted(build, node, op, "Conv", window_of(build, node, op))
             case Deconvolution():
                 self._weighted(build, node, op, "ConvTranspose", window(op, op.pad))
+            case InnerProduct() if op.by_rows:
+                self._rows(build, node, op)
             case InnerProduct():
                 self._weighted(build, node, op, "Gemm", {"transB": int(not op.transpose)})
         return True
@@ -73,16 +77,37 @@ class QdqLayers(Layers):
         value = self._real[node.inputs[0]]
         if isinstance(op, InnerProduct) and len(build.shape(node.inputs[0])) != 2:
             value = build.node("Flatten", [value], node, attributes={"axis": 1})
-        graph, behind = build.graph, self._behind[node.name]
+        params, behind = build.graph.params, self._behind[node.name]
+        steps, scales = self._steps(node)
+        weight = build.integers(node.params[0], params[node.params[0]])
+        # onnxruntime up to 1.20 takes one zero point for a Gemm's weight where none is written, and then asks for as many as there are step sizes.
+        points = [build.constant(np.zeros(scales.size, np.int8), node, "zero_points")] if op_type == "Gemm" else []
+        operands = [_dequantized(build, node, weight, scales, op.weight_output_axis, points)]
+        if len(node.params) > 1:
+            bias = build.integers(node.params[1], params[node.params[1]])
+            operands.append(_dequantized(build, node, bias, steps, 0))
+        build.node(op_type, [value, *operands], node, output=behind.outputs[0], attributes=attributes)
+
+    def _rows(self, build: Builder, node: Node, op: InnerProduct) -> None:
+        """Adds a MatMul over the last axis, whose matrix is stored as such."""
+        behind = self._behind[node.name]
+        steps, scales = self._steps(node)
+        weight = build.derived(node.params[0], _itself if op.transpose else _transposed, node, "weight")
+        operands = [self._real[node.inputs[0]], _dequantized(build, node, weight, scales, 1)]
+        has_bias = len(node.params) > 1
+        found = build.node("MatMul", operands, node, output=None if has_bias else behind.outputs[0])
+        if has_bias:
+            bias = build.integers(node.params[1], build.graph.params[node.params[1]])
+            operands = [found, _dequantized(build, node, bias, steps, 0)]
+            build.node("Add", operands, node, output=behind.outputs[0])
+
+    def _steps(self, node: Node) -> tuple[Array, Array]:
+        """Returns the step sizes of a layer's sums, (num_output,), and those of its weights."""
+        graph = self.graph
         maker = graph.producer[node.inputs[0]].op
         multiplier = maker.multiplier if isinstance(maker, Quantize) else 1.0
-        steps = graph.params[behind.params[0]].reshape(-1)
-        scales = (steps.astype(np.float64) * np.float64(np.float32(multiplier))).astype(np.float32)
-        weight = graph.params[node.params[0]]
-        operands = [_dequantized(build, node, node.params[0], weight, scales, op.weight_output_axis)]
-        if len(node.params) > 1:
-            operands.append(_dequantized(build, node, node.params[1], graph.params[node.params[1]], steps, 0))
-        build.node(op_type, [value, *operands], node, output=behind.outputs[0], attributes=attributes)
+        steps = graph.params[self._behind[node.name].params[0]].reshape(-1)
+        return steps, (steps.astype(np.float64) * np.float64(np.float32(multiplier))).astype(np.float32)
 
 
 def _qdq_layers(graph: Graph) -> dict[str, Node]:
@@ -100,12 +125,23 @@ def _qdq_layers(graph: Graph) -> dict[str, Node]:
         grouped = grouped or (isinstance(node.op, Convolution | Deconvolution) and not node.op.kernel)
         alone = len(readers) == 1 and node.outputs[0] not in graph.outputs
         plain = alone and isinstance(readers[0].op, Dequantize) and not readers[0].op.shifts
-        if isinstance(maker.op, Quantize) and plain and not grouped and getattr(node.op, "axis", 1) == 1:
+        along = getattr(node.op, "axis", 1) == 1 or (isinstance(node.op, InnerProduct) and node.op.by_rows)
+        if isinstance(maker.op, Quantize) and plain and not grouped and along:
             found[node.name] = readers[0]
     return found
 
 
-def _dequantized(build: Builder, node: Node, name: str, integers: Array, scales: Array, axis: int) -> str:
+def _dequantized(
+    build: Builder, node: Node, integers: str, scales: Array, axis: int, points: Sequence[str] = ()
+) -> str:
     steps = build.constant(scales, node, "steps")
     attributes: dict[str, Attribute] = {"axis": axis}
-    return build.node("DequantizeLinear", [build.integers(name, integers), steps], node, attributes=attributes)
+    return build.node("DequantizeLinear", [integers, steps, *points], node, attributes=attributes)
+
+
+def _transposed(weight: Array) -> Array:
+    return np.ascontiguousarray(weight.T)
+
+
+def _itself(weight: Array) -> Array:
+    return weight

@@ -1,0 +1,161 @@
+"""Whether the channels of inner values are brought to like sizes: tried on the calibration data first, then asked of the user's evaluator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nuqconv.errors import CalibrationError, ConfigError, ModelError, UnsupportedError
+from nuqconv.ir import Array, Graph
+from nuqconv.job.calibration import Calibration, Source, checked_histograms, measure_in_onnxruntime
+from nuqconv.job.candidates import activation_quants, find_candidates
+from nuqconv.job.evaluation import Original
+from nuqconv.job.job import Job
+from nuqconv.job.sensitivity import watched_values
+from nuqconv.passes.equalize import Shifts, balanced, chains
+from nuqconv.quantize.histogram import Histogram
+from nuqconv.quantize.plan import Plan
+from nuqconv.runtimes.model import Runnable
+from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+
+__all__ = ["accepted_shifts", "equalization_note", "find_shifts", "kept_values"]
+
+_LOG = logging.getLogger(__name__)
+
+_GAIN = 0.95
+"""What the error of the outputs must come down to before the evaluator is asked."""
+_SAMPLES = 16
+
+Batches = Sequence[Mapping[str, Array]]
+
+
+def kept_values(graph: Graph, evaluator: object) -> tuple[str, ...]:
+    """Returns the values that an evaluator says it reads, by their names in files; they stay as they are."""
+    read = {str(name) for name in getattr(evaluator, "outputs", None) or ()}
+    return tuple(value for value in graph.consumers if graph.storage_name(value) in read or value in read)
+
+
+def find_shifts(graph: Graph, batches: Batches, keep: Collection[str] = ()) -> Shifts:
+    """Chooses by which powers of two the channels of inner values are divided.
+
+    Args:
+        graph: The float graph, after folding.
+        batches: Inputs to measure the channels on.
+        keep: Values that must stay as they are.
+
+    Raises:
+        ModelError, UnsupportedError: onnxruntime cannot run what leads to the values.
+    """
+    wanted = list(dict.fromkeys(chain.read for chain in chains(graph, keep)))
+    if not wanted:
+        return {}
+    peaks: dict[str, Array] = {}
+    model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), wanted)
+    for batch in batches:
+        for name, value in model.run(_fed(graph, batch)).items():
+            peak = np.abs(value).max(axis=tuple(axis for axis in range(value.ndim) if axis != 1))
+            peaks[name] = np.maximum(peaks.get(name, peak), peak)
+    return balanced(graph, peaks, keep)
+
+
+def accepted_shifts(
+    job: Job,
+    calibration: Calibration,
+    original: Original,
+    write: Callable[[Job, Plan, Path], tuple[Path, Path]],
+    folder: Path,
+) -> Shifts:
+    """Decides whether channels are scaled: the evaluator sees all layers at int8 with and without it.
+
+    It is asked only where the outputs err clearly less on the calibration data.
+
+    Args:
+        job: The model.
+        calibration: What was measured of it.
+        original: The original's metric, and the evaluator.
+        write: Writes the model of a plan as evaluators are given it, into a folder.
+        folder: An existing folder for the two models.
+
+    Returns:
+        The exponents; none where nothing is scaled.
+    """
+    if calibration.source is not Source.ONNXRUNTIME or not calibration.batches:
+        return {}
+    batches = _first(calibration.batches, _SAMPLES)
+    try:
+        shifts = find_shifts(job.graph, batches, kept_values(job.graph, original.evaluator.checked.evaluator))
+        if not shifts:
+            return {}
+        other = job.scaled(shifts)
+        histograms = checked_histograms(
+            other.graph, measure_in_onnxruntime(other.graph, other.values, calibration.batches), other.values
+        )
+        plans = [_int8(job, calibration.histograms), _int8(other, histograms)]
+        errors = [_error(item, plan, batches) for item, plan in zip((job, other), plans, strict=True)]
+    except (CalibrationError, ConfigError, ModelError, UnsupportedError) as error:
+        _LOG.info("channels are not scaled: %s", error)
+        return {}
+    _LOG.info("int8 on the calibration data: error of the outputs %.4g, with channels scaled %.4g", *errors)
+    if not errors[1] < _GAIN * errors[0]:
+        return {}
+    checked = original.show().checked
+    metrics = []
+    for number, (item, plan) in enumerate(zip((job, other), plans, strict=True)):
+        place = folder / str(number)
+        place.mkdir()
+        metrics.append(original.evaluator.measure(*write(item, plan, place), original.batch_num))
+    fits = [checked.satisfied(original.metric, metric) for metric in metrics]
+    nearer = abs(metrics[1] - original.metric) <= abs(metrics[0] - original.metric)
+    taken = fits[1] if fits[0] != fits[1] else nearer
+    _LOG.info("int8 everywhere: metric %.6g, with channels scaled %.6g: %s", *metrics, "taken" if taken else "refused")
+    return shifts if taken else {}
+
+
+def equalization_note(graph: Graph, shifts: Shifts) -> str:
+    """Says which blobs are scaled."""
+    blobs = [graph.storage_name(value) for chain in chains(graph) if chain.layer in shifts for value in chain.values]
+    names = list(dict.fromkeys(blobs))
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return (
+        f"channels of {len(names)} inner blobs are divided by powers of two, with which int8 errs less (--no-equalize leaves them); "
+        f"the network's outputs are the same: {', '.join(names[:6])}{more}"
+    )
+
+
+def _first(batches: Batches, samples: int) -> list[Mapping[str, Array]]:
+    found: list[Mapping[str, Array]] = []
+    for batch in batches:
+        if sum(len(next(iter(item.values()))) for item in found) >= samples:
+            break
+        found.append(batch)
+    return found
+
+
+def _fed(graph: Graph, batch: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
+
+
+def _int8(job: Job, histograms: Mapping[str, Histogram]) -> Plan:
+    requests = [replace(request, steps=()) for request in job.requests]
+    activations = activation_quants(job.quantizer, requests, histograms, with_offset=job.config.activation_offset)
+    space = find_candidates(job.quantizer, requests, activations, histograms).space
+    return space.plan(space.uniform())
+
+
+def _error(job: Job, plan: Plan, batches: Batches) -> float:
+    """Returns the relative squared error of the outputs, the mean over them; of what a Softmax or a DetectionOutput makes, that in front of it."""
+    values = list(watched_values(job.graph))
+    models = [
+        RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), values) for graph in (job.graph, job.quantizer.apply(plan))
+    ]
+    noise, signal = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
+    for batch in batches:
+        exact, found = (model.run(_fed(job.graph, batch)) for model in models)
+        for name in values:
+            noise[name] += float(np.square(found[name] - exact[name], dtype=np.float64).sum())
+            signal[name] += float(np.square(exact[name], dtype=np.float64).sum())
+    return float(np.mean([noise[name] / signal[name] for name in values if signal[name] > 0] or [0.0]))
