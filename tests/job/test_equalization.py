@@ -113,7 +113,7 @@ def test_compare_knows_that_inner_blobs_are_scaled(results, net):
         (net.model, net.weights), (scaled.files.deploy_model, scaled.files.deploy_weights), data={"data": IMAGES[:8]}
     )
     for layer in report.errors.layers:
-        assert layer.network.relative < 0.3, layer.layer
+        assert layer.accumulated.relative < 0.3, layer.layer
 
 
 def test_the_journal_holds_what_was_scaled(net, tmp_path, caplog):
