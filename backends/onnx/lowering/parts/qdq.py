@@ -81,7 +81,7 @@ class QdqLayers(Layers):
         steps = graph.params[behind.params[0]].reshape(-1)
         scales = (steps.astype(np.float64) * np.float64(np.float32(multiplier))).astype(np.float32)
         weight = graph.params[node.params[0]]
-        # onnxruntime up to 1.20 takes one zero point for the weight of a Gemm where none is written, and then asks for as many as there are step sizes.
+        # onnxruntime up to 1.20 makes up one zero point for a Gemm's weight that has none, and then asks for as many as there are step sizes.
         points = [build.constant(np.zeros(scales.size, np.int8), node, "zero_points")] if op_type == "Gemm" else []
         operands = [_dequantized(build, node, node.params[0], weight, scales, op.weight_output_axis, points)]
         if len(node.params) > 1:
