@@ -118,7 +118,7 @@ wheel-check: $(VENV)/demo.stamp
 	$(BIN)/python tools/wheel_check.py
 
 lowest: $(VENV)/demo.stamp
-	$(BIN)/python tools/lowest.py
+	$(IN_MEMORY) $(BIN)/python tools/lowest.py
 
 models: $(VENV)/test.stamp
 	$(BIN)/python tools/real_models.py

@@ -113,9 +113,8 @@ class Computing(OptionGroup):
                 wanted = [name for name in chosen if name in can]
                 if not wanted:
                     titles = " and ".join(RUNTIMES[name].title for name in chosen)
-                    raise ConfigError(
-                        f"--provider and --threads are for {', '.join(can)}; {titles} decides that itself"
-                    )
+                    decide = "decides that itself" if len(chosen) == 1 else "decide that themselves"
+                    raise ConfigError(f"--provider and --threads are for {', '.join(can)}; {titles} {decide}")
                 for name in wanted:
                     stack.enter_context(RUNTIMES.with_options(name, **options))
             yield
