@@ -175,7 +175,8 @@ def _sums(
                 groups, _, columns = shapes[name]
                 rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
                 x = found[graph.node[name].inputs[0]]
-                step = max(1, _SLAB // (4 * rows * groups * columns)) if not isinstance(op, InnerProduct) else len(x)
+                whole = isinstance(op, InnerProduct) and not op.by_rows
+                step = len(x) if whole else max(1, _SLAB // (4 * rows * groups * columns))
                 for start in range(0, len(x), step):
                     sums[name].update(patches(op, x[start : start + step], rows, first + start))
         first += size
