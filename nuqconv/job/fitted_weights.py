@@ -253,6 +253,7 @@ def patches_of(op: Weighted, x: Array, images: int, first: int, shape: Sequence[
     """
     groups, _, columns = shape
     rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
-    step = max(1, _SLAB // (4 * rows * groups * columns)) if not isinstance(op, InnerProduct) else len(x)
+    whole = isinstance(op, InnerProduct) and not op.by_rows
+    step = len(x) if whole else max(1, _SLAB // (4 * rows * groups * columns))
     for start in range(0, len(x), step):
         yield patches(op, x[start : start + step], rows, first + start)
