@@ -267,5 +267,7 @@ def _weighted(
         plan = LayerPlan(Precision.NUQ, book, steps, activation, per_channel, weights_name)
         size = layer_bytes(weights.size, Precision.NUQ, levels=len(book), **counts)
         options.append(Option(plan, size, noise + loss))
+    if all(option.layer_plan.weights is not None for option in options):
+        quantizer.drop(node.name)
     space = LayerSpace(node.name, tuple(options), layer_bytes(weights.size, Precision.FLOAT, n_bias=biases))
     return space, curve.lossless_at if curve is not None else None

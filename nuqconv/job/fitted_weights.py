@@ -124,6 +124,8 @@ def solve_layers(
                     for count, chosen in solved.items()
                 },
             )
+        # Of all layers they would be a quarter of the model.
+        quantizer.drop(name)
         if on_layer is not None:
             on_layer(done, len(wanted))
     return found

@@ -70,6 +70,11 @@ class Quantizer:
             self._integers[key] = self._quantize(layer, activation, channel_wise=channel_wise)
         return self._integers[key]
 
+    def drop(self, layer: str) -> None:
+        """Gives up a layer's uniform integers; where they are asked for again they are made again."""
+        for key in [key for key in self._integers if key[0] == layer]:
+            del self._integers[key]
+
     def store(self, integers: QuantizedWeights) -> str:
         """Takes integers that calibration has chosen for a layer, and returns the name by which plans refer to them."""
         digest = integers.digest()

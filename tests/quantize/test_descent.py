@@ -53,7 +53,7 @@ def test_the_sweep_is_that_with_an_inverse(columns):
     hessian, weights = form(2, columns), RNG.normal(size=(2, 6, columns)).astype(np.float32)
     books = [book(-90, -20, 0, 30, 100), book(*range(-127, 128, 2))]
     steps = RNG.uniform(0.01, 0.02, size=(2, 2, 6))
-    block = Block.of(slice(0, columns), hessian)
+    block = Block.of(slice(0, columns), hessian, 1.0, np.zeros(hessian.shape[:2]))
     found = residuals(block, weights, steps)
     found.sweep(block, LevelTables(books))
     levels = in_order(block, found.levels())
@@ -68,7 +68,7 @@ def test_no_weight_can_move_alone_after_the_descent():
     columns, levels = 40, book(-100, -40, -10, 0, 15, 50, 120)
     hessian, weights = form(1, columns), RNG.normal(size=(1, 4, columns)).astype(np.float32)
     steps = np.full((1, 1, 4), 0.02)
-    block = Block.of(slice(0, columns), hessian)
+    block = Block.of(slice(0, columns), hessian, 1.0, np.zeros(hessian.shape[:2]))
     found = residuals(block, weights, steps)
     tables = LevelTables([levels])
     found.sweep(block, tables)
@@ -90,7 +90,7 @@ def test_no_weight_can_move_alone_after_the_descent():
 
 
 def test_levels_can_be_taken_out_and_put_back():
-    block = Block.of(slice(0, 9), form(3, 9))
+    block = Block.of(slice(0, 9), given := form(3, 9), 1.0, np.zeros(given.shape[:2]))
     weights = RNG.normal(size=(3, 4, 9)).astype(np.float32)
     steps = np.full((1, 3, 4), 0.05)
     found = residuals(block, weights, steps)
@@ -115,3 +115,25 @@ def test_a_table_gives_the_nearest_level_and_of_two_the_lower(levels):
     np.testing.assert_allclose(errors[0, inside, 0] / 2 + reals[inside], expected[inside], atol=1e-3)
     found.errors = errors
     np.testing.assert_array_equal(found.levels()[0, inside, 0, 0], expected[inside])
+
+
+@pytest.mark.parametrize("few", [1, 7, 200])
+def test_a_thin_block_is_that_of_its_matrix(few):
+    """The same columns in the same order, factor and form: what is asked of either gives the same."""
+    columns, vectors = 300, 20
+    rows, diagonal = RNG.normal(size=(2, few, columns)), RNG.uniform(0.5, 2, size=(2, columns))
+    thin = Block.thin(slice(0, columns), rows, diagonal)
+    whole = Block.of(slice(0, columns), np.swapaxes(rows, 1, 2) @ rows, 1.0, diagonal)
+    assert (thin.order == whole.order).all()
+    errors = RNG.normal(size=(2, columns, vectors)).astype(np.float32)
+    assert np.allclose(thin.energy(errors), whole.energy(errors), rtol=1e-4)
+    for one, other in ((thin.form, whole.form), (thin.factor, whole.factor)):
+        upper = np.triu(np.ones((128, 128)), 1)
+        assert np.allclose(one.tile(128, 256) * upper, other.tile(128, 256) * upper, atol=1e-5)
+    full = [block.form.walk(errors, triangular=False).others(128, 256) for block in (thin, whole)]
+    assert np.allclose(*full, atol=1e-3)
+    later = np.where(np.arange(columns)[:, None] >= 256, errors, np.float32(0))
+    walks = [block.factor.walk(later, triangular=True) for block in (thin, whole)]
+    for walk in walks:
+        walk.moved(256, columns, later[:, 256:])
+    assert np.allclose(*(walk.others(128, 256) for walk in walks), atol=1e-3)
