@@ -22,6 +22,8 @@ BIN := $(VENV)/bin
 SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 # Processes that share the cores would only wait for one another's threads.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+# Files of tests are in memory where that has room for them: on a disk most tests only wait until it has written.
+IN_MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END { print $$4 }')" -gt 8000000 ] && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 # nuqconv, frontends and backends as the one package they are installed as, for tools that read folders.
 TREE := build/tree
 
@@ -53,10 +55,10 @@ pythons:
 	done
 
 test: $(VENV)/test.stamp caffe
-	$(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	$(IN_MEMORY) $(ONE_THREAD) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 quick: $(VENV)/test.stamp caffe
-	$(ONE_THREAD) $(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
+	$(IN_MEMORY) $(ONE_THREAD) $(BIN)/python -m pytest --quick $(SIDE_BY_SIDE) $(PYTEST_FLAGS)
 
 # The property tests on other random examples than last time.
 explore: $(VENV)/test.stamp caffe
@@ -116,7 +118,7 @@ wheel-check: $(VENV)/demo.stamp
 	$(BIN)/python tools/wheel_check.py
 
 lowest: $(VENV)/demo.stamp
-	$(BIN)/python tools/lowest.py
+	$(IN_MEMORY) $(BIN)/python tools/lowest.py
 
 models: $(VENV)/test.stamp
 	$(BIN)/python tools/real_models.py

@@ -189,7 +189,7 @@ TASKS = (
         "plate",
         lambda: model_files("plate"),
         _plates,
-        "ctc:layout=nct",
+        "ctc:layout=nct,blank=-1",
         "plates read",
         ("conv_class_11",),
         (64, 512),

@@ -85,22 +85,24 @@ def evaluate(
     names = [name for name in names_in(runtime or (DEFAULT,)) if name]
     if len(set(names)) != len(names):
         raise ConfigError(f"--runtime names one twice: {', '.join(names)}")
-    models = open_models(files, reading.options())
-    found = data_set(data, prep, labels, models[0])
-    console = new_console()
-    say_data(found, console)
-    count = len(found) if samples is None else min(samples, len(found))
-    with computing.in_force(names), steps_told(), job_progress() as shown:
-        report = evaluate_sides(
-            models,
-            found,
-            measure,
-            [runtime_named(name) for name in names],
-            outputs=outputs,
-            batch_size=batch_size,
-            samples=samples,
-            on_batch=lambda done: shown.on_step("samples", done, count),
-        )
+    with computing.in_force(names):
+        runtimes = [runtime_named(name) for name in names]
+        models = open_models(files, reading.options())
+        found = data_set(data, prep, labels, models[0])
+        console = new_console()
+        say_data(found, console)
+        count = len(found) if samples is None else min(samples, len(found))
+        with steps_told(), job_progress() as shown:
+            report = evaluate_sides(
+                models,
+                found,
+                measure,
+                runtimes,
+                outputs=outputs,
+                batch_size=batch_size,
+                samples=samples,
+                on_batch=lambda done: shown.on_step("samples", done, count),
+            )
     print_evaluation(report, console)
     if json is not None:
         write_atomically(json, report.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from nuqconv.cli.groups import OptionGroup
 from nuqconv.cli.lazy import names_in
+from nuqconv.errors import ConfigError
 
 if TYPE_CHECKING:
     from nuqconv.frontends.options import ReadOptions
@@ -126,7 +127,7 @@ class Computing(OptionGroup):
 
     @contextmanager
     def in_force(self, runtimes: Iterable[str] = ()) -> Iterator[None]:
-        """While it lasts, whatever runs in onnxruntime runs so.
+        """While it lasts, whatever runs in onnxruntime runs so, or in another runtime that a user chose and that has such options.
 
         Args:
             runtimes: The names of runtimes that a user chose; empty where the command chooses.
@@ -134,15 +135,21 @@ class Computing(OptionGroup):
         Raises:
             ConfigError: None of them has such options, or the installed onnxruntime does not have a provider.
         """
-        from nuqconv.errors import ConfigError
         from nuqconv.runtimes.table import AUTO, DEFAULT, RUNTIMES
 
         options: dict[str, object] = {} if self.threads is None else {"threads": self.threads}
         if self.provider is not None:
             options["providers"] = tuple(name for name in names_in([self.provider]) if name)
-        names = list(runtimes)
-        if options and names and not {AUTO, DEFAULT}.intersection(names):
-            titles = " and ".join(RUNTIMES[name].title for name in dict.fromkeys(names) if name in RUNTIMES)
-            raise ConfigError(f"--provider and --threads are for {DEFAULT}; {titles or names} decides that itself")
-        with RUNTIMES.with_options(DEFAULT, **options):
+        chosen = dict.fromkeys(DEFAULT if name == AUTO else name for name in runtimes or (DEFAULT,))
+        with ExitStack() as stack:
+            # A name that is not known is refused by whoever takes the runtime.
+            if options and all(name in RUNTIMES for name in chosen):
+                can = [name for name, runtime in RUNTIMES.items() if set(options) <= set(runtime.options())]
+                wanted = [name for name in chosen if name in can]
+                if not wanted:
+                    titles = " and ".join(RUNTIMES[name].title for name in chosen)
+                    decide = "decides that itself" if len(chosen) == 1 else "decide that themselves"
+                    raise ConfigError(f"--provider and --threads are for {', '.join(can)}; {titles} {decide}")
+                for name in wanted:
+                    stack.enter_context(RUNTIMES.with_options(name, **options))
             yield

@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "calibrate",
     "checked_histograms",
+    "first_batches",
     "in_own_batches",
     "measure_in_onnxruntime",
 ]
@@ -227,6 +228,14 @@ def _keeping(batches: Batches, kept: list[Mapping[str, Array]]) -> Iterator[Mapp
         left -= sum(4 * np.size(array) for array in batch.values())
         if left >= 0:
             kept.append({name: np.array(array, np.float32) for name, array in batch.items()})
+
+
+def first_batches(batches: Batches) -> tuple[Mapping[str, Array], ...]:
+    """Returns those batches that a calibration keeps: the first ones, at most `KEPT_BYTES`, as float32."""
+    kept: list[Mapping[str, Array]] = []
+    for _ in _keeping(batches, kept):
+        pass
+    return tuple(kept)
 
 
 def _checked_batch(graph: Graph, batch: object, number: int, needed: Sequence[str]) -> dict[str, Array]:

@@ -85,6 +85,7 @@ class CalibrationInputs:
         self._data = data
         self._own_batch = own_batch
         self._kept: tuple[Mapping[str, Array], ...] = ()
+        self._whole: tuple[Mapping[str, Array], ...] = ()
 
     def keep(self, calibration: Calibration) -> Calibration:
         """Keeps as many as the errors of layers are measured on; returns the calibration."""
@@ -94,11 +95,19 @@ class CalibrationInputs:
                 kept.append({name: array[: self._own_batch or left] for name, array in batch.items()})
                 left -= min(map(len, batch.values()))
         self._kept = tuple(kept)
+        self._whole = calibration.batches
         return calibration
+
+    def whole(self) -> Iterable[Mapping[str, Array]]:
+        """Returns all that the calibration took or would have taken; nothing where there are none."""
+        return self._whole or self._from_data()
 
     def batches(self) -> Iterable[Mapping[str, Array]]:
         """Returns them; nothing where there are none."""
-        found = self._kept or self._data or self._evaluator.calibration_batches(self._batch_num) or ()
+        return in_own_batches(self._kept, self._own_batch) if self._kept else self._from_data()
+
+    def _from_data(self) -> Iterable[Mapping[str, Array]]:
+        found = self._data or self._evaluator.calibration_batches(self._batch_num) or ()
         return in_own_batches(found, self._own_batch)
 
 

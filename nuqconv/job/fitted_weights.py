@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -87,47 +88,55 @@ def solve_layers(
         _LOG.info("%d of %d layers are solved already", done, len(wanted))
         on_layer(done, len(wanted))
     for name, moments in gather_moments(graph, [item.name for item in wanted], batches, needed=by_name):
-        done += 1
-        request = by_name[name]
-        node, activation = graph.node[name], activations[name]
-        if not isinstance(node.op, Weighted):
-            raise QuantizationError(f"{node.place} has no weights to quantize")
-        own = quantizer.integers(name, activation, channel_wise=request.channel_wise)
-        levels = np.count_nonzero(histogram(own.weights))
-        steps = [count for count in request.steps if count < levels]
-        if method.int8 and UNIFORM in request.forms:
-            steps.insert(0, UNIFORM)
-        weights = graph.params[node.params[0]]
-        bias = graph.params[node.params[1]] if len(node.params) > 1 else None
-        if steps:
-            solutions = solve_layer(
-                node.op,
-                weights,
-                bias,
-                own.scales,
-                moments,
-                steps,
-                replace(method, rounds=request.rounds),
-                floor=None if bias is None else bias_floor(bias, activation.scale),
-                importance=weighing.get(name),
-            )
-            for count, solution in zip(steps, solutions, strict=True):
-                stored = stored_solution(quantizer, name, activation, solution)
-                if stored is not None:
-                    found[name, count] = Chosen(stored, solution.codebook, solution.error)
+        request, activation = by_name[name], activations[name]
+        own = replace(method, rounds=request.rounds)
+        solved = _solve(quantizer, request, activation, moments, own, weighing.get(name))
+        found |= {(name, count): chosen for count, chosen in solved.items()}
         if kept is not None:
-            solved = {count: found[name, count] for count in steps if (name, count) in found}
-            kept.keep_solutions(
-                names[name],
-                {
-                    count: (_plan(node.op, request, activation, count, chosen), chosen.loss)
-                    for count, chosen in solved.items()
-                },
-            )
+            op = cast("Weighted", graph.node[name].op)
+            plans = {
+                count: (_plan(op, request, activation, count, chosen), chosen.loss) for count, chosen in solved.items()
+            }
+            kept.keep_solutions(names[name], plans)
         # Of all layers they would be a quarter of the model.
         quantizer.drop(name)
+        done += 1
         if on_layer is not None:
             on_layer(done, len(wanted))
+    return found
+
+
+def _solve(
+    quantizer: Quantizer,
+    request: LayerRequest,
+    activation: ActivationQuant,
+    moments: Moments,
+    method: WeightMethod,
+    importance: Array | None,
+) -> dict[int, Chosen]:
+    """Returns what is chosen for a layer at each number of steps that changes it."""
+    graph, name = quantizer.graph, request.name
+    node = graph.node[name]
+    if not isinstance(node.op, Weighted):
+        raise QuantizationError(f"{node.place} has no weights to quantize")
+    own = quantizer.integers(name, activation, channel_wise=request.channel_wise)
+    levels = np.count_nonzero(histogram(own.weights))
+    steps = [count for count in request.steps if count < levels]
+    if method.int8 and UNIFORM in request.forms:
+        steps.insert(0, UNIFORM)
+    if not steps:
+        return {}
+    bias = graph.params[node.params[1]] if len(node.params) > 1 else None
+    floor = None if bias is None else bias_floor(bias, activation.scale)
+    weights = graph.params[node.params[0]]
+    solutions = solve_layer(
+        node.op, weights, bias, own.scales, moments, steps, method, floor=floor, importance=importance
+    )
+    found = {}
+    for count, solution in zip(steps, solutions, strict=True):
+        stored = stored_solution(quantizer, name, activation, solution)
+        if stored is not None:
+            found[count] = Chosen(stored, solution.codebook, solution.error)
     return found
 
 
@@ -255,6 +264,7 @@ def patches_of(op: Weighted, x: Array, images: int, first: int, shape: Sequence[
     """
     groups, _, columns = shape
     rows = -(-max(_ROWS_PER_COLUMN * columns, _ROWS) // images)
-    step = max(1, _SLAB // (4 * rows * groups * columns)) if not isinstance(op, InnerProduct) else len(x)
+    whole = isinstance(op, InnerProduct) and not op.by_rows
+    step = len(x) if whole else max(1, _SLAB // (4 * rows * groups * columns))
     for start in range(0, len(x), step):
         yield patches(op, x[start : start + step], rows, first + start)

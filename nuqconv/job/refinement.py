@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from nuqconv.errors import ConfigError, ModelError, NuqconvError, UnsupportedError
-from nuqconv.evaluators.identity import batches_digest
 from nuqconv.ir import Array
+from nuqconv.job.calibration import first_batches
 from nuqconv.job.evaluation import Evaluation
 from nuqconv.job.job import Job
 from nuqconv.job.preparation import OnStep
@@ -52,7 +52,7 @@ def refined(
     outcome: SearchOutcome,
     evaluate: Evaluation,
     satisfied: Callable[[float], bool],
-    batches: Sequence[Mapping[str, Array]],
+    batches: Callable[[], Iterable[Mapping[str, Array]]],
     method: WeightMethod,
     journal: Journal | None,
     on_step: OnStep,
@@ -64,7 +64,7 @@ def refined(
         outcome: What the search has found.
         evaluate: Evaluates plans.
         satisfied: Returns whether a metric is good enough.
-        batches: Inputs of the network.
+        batches: Returns inputs of the network; not called where the journal knows the integers.
         method: How integers are chosen.
         journal: Keeps the integers and the trial, if there is one.
         on_step: Called as the work goes on.
@@ -122,13 +122,14 @@ def stored_integers(job: Job, plan: Plan, journal: Journal) -> None:
 def _kept(
     job: Job,
     plan: Plan,
-    batches: Sequence[Mapping[str, Array]],
+    batches: Callable[[], Iterable[Mapping[str, Array]]],
     method: WeightMethod,
     journal: Journal | None,
     on_step: OnStep,
 ) -> Plan:
     """Returns the plan in sequence, which a journal may know."""
-    parts = ("sequence", plan.digest(), batches_digest(batches), method.key(), str(SOLVER))
+    # The names of the integers in the plan depend on the calibration data.
+    parts = ("sequence", plan.digest(), method.key(), str(SOLVER))
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     text = None if journal is None else journal.solved(key)
     if journal is not None and text is not None:
@@ -139,7 +140,10 @@ def _kept(
             _LOG.warning("%s: integers are chosen in sequence again, those kept are damaged: %s", journal.path, error)
         else:
             return found
-    found = in_sequence(job, plan, batches, method, on_step)
+    given = first_batches(batches())
+    if not given:
+        raise ConfigError("there are no batches of inputs")
+    found = in_sequence(job, plan, given, method, on_step)
     if journal is not None:
         digests = [layer.weights for layer in found.values() if layer.weights is not None]
         journal.keep_solved(key, found.to_json(), job.quantizer.contents(digests))

@@ -225,8 +225,7 @@ def _search(
         method = options.prepare.weight_method
         if options.prepare.sequential and method is not None and outcome.best.accepted:
             satisfied = partial(checked.satisfied, original.metric)
-            batches = list(inputs.batches())
-            outcome, words = refined(job, outcome, evaluate, satisfied, batches, method, places.journal, on_step)
+            outcome, words = refined(job, outcome, evaluate, satisfied, inputs.whole, method, places.journal, on_step)
         interval, doubts = metric_interval(original, outcome.plan, evaluate.write, places.journal)
     return _Found(
         outcome, interval, (*([words] if words else []), *doubts, *(f"counted as refused: {words}" for words in lost))

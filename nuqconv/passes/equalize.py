@@ -29,6 +29,7 @@ MOST_OCTAVES = 8
 """Most octaves that a channel is moved."""
 _ALIVE = 1e-6
 """Channels that stay below this share of the largest one say nothing of their size."""
+_CLEARLY = 0.9
 _ALIKE = 0.5
 """Least cosine between a channel's weights before and after that are taken for the same."""
 
@@ -189,20 +190,30 @@ def _confirmed(node: Node, own: Array, other: Array, shift: NDArray[np.int64]) -
     wanted, still = (op.to_matrix(array).astype(np.float64) for array in (other, own))
     moved = op.to_matrix(_times_inputs(node, own, np.ldexp(1.0, shift))).astype(np.float64)
     groups = len(wanted)
-    # The outputs of the reader may be scaled too, and each counts alike.
-    energy = (moved * moved).sum(2, keepdims=True)
-    row = (moved * wanted).sum(2, keepdims=True) / np.where(energy > 0, energy, 1.0)
+    if groups == len(shift):
+        # Each output reads one channel, so that a factor of the one is as good as one of the other.
+        return np.full(groups, len(set(shift.tolist())) > 1)
     norm = np.sqrt(np.square(wanted).sum(2, keepdims=True))
-    wanted, moved, still = (array / np.where(norm > 0, norm, 1.0) for array in (wanted, row * moved, row * still))
+    wanted = wanted / np.where(norm > 0, norm, 1.0)
+
+    def fitted(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        # The outputs of the reader may be scaled too, and each counts alike.
+        energy = (array * array).sum(2, keepdims=True)
+        row: NDArray[np.float64] = (array * wanted).sum(2, keepdims=True) / np.where(energy > 0, energy, 1.0)
+        return row
 
     def each(array: NDArray[np.float64]) -> NDArray[np.float64]:
         total: NDArray[np.float64] = array.sum(1).reshape(groups, len(shift) // groups, -1).sum(2).reshape(-1)
         return total
 
-    product = each(wanted * still)
+    row = fitted(moved)
+    found = np.square(wanted - row * moved)
+    # Where all channels have moved alike nothing was brought to like sizes: some factor is wrong.
+    if not found.sum() < _CLEARLY * np.square(wanted - fitted(still) * still).sum():
+        return np.zeros(len(shift), np.bool_)
     # Weights that are rounded to nothing, or nearly, say nothing against it.
-    silent = product < _ALIKE * np.sqrt(each(wanted * wanted) * each(still * still))
-    return silent | (each(np.square(wanted - moved)) < each(np.square(wanted - still)))
+    silent = each(wanted * row * still) < _ALIKE * np.sqrt(each(wanted * wanted) * each(np.square(row * still)))
+    return silent | (each(found) < each(np.square(wanted - row * still)))
 
 
 def _rows(node: Node, weights: Array) -> NDArray[np.float64]:

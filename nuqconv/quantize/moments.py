@@ -214,7 +214,7 @@ class FewPatches(Moments):
 
     @property
     def covariance(self) -> tuple[NDArray[np.float64], ...]:
-        """The covariances, made anew at each call."""
+        """The covariances, made at each call."""
         parts = (self.centred[:, :, block] for block in self.blocks)
         return tuple(np.swapaxes(part, 1, 2) @ part / self.count for part in parts)
 

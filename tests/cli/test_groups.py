@@ -16,8 +16,10 @@ from nuqconv.cli.groups import OptionGroup, flat
 from nuqconv.cli.lazy import make_app
 from nuqconv.cli.model_options import Computing, Reading
 from nuqconv.comparison.reduction.question import Difference
+from nuqconv.errors import ConfigError
 from nuqconv.frontends.options import ReadOptions
-from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+from nuqconv.runtimes.opencv import OpenCv
+from nuqconv.runtimes.table import DEFAULT, RUNTIMES, register, unregister
 from tests.cli.conftest import LENET, MODEL
 from tests.cli.test_help import EVERY
 
@@ -154,3 +156,37 @@ def test_a_runtime_that_decides_itself(run, quantized, tmp_path, name):
     ended = run(name, *MODEL, *words, "--runtime", runtime, "--threads", 1, columns=None)
     assert ended.code == 2
     assert "--provider and --threads are for onnxruntime; real Caffe" in ended.err
+
+
+def test_a_runtime_that_is_not_known_is_said_first(run, quantized):
+    ended = run(
+        "evaluate", *MODEL, "--data", quantized / "set.npz", "--runtime", "nowhere", "--threads", 1, columns=None
+    )
+    assert ended.code == 2
+    assert "runtime 'nowhere' is not known; known are onnxruntime" in ended.err
+    assert ended.out == ""
+
+
+def test_other_runtimes_have_such_options_too():
+    """One that a plugin brings, chosen by a user."""
+
+    @dataclass(frozen=True)
+    class Mine(OpenCv):
+        name = "mine"
+        threads: int | None = None
+
+    register(Mine())
+    try:
+        with Computing(threads=3).in_force(["mine", "caffe"]):
+            assert RUNTIMES["mine"].threads == 3
+            assert RUNTIMES[DEFAULT].threads is None
+        assert RUNTIMES["mine"].threads is None
+        with (
+            pytest.raises(ConfigError, match="are for onnxruntime, mine; real Caffe decides"),
+            Computing(threads=3).in_force(["caffe"]),
+        ):
+            pass
+        with pytest.raises(ConfigError, match="are for onnxruntime; OpenCV"), Computing("cpu", 3).in_force(["mine"]):
+            pass
+    finally:
+        unregister("mine")

@@ -251,7 +251,7 @@ def _load_config(folder: Path) -> None:
 RUNS = {
     "auto": Run(_nothing, _auto_fresh, OUTPUTS, _load_auto, leaves=(_JOURNAL,)),
     "auto again": Run(
-        partial(_auto_command, max_error=0.004),
+        partial(_auto_command, max_error=0.03),
         partial(_auto_command, max_error=0.5),
         OUTPUTS,
         _load_auto,

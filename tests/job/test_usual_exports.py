@@ -67,3 +67,23 @@ def test_the_batch_of_a_file_can_be_opened(tmp_path, name):
     wanted = [one.run(names, {"images": pictures[n : n + 1]}) for n in range(3)]
     for number, array in enumerate(several.run(names, {"images": pictures})):
         np.testing.assert_allclose(array, np.concatenate([item[number] for item in wanted]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_quantized_transformers_in_real_caffe_and_onnxruntime(tmp_path, name, caffe_process):
+    model = export(name, 1)
+    onnx.save(model, tmp_path / "model.onnx")
+    pictures = np.random.default_rng(4).standard_normal(shapes(model, 3)).astype(np.float32)
+    result = nuqconv.quantize(tmp_path / "model.onnx", {"*": 16}, data={"images": pictures})
+    assert len(result.layers) == 10
+    result.save(tmp_path / "net")
+    output = model.graph.output[0].name
+    judge = onnxruntime.InferenceSession(tmp_path / "net_fake_quant_model.onnx").run([output], {"images": pictures[:1]})
+    with Net(
+        tmp_path / "net_fake_quant_model.prototxt",
+        tmp_path / "net_fake_quant_weights.caffemodel",
+        process=caffe_process,
+    ) as net:
+        found = net.run({"images": pictures[:1]}, [output])[output]
+    np.testing.assert_allclose(found, judge[0], atol=1e-5 * np.abs(judge[0]).max())

@@ -24,6 +24,7 @@ from nuqconv.ir.ops import Dequantize, InnerProduct, Quantize, Reshape
 from nuqconv.passes import rows_as_matrix
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities
+from nuqconv.quantize.moments import patches
 from nuqconv.runtimes.caffe import Net
 from nuqconv.runtimes.onnxruntime import OnnxSession, exchange
 from nuqconv.runtimes.onnxruntime.exchange import ExchangeSession
@@ -83,6 +84,19 @@ def test_they_can_be_non_uniform():
     assert [(item.name, item.int8, item.nuq) for item in capabilities(graph)] == [
         (name, True, True) for name in ("left", "right", "square")
     ]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_rows_are_positions_of_an_image(shape):
+    """So that moments take as many of them from each image as they take positions of a convolution."""
+    op = InnerProduct(4, axis=len(shape) - 1, bias_term=False, by_rows=True)
+    x = RNG.normal(size=shape).astype(np.float32)
+    np.testing.assert_array_equal(patches(op, x), x.reshape(-1, 1, shape[-1]))
+    some = patches(op, x, rows=2)
+    assert some.shape == (2 * len(x), 1, shape[-1])
+    images = x.reshape(len(x), -1, shape[-1])
+    for number, row in enumerate(some[:, 0]):
+        assert (images[number // 2] == row).all(axis=-1).any()
 
 
 @pytest.mark.caffe

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.zoo.classification import basic, bottleneck, darknet_body, vgg_stages
 from tests.zoo.mobile import mobilenet_body, separable
-from tests.zoo.net import Net
+from tests.zoo.net import Net, Stock
 from tests.zoo.table import family
 
 ROIS = np.array([[0, 4, 4, 60, 44], [0, 10, 20, 30, 50], [0, 0, 0, 63, 63], [0, 33, 5, 50, 61]], np.float32)
@@ -36,8 +36,9 @@ def ssd_head(
     sizes: list[float] | None = None,
     output: str = "",
     sigmoid: bool = False,
+    clustered: bool = False,
 ) -> None:
-    """Locations, confidences and default boxes of each map, laid behind each other."""
+    """Locations, confidences and default boxes of each map, laid behind each other; clustered ones have widths and heights of their own."""
     sizes = sizes or [8.0 + 10 * number for number in range(len(maps) + 1)]
     locs, confs, priors = [], [], []
     for number, x in enumerate(maps):
@@ -56,13 +57,19 @@ def ssd_head(
         at = f" step: {n.shapes[data][2] / n.shapes[x][2]:g}" if step else ""
         params = f"min_size: {sizes[number]:g} max_size: {sizes[number + 1]:g} {words} flip: true clip: false {VARIANCES}{at} offset: 0.5"
         _, _, height, width_ = n.shapes[x]
+        if clustered:
+            own = [(sizes[number] * (1 + 0.3 * k), sizes[number] * (1.6 - 0.2 * k)) for k in range(count)]
+            boxes = " ".join(f"width: {w:g} height: {h:g}" for w, h in own)
+            params = f"{boxes} clip: false {VARIANCES} step: {n.shapes[data][2] / height:g} offset: 0.5"
         priors.append(
             n.layer(
-                "PriorBox",
+                "PriorBoxClustered" if clustered else "PriorBox",
                 [x, data],
                 (1, 2, height * width_ * count * 4),
                 f"prior_box_param {{ {params} }}",
                 name=f"map{number}_mbox_priorbox",
+                # OpenCV knows them under the other name.
+                stock=Stock("PriorBox", f"prior_box_param {{ {params} }}") if clustered else None,
             )
         )
     loc, conf, prior = (
@@ -91,6 +98,7 @@ def ssd_head(
     fssd={"fused": True},
     ssd_resnet={"residual": True},
     ssd_sigmoid={"sigmoid": True},
+    ssd_clustered={"clustered": True},
 )
 def ssd(
     n: Net,
@@ -100,8 +108,9 @@ def ssd(
     fused: bool = False,
     residual: bool = False,
     sigmoid: bool = False,
+    clustered: bool = False,
 ) -> None:
-    """Liu et al. 2015 on VGG16 with the dilated fc6; TextBoxes, Liao 2016, with wide kernels; FSSD, Li 2017."""
+    """Liu et al. 2015 on VGG16 with the dilated fc6; TextBoxes, Liao 2016, with wide kernels; FSSD, Li 2017; boxes as OpenVINO's detectors have."""
     data = n.input(1, 3, 75, 75)
     n.exact_sizes = more
     if residual:
@@ -132,7 +141,7 @@ def ssd(
     if text:
         maps = [n.cr(m, 16, (1, 5)) for m in maps]
     sizes = [7.5, 15.36, 30.72, 38.4, 50.0, 60.0] if more else None
-    ssd_head(n, maps, data, step=0 if text else 1, sizes=sizes, sigmoid=sigmoid)
+    ssd_head(n, maps, data, step=0 if text else 1, sizes=sizes, sigmoid=sigmoid, clustered=clustered)
 
 
 @family(

@@ -275,9 +275,24 @@ def scene(
     )
 
 
+def merge_crop(n: Net, x: str, low: str) -> str:
+    """The MergeCrop of naibaf7's Caffe; two stock layers stand for it."""
+    count, channels, height, width = n.shapes[x]
+    name, start = n.own_name("mergecrop"), (n.shapes[low][2] - height) // 2
+    crop = f'bottom: "{low}" bottom: "{x}" top: "{name}_middle" crop_param {{ axis: 2 offset: {start} }}'
+    joined = f'bottom: "{x}" bottom: "{name}_middle" top: "{name}"'
+    lines = f'layer {{ name: "{name}_middle" type: "Crop" {crop} }}\nlayer {{ name: "{name}" type: "Concat" {joined} }}'
+    made = n.layer("MergeCrop", [x, low], (count, channels + n.channels(low), height, width), name=name)
+    n.stock[len(n.lines) - 1] = (name, lines, Stock("Concat", ""))
+    n.needed -= {"MergeCrop"}
+    n.needed |= {"Crop", "Concat"}
+    return made
+
+
 @family(
     unet={},
     unet_valid={"valid": True},
+    unet_merge={"valid": True, "merge": True},
     unet_bn={"bn": True},
     hed={"edges": "hed"},
     rcf={"edges": "rcf"},
@@ -285,8 +300,8 @@ def scene(
     casenet={"edges": "case"},
     u2net={"edges": "u2"},
 )
-def unet(n: Net, *, valid: bool = False, bn: bool = False, edges: str = "") -> None:
-    """Ronneberger et al. 2015; HED, Xie 2015; RCF, Liu 2016; DSS, Hou 2016; CASENet, Yu 2017; U2-Net, Qin 2020."""
+def unet(n: Net, *, valid: bool = False, merge: bool = False, bn: bool = False, edges: str = "") -> None:
+    """Ronneberger et al. 2015, also with the MergeCrop of a fork; HED, Xie 2015; RCF, Liu 2016; DSS, Hou 2016; CASENet, Yu 2017; U2-Net, Qin 2020."""
     data = n.input(1, 3, 60, 60)
     if edges:
         pad = 35 if edges in {"hed", "rcf"} else 1
@@ -332,8 +347,11 @@ def unet(n: Net, *, valid: bool = False, bn: bool = False, edges: str = "") -> N
     x = n.dropout(conv(conv(x, 16, 3, 1, p), 16, 3, 1, p))
     for low in reversed(ends):
         x = n.relu(n.deconv(x, n.channels(low), 2, 2, bias=True))
-        side = n.crop(low, x, (n.shapes[low][2] - n.shapes[x][2]) // 2) if valid else low
-        x = n.cat(side, x)
+        if merge:
+            x = merge_crop(n, x, low)
+        else:
+            side = n.crop(low, x, (n.shapes[low][2] - n.shapes[x][2]) // 2) if valid else low
+            x = n.cat(side, x)
         x = conv(conv(x, n.channels(low), 3, 1, p), n.channels(low), 3, 1, p)
     n.layer("ArgMax", n.softmax(n.conv(x, 3, 1)), (1, 1, *n.shapes[x][2:]), "argmax_param { axis: 1 }")
 

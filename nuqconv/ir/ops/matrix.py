@@ -108,11 +108,14 @@ class InnerProduct(Weighted, traits=()):
         return ("", "") if fits else ("an InnerProduct needs axis 1 and transpose: false",) * 2
 
     def windows(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """One vector for each image, without axes of positions."""
+        """One vector for each image, without axes of positions; rows are the positions of an image."""
         axis = self.axis % x.ndim if -x.ndim <= self.axis < x.ndim else x.ndim
         if axis == x.ndim:
             raise OpError(f"an input of shape {x.shape} has no axis {self.axis}")
-        return x.reshape(prod(x.shape[:axis]), -1).astype(np.float32, copy=False)
+        vectors = x.reshape(prod(x.shape[:axis]), -1).astype(np.float32, copy=False)
+        if not self.by_rows:
+            return vectors
+        return np.swapaxes(vectors.reshape(len(x), -1, vectors.shape[1]), 1, 2)[..., np.newaxis]
 
     def to_matrix(self, weight: NDArray[Any]) -> NDArray[Any]:
         """A view."""
