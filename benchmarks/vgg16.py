@@ -1,6 +1,6 @@
 """Time and memory of the preparation of VGG-16, whose fc6 has 103 million weights.
 
-    python benchmarks/vgg16.py [--images 8] [--share 1] [--rows 256]
+    python benchmarks/vgg16.py [--images 8] [--share 1] [--rows 64]
 
 The weights are random, in the layers of the published prototxt (553 MB); ``--share n`` divides all channels by n. Everything is calibrated on one
 batch of random images: ranges, integers at 16 and 32 levels, predicted losses. The measured process does nothing else, and its largest resident
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument(
-        "--rows", type=int, default=256, help="of fc6 that both solvers take; 0 leaves the earlier one out"
+        "--rows", type=int, default=64, help="of fc6 that both solvers take; 0 leaves the earlier one out"
     )
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
