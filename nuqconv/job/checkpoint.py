@@ -119,6 +119,7 @@ def prepared(
         if journal is not None:
             assets = job.quantizer.contents(made.digests())
             space = made.space
+            journal.forget_unasked()
             journal.set_space(made.to_json(), assets, float_bytes=space.float_bytes, untouched=space.untouched_bytes)
         return job, made
     job, found = take_integers(job, journal)

@@ -51,8 +51,8 @@ _SOLUTIONS, _RESPONSES = TypeAdapter(list[_SolutionJson]), TypeAdapter(_Response
 class KeptLayers:
     """What a journal knows of layers, by the names that `LayerKeys` gives.
 
-    It holds what its own search has asked for, and until `forget_others` what was carried over from the one before: no more than the integers of
-    two searches.
+    It holds what its own search has asked for, and until the search space is there what was carried over from the one before: no more than the
+    integers of two searches.
 
     Args:
         journal: Keeps it.
@@ -64,7 +64,6 @@ class KeptLayers:
         self.keys = LayerKeys(quantizer.graph, batches)
         self._journal = journal
         self._quantizer = quantizer
-        self._asked: set[str] = set()
 
     def solutions(self, key: str, layer: str) -> dict[int, Chosen] | None:
         """Returns a layer's integers by number of steps; None where they are not known or damaged."""
@@ -77,7 +76,6 @@ class KeptLayers:
             key: Their name.
             found: For each number of steps what the layer would be in a plan, and its loss.
         """
-        self._asked.add(key)
         rows = [{"steps": steps, "layer": plan.to_dict(), "loss": loss} for steps, (plan, loss) in found.items()]
         digests = [plan.weights for plan, _ in found.values() if plan.weights is not None]
         self._journal.keep_solved(key, _text(rows), self._quantizer.contents(digests))
@@ -88,18 +86,12 @@ class KeptLayers:
 
     def keep_responses(self, key: str, found: Responses) -> None:
         """Keeps what layers do to the outputs."""
-        self._asked.add(key)
         self._journal.keep_solved(key, _text(asdict(found)))
-
-    def forget_others(self) -> None:
-        """Forgets what this search has not asked for."""
-        self._journal.forget_solved(self._asked)
 
     def _read(self, key: str, what: str, read: Callable[[str], _T]) -> _T | None:
         text = self._journal.solved(key)
         if text is None:
             return None
-        self._asked.add(key)
         try:
             return read(text)
         except (NuqconvError, ValueError, RecursionError) as error:

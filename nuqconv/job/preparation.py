@@ -173,8 +173,6 @@ def prepare(
     candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms, solutions)
     if measured_loss and calibration.batches:
         candidates = _at_the_outputs(job, candidates, calibration, kept, on_step)
-    if kept is not None:
-        kept.forget_others()
     return Preparation(candidates, calibration.source, tuple(notes))
 
 

@@ -79,7 +79,7 @@ class FirstSteps:
         """Returns the codebook and the step sizes."""
         scale = np.maximum(scale, self.floor)
         best = (np.inf, np.zeros(0, np.int64), scale)
-        for _ in range(_ROUNDS if refit else 1):
+        for left in range(_ROUNDS - 1 if refit else 0, -1, -1):
             book = self.book(scale, steps)
             if not refit:
                 return book, scale
@@ -88,7 +88,8 @@ class FirstSteps:
             total = float(error.sum())
             if total < best[0]:
                 best = (total, book, scale)
-            scale = self._closer(scale, error, tables)
+            if left:
+                scale = self._closer(scale, error, tables)
         return best[1:]
 
     def on_grid(self, scale: NDArray[np.float64], tables: LevelTables) -> NDArray[np.float64]:

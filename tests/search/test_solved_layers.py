@@ -86,7 +86,10 @@ def test_what_is_damaged_aside_hinders_nobody(path, damage):
 def test_those_that_nobody_asked_for_are_forgotten_with_what_only_they_have(path):
     begun(path, evaluated=True)
     with Journal.open(path, IDENTITY) as journal:
-        journal.forget_solved({"second"})
+        assert journal.solved("second") == "2"
+        journal.keep_solved("third", "3")
+        journal.forget_unasked()
+        assert journal.solved("third") == "3"
         assert (journal.solved("first"), journal.solved("second")) == (None, "2")
         assert (journal.asset(digest(SHARED)), journal.asset(digest(b"picture"))) == (SHARED, b"picture")
         with pytest.raises(JournalError, match="holds no asset"):

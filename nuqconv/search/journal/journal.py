@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from itertools import chain
@@ -48,6 +48,7 @@ class Journal:
         self._connection = connection
         self._lock = lock
         self._guard = threading.RLock()
+        self._asked: set[str] = set()
 
     @classmethod
     def open(
@@ -297,6 +298,7 @@ class Journal:
     def solved(self, key: str) -> str | None:
         """Returns what was kept of a solved layer, or None."""
         with self._reading():
+            self._asked.add(key)
             if not has_solved(self._connection):
                 return None
             row = self._connection.execute("SELECT value FROM layers WHERE key = ?", (key,)).fetchone()
@@ -314,13 +316,14 @@ class Journal:
             JournalError: The name of a content is not its hash, or it is too large.
         """
         with self._writing():
+            self._asked.add(key)
             self._connection.executemany(_INSERT_ASSETS, packed(assets.items()))
             self._connection.execute(INSERT_SOLVED, (key, value, " ".join(assets)))
 
-    def forget_solved(self, but: Collection[str]) -> None:
-        """Forget all solved layers but those of some keys, and the contents that only they refer to."""
+    def forget_unasked(self) -> None:
+        """Forget the solved layers that nobody has asked for or kept since this was opened, and the contents that only they refer to."""
         with self._writing():
-            forget_others(self._connection, but)
+            forget_others(self._connection, self._asked)
 
     def known(self, plan: Plan) -> Measured | None:
         """Returns what the evaluation of a plan gave, or None if it was not recorded.
