@@ -41,7 +41,8 @@ def convert_model(
     """Writes the fake_quant and the deploy model of quantization factors that the user has worked out.
 
     Weights are ``clip(rint(w / scale_w), -128, 127)`` and biases ``rint(bias / (scale_w * scale_d))`` of the layers after folding; a layer with
-    ``skip_fusion`` takes no part in that. A codebook in the record (``cluster``) moves weights to its nearest levels.
+    ``skip_fusion`` takes no part in that. A codebook in the record (``cluster``) moves weights to its nearest levels. Integers and biases that a
+    fit has chosen are not in a record: that of such a result gives the nearest ones.
 
     Args:
         model_file: The .prototxt.

@@ -72,7 +72,7 @@ def test_the_search_on_boxes(run, folder, monkeypatch):
     # The nearest levels, which are there at once: what is tried here is the command, and the solver of large nets elsewhere.
     module = importlib.import_module("nuqconv.auto_nuq")
     monkeypatch.setattr(module, "auto_nuq", partial(module.auto_nuq, weight_method=None))
-    ended = run(*words, columns=None)
+    ended = run(*words, "--threads", 1, columns=None)
     assert ended.code == 0, ended
     assert "prepared: bgr, resize 300x300, mean 127.5, scale 0.007843" in ended.out
 
