@@ -137,13 +137,13 @@ def test_each_command_computes_where_it_is_told(run, quantized, tmp_path, monkey
 @pytest.mark.parametrize("line", [line for name, line in LINES.items() if "compare" in name or "evaluate" in name])
 def test_threads(run, quantized, tmp_path, monkeypatch, line):
     counts = []
-    make = onnxruntime.InferenceSession
+    make = onnxruntime.InferenceSession.__init__
 
-    def watched(model, options=None, **more):
+    def watched(session, model, options=None, *rest, **more):
         counts.append(options.intra_op_num_threads)
-        return make(model, options, **more)
+        make(session, model, options, *rest, **more)
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", watched)
+    monkeypatch.setattr(onnxruntime.InferenceSession, "__init__", watched)
     words = _words(line, quantized, tmp_path)
     assert run(*words, "--threads", 2, columns=None).code == 0
     assert set(counts) == {2}
