@@ -29,6 +29,8 @@ MOST_OCTAVES = 8
 """Most octaves that a channel is moved."""
 _ALIVE = 1e-6
 """Channels that stay below this share of the largest one say nothing of their size."""
+_SHARE = 0.3
+"""How much values count next to weights, which may have 16 levels while values have 256 (decision D41)."""
 _CLEARLY = 0.9
 _ALIKE = 0.5
 """Least cosine between a channel's weights before and after that are taken for the same."""
@@ -89,9 +91,9 @@ def chains(graph: Graph, keep: Collection[str] = ()) -> tuple[Chain, ...]:
 def balanced(graph: Graph, peaks: Mapping[str, Array], keep: Collection[str] = ()) -> Shifts:
     """Chooses how far each channel is moved.
 
-    A channel is divided by the square root of its largest value by the largest weight that reads it (each weight as a share of the largest of
-    its step size); where each channel has readers of its own, whose step sizes follow, by its largest value alone. On average over the channels
-    that are alive nothing is moved.
+    A channel is divided by a power of its largest value by another of the largest weight that reads it (each weight as a share of the largest of
+    its step size), so that values and weights both come to like sizes; where each channel has readers of its own, whose step sizes follow, by
+    its largest value alone. On average over the channels that are alive nothing is moved.
 
     Args:
         graph: The graph, after folding.
@@ -109,7 +111,8 @@ def balanced(graph: Graph, peaks: Mapping[str, Array], keep: Collection[str] = (
         if not alive.any():
             continue
         apart = all(_is_depthwise(graph.node[name], len(peak)) for name in chain.readers)
-        sizes = np.log2(peak[alive]) if apart else 0.5 * np.log2(peak[alive] / reached[alive])
+        large = np.log2(peak[alive])
+        sizes = large if apart else _SHARE * large - (1 - _SHARE) * np.log2(reached[alive])
         shifts = np.zeros(len(peak), np.int64)
         shifts[alive] = np.clip(np.rint(sizes - sizes.mean()), -MOST_OCTAVES, MOST_OCTAVES)
         if shifts.any():
