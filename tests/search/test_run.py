@@ -421,7 +421,7 @@ def test_known_plans_count_as_before_but_are_not_evaluated_again(parallel, stop)
     assert first + second == all_plans
 
 
-def test_the_verdict_on_a_known_plan_is_asked_anew():
+def test_the_verdict_on_a_known_plan_is_asked_again():
     book = Book()
     loose, strict = simulated(limit=math.inf), simulated()
     strict.limit = strict.true(strict.space.uniform()) * 1.001

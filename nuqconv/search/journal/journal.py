@@ -83,12 +83,12 @@ class Journal:
         try:
             with guarded(place, "opening"):
                 remove_unfinished(place)
-                anew = place.exists() and admit(place, wanted, words or {}, restart=on_mismatch == "restart")
+                fresh = place.exists() and admit(place, wanted, words or {}, restart=on_mismatch == "restart")
                 if not place.exists():
                     create(place, chain(_first_content(wanted), carried(place)))
                 journal = cls(place, connect(place, writable=True), lock)
-                if anew:
-                    journal._begin_anew(wanted)
+                if fresh:
+                    journal._begin_again(wanted)
                 journal._complete_identity(wanted)
                 return journal
         except BaseException:
@@ -146,7 +146,7 @@ class Journal:
         with self._reading():
             return read_identity(self._connection)
 
-    def _begin_anew(self, wanted: Mapping[str, str]) -> None:
+    def _begin_again(self, wanted: Mapping[str, str]) -> None:
         with self._writing():
             keep_solved_only(self._connection)
             self._connection.execute("UPDATE search SET created = ?", (_now(),))

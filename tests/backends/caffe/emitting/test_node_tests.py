@@ -28,6 +28,8 @@ DIFFER = {
     "test_mod_float_edge_cases_fmod_0_float16",
     "test_mod_float_edge_cases_fmod_0_float32",
     "test_mod_float_edge_cases_fmod_0_float64",
+    # -2.5 is 127.5 steps below zero: stock layers divide by a product with the reciprocal, which rounds to the other side.
+    "test_dynamicquantizelinear",
 }
 # Other operators, which have tests of their own, and other types, which all are float32 in the graph.
 SKIPPED = re.compile(r"_expanded|float16|_u?int(8|16|32|64)|float64|cast")
