@@ -41,7 +41,7 @@ refused by name, all of it at once, with the fork that has a layer for it.
   finite numbers, or relative to the largest number. "the same layer": Caffe's own layer computes the operator.
 - Of onnx 1.23's own node tests that the reader takes (without its function bodies and other number types, each with all inputs open
   and with all but the first known) real Caffe gives the stored outputs in {same}, {refused} are refused, and {differs} differ: one of remainders by
-  infinity, two in which onnxruntime differs, too.
+  infinity, two in which onnxruntime differs, too, one that a quotient rounds to the other side of a tie.
 
 """
 
