@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ MOST_OCTAVES = 8
 """Most octaves that a channel is moved."""
 _ALIVE = 1e-6
 """Channels that stay below this share of the largest one say nothing of their size."""
+_SLAB = 1 << 22
 _SHARE = 0.3
 """How much values count next to weights, which may have 16 levels while values have 256 (decision D41)."""
 _CLEARLY = 0.9
@@ -143,9 +144,9 @@ def scaled(graph: Graph, shifts: Shifts) -> Graph:
         chain = by_layer[layer]
         node = graph.node[layer]
         op = cast("Weighted", node.op)
-        factor = np.ldexp(1.0, -shift)
-        weights = op.scale_outputs(params[node.params[0]].astype(np.float64), factor)
-        params[node.params[0]] = weights.astype(np.float32)
+        factor = np.ldexp(np.float32(1), -shift)
+        # Powers of two are exact in float32, and a copy in float64 is large.
+        params[node.params[0]] = op.scale_outputs(cast("Any", params[node.params[0]]), cast("Any", factor))
         for name in node.params[1:]:
             params[name] = (params[name] * factor.reshape(params[name].shape)).astype(np.float32)
         for name in chain.readers:
@@ -229,21 +230,26 @@ def _times_inputs(node: Node, weights: Array, factor: NDArray[np.float64]) -> ND
     op = cast("Weighted", node.op)
     matrix = op.to_matrix(weights)
     groups, _, columns = matrix.shape
-    each = np.repeat(factor.reshape(groups, -1), columns * groups // len(factor), axis=1)
-    found: NDArray[np.float32] = op.from_matrix((matrix * each[:, None]).astype(np.float32), weights.shape)
+    each = np.repeat(factor.astype(np.float32).reshape(groups, -1), columns * groups // len(factor), axis=1)
+    found: NDArray[np.float32] = op.from_matrix(matrix * each[:, None], weights.shape)
     return found
 
 
 def _reach(graph: Graph, node: Node, channels: int) -> NDArray[np.float64]:
     """Returns for each input channel its largest weight, as a share of the largest one of the same step size."""
     op = cast("Weighted", node.op)
-    matrix = np.abs(op.to_matrix(graph.params[node.params[0]]).astype(np.float64))
+    matrix = op.to_matrix(graph.params[node.params[0]])
     groups, rows, columns = matrix.shape
-    largest = matrix.max(axis=2, keepdims=True) if op.scales_by_channel else matrix.max(keepdims=True)
-    share = matrix / np.where(largest > 0, largest, 1.0)
     per = channels // groups
-    found: NDArray[np.float64] = share.reshape(groups, rows, per, columns // per).max(axis=(1, 3)).reshape(-1)
-    return found
+    whole = max(float(matrix.max(initial=0.0)), -float(matrix.min(initial=0.0)))
+    found = np.zeros((groups, per))
+    step = max(1, _SLAB // (groups * columns))
+    for start in range(0, rows, step):
+        part = np.abs(matrix[:, start : start + step])
+        largest = part.max(axis=2, keepdims=True) if op.scales_by_channel else np.full((1, 1, 1), whole, part.dtype)
+        part /= np.where(largest > 0, largest, 1.0).astype(part.dtype)
+        np.maximum(found, part.reshape(groups, part.shape[1], per, -1).max(axis=(1, 3)), out=found)
+    return found.reshape(-1)
 
 
 def _is_depthwise(node: Node, channels: int) -> bool:
