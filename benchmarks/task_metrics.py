@@ -174,13 +174,16 @@ def main() -> None:
         parser.error(
             f"no such network: {', '.join(sorted(unknown))}; there are {', '.join(task.name for task in TASKS)}"
         )
+    found = {
+        task.name: list(rows(task, lambda text: print(text, file=sys.stderr, flush=True)))
+        for task in TASKS
+        if not chosen or task.name in chosen
+    }
+    # Read as late as can be: others may run beside this.
     there = TARGET.read_text(encoding="utf-8").partition(f"{_SECTION}\n")[2].partition("\n## ")[0].splitlines()
     kept: list[str] = []
     for task in TASKS:
-        if not chosen or task.name in chosen:
-            kept += rows(task, lambda text: print(text, file=sys.stderr, flush=True))
-        else:
-            kept += [line for line in there if line.startswith(f"| {task.name} |")]
+        kept += found.get(task.name) or [line for line in there if line.startswith(f"| {task.name} |")]
     put_section(TARGET, _SECTION, table(kept))
 
 
