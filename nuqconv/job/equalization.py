@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from nuqconv.errors import CalibrationError, ConfigError, ModelError, UnsupportedError
+from nuqconv.errors import CalibrationError, ConfigError, ModelError, UnsupportedError, some_of
 from nuqconv.ir import Array, Graph
 from nuqconv.job.calibration import Calibration, Source, checked_histograms, measure_in_onnxruntime
 from nuqconv.job.candidates import activation_quants, find_candidates
 from nuqconv.job.evaluation import Original
 from nuqconv.job.job import Job
+from nuqconv.job.parts import in_parts
 from nuqconv.job.sensitivity import watched_values
 from nuqconv.passes.equalize import Shifts, balanced, chains
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.plan import Plan
-from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+from nuqconv.runtimes.default import float_feeds, load_graph
 
 __all__ = ["accepted_shifts", "equalization_note", "find_shifts", "kept_values"]
 
@@ -54,9 +54,10 @@ def find_shifts(graph: Graph, batches: Batches, keep: Collection[str] = ()) -> S
     if not wanted:
         return {}
     peaks: dict[str, Array] = {}
-    model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), wanted)
-    for batch in batches:
-        for name, value in model.run(_fed(graph, batch)).items():
+    model, parts = load_graph(graph, wanted), in_parts(graph, wanted)
+    runs = (part for batch in batches for _, part in parts(float_feeds(graph, batch)))
+    for part in runs:
+        for name, value in model.run(part).items():
             peak = np.abs(value).max(axis=tuple(axis for axis in range(value.ndim) if axis != 1))
             peaks[name] = np.maximum(peaks.get(name, peak), peak)
     return balanced(graph, peaks, keep)
@@ -66,7 +67,7 @@ def accepted_shifts(
     job: Job,
     calibration: Calibration,
     original: Original,
-    write: Callable[[Job, Plan, Path], tuple[Path, Path]],
+    writer: Callable[[Job], Callable[[Plan, Path], tuple[Path, Path]]],
     folder: Path,
 ) -> Shifts:
     """Decides whether channels are scaled: the evaluator sees all layers at int8 with and without it.
@@ -77,7 +78,7 @@ def accepted_shifts(
         job: The model.
         calibration: What was measured of it.
         original: The original's metric, and the evaluator.
-        write: Writes the model of a plan as evaluators are given it, into a folder.
+        writer: Returns what writes the model of a plan as evaluators are given it, into a folder.
         folder: An existing folder for the two models.
 
     Returns:
@@ -107,7 +108,7 @@ def accepted_shifts(
     for number, (item, plan) in enumerate(zip((job, other), plans, strict=True)):
         place = folder / str(number)
         place.mkdir()
-        metrics.append(original.evaluator.measure(*write(item, plan, place), original.batch_num))
+        metrics.append(original.evaluator.measure(*writer(item)(plan, place), original.batch_num))
     fits = [checked.satisfied(original.metric, metric) for metric in metrics]
     nearer = abs(metrics[1] - original.metric) <= abs(metrics[0] - original.metric)
     taken = fits[1] if fits[0] != fits[1] else nearer
@@ -119,10 +120,9 @@ def equalization_note(graph: Graph, shifts: Shifts) -> str:
     """Says which blobs are scaled."""
     blobs = [graph.storage_name(value) for chain in chains(graph) if chain.layer in shifts for value in chain.values]
     names = list(dict.fromkeys(blobs))
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return (
         f"channels of {len(names)} inner blobs are divided by powers of two, with which int8 errs less (--no-equalize leaves them); "
-        f"the network's outputs are the same: {', '.join(names[:6])}{more}"
+        f"the network's outputs are the same: {some_of(names, 6)}"
     )
 
 
@@ -135,10 +135,6 @@ def _first(batches: Batches, samples: int) -> list[Mapping[str, Array]]:
     return found
 
 
-def _fed(graph: Graph, batch: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
-
-
 def _int8(job: Job, histograms: Mapping[str, Histogram]) -> Plan:
     requests = [replace(request, steps=()) for request in job.requests]
     activations = activation_quants(job.quantizer, requests, histograms, with_offset=job.config.activation_offset)
@@ -149,12 +145,10 @@ def _int8(job: Job, histograms: Mapping[str, Histogram]) -> Plan:
 def _error(job: Job, plan: Plan, batches: Batches) -> float:
     """Returns the relative squared error of the outputs, the mean over them; of what a Softmax or a DetectionOutput makes, that in front of it."""
     values = list(watched_values(job.graph))
-    models = [
-        RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), values) for graph in (job.graph, job.quantizer.apply(plan))
-    ]
+    models = [load_graph(graph, values) for graph in (job.graph, job.quantizer.apply(plan))]
     noise, signal = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
     for batch in batches:
-        exact, found = (model.run(_fed(job.graph, batch)) for model in models)
+        exact, found = (model.run(float_feeds(job.graph, batch)) for model in models)
         for name in values:
             noise[name] += float(np.square(found[name] - exact[name], dtype=np.float64).sum())
             signal[name] += float(np.square(exact[name], dtype=np.float64).sum())

@@ -24,8 +24,7 @@ from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.moments import Moments, MomentSum, block_sizes, few_patches, patches
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.quantize.weights import bias_floor, quantize_bias
-from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+from nuqconv.runtimes.default import float_feeds, load_graph
 
 __all__ = ["gather_moments", "patches_of", "solve_layers", "stored_solution"]
 
@@ -228,11 +227,11 @@ def _sums(
     )
     shapes = {name: _matrix(graph, name).shape for name in wanted}
     sums = {name: MomentSum(shape[0], shape[2]) for name, shape in shapes.items()}
-    model = RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), inner)
+    model = load_graph(graph, inner)
     parts = in_parts(graph, inner)
     first = 0
     for batch in batches:
-        arrays = {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
+        arrays = float_feeds(graph, batch)
         for start, found in parts(arrays):
             if inner:
                 found.update(model.run(found))

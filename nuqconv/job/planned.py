@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nuqconv.errors import ConfigError
 from nuqconv.files.staging import check_targets
 from nuqconv.formats import CAFFE, FORMATS
@@ -19,8 +17,8 @@ from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, rec
 from nuqconv.job.outputs import fitting_files, staging_for, write_outputs
 from nuqconv.quantize.plan import Plan
 from nuqconv.runtimes.base import Loaded
-from nuqconv.runtimes.model import Runnable
-from nuqconv.runtimes.table import DEFAULT, RUNTIMES
+from nuqconv.runtimes.default import float_feeds, load_graph
+from nuqconv.runtimes.table import DEFAULT
 
 __all__ = ["PlannedModel"]
 
@@ -60,7 +58,7 @@ class PlannedModel:
             ModelError: The inputs do not fit the network.
         """
         if DEFAULT not in self._loaded:
-            self._loaded[DEFAULT] = RUNTIMES[DEFAULT].load(Runnable.of_graph(self.graph))
+            self._loaded[DEFAULT] = load_graph(self.graph)
         return self._loaded[DEFAULT].run(_feeds(self.job.graph, inputs))
 
     def save(
@@ -104,4 +102,4 @@ def _feeds(graph: Graph, inputs: Mapping[str, Array] | Any) -> dict[str, Array]:
             names = ", ".join(graph.storage_name(item.name) for item in graph.inputs)
             raise ConfigError(f"the network has the inputs {names}; give a mapping from their names to arrays")
         inputs = {graph.inputs[0].name: inputs}
-    return {name: np.asarray(array, np.float32) for name, array in graph.feeds(inputs).items()}
+    return float_feeds(graph, inputs)

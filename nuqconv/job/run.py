@@ -249,9 +249,7 @@ def _prepare(
     if chosen.equalize:
         folder = places.staging / "equalization"
         folder.mkdir()
-        shifts = accepted_shifts(
-            job, calibration, original, lambda item, *to: trial_writer(item, places.files)(*to), folder
-        )
+        shifts = accepted_shifts(job, calibration, original, partial(trial_writer, files=places.files), folder)
     if shifts:
         note = equalization_note(job.graph, shifts)
         job = job.scaled(shifts)

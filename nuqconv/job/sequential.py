@@ -20,7 +20,7 @@ from nuqconv.quantize.drift import DriftSum
 from nuqconv.quantize.plan import LayerPlan, Plan, Precision
 from nuqconv.quantize.rounding import dequantize, quantize
 from nuqconv.quantize.weights import bias_floor, weight_scales
-from nuqconv.runtimes.default import load_graph
+from nuqconv.runtimes.default import float_feeds, load_graph
 
 __all__ = ["sequential_plan"]
 
@@ -135,10 +135,7 @@ class _Sides:
         self._next = 0
         self._last = {name: number for number, node in enumerate(graph.nodes) for name in node.inputs}
         self._last |= dict.fromkeys(graph.outputs, len(graph.nodes))
-        self._values = [
-            tuple({name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()} for _ in "fq")
-            for batch in batches
-        ]
+        self._values = [tuple(float_feeds(graph, batch) for _ in "fq") for batch in batches]
         self.samples = sum(len(next(iter(exact.values()))) for exact, _ in self._values)
 
     def advance(self, value: str, plan: Mapping[str, LayerPlan]) -> None:

@@ -62,7 +62,7 @@ _SHRINKAGE = 2.0
 
 @dataclass(frozen=True)
 class WeightMethod:
-    """How the integers of layers are chosen; the defaults are what measured best (decisions D26 and D39).
+    """How the integers of layers are chosen; the defaults are what measured best (decisions D26 and D41).
 
     Attributes:
         importance: Whether weights count by the power of their inputs when codebooks are made; else all weights of a channel count alike.

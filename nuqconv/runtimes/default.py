@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from nuqconv.ir import Graph
+import numpy as np
+
+from nuqconv.ir import Array, Graph
 from nuqconv.runtimes.loaded import Loaded
 from nuqconv.runtimes.model import Runnable
 from nuqconv.runtimes.table import DEFAULT, RUNTIMES
 
-__all__ = ["load_graph"]
+__all__ = ["float_feeds", "load_graph"]
 
 
 def load_graph(graph: Graph, outputs: Sequence[str] | None = None) -> Loaded:
@@ -23,3 +26,13 @@ def load_graph(graph: Graph, outputs: Sequence[str] | None = None) -> Loaded:
         ModelError, UnsupportedError: onnxruntime cannot run it.
     """
     return RUNTIMES[DEFAULT].load(Runnable.of_graph(graph), outputs)
+
+
+def float_feeds(graph: Graph, batch: Mapping[str, Any]) -> dict[str, Array]:
+    """Returns inputs as a graph's runs take them: float32, by the names of its inputs.
+
+    Args:
+        graph: The graph.
+        batch: Arrays by the inputs' names in files.
+    """
+    return {name: np.asarray(array, np.float32) for name, array in graph.feeds(batch).items()}
