@@ -166,9 +166,17 @@ class Moments:
     def energy(self, number: int) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
         """Returns what gives ``v' C v`` for vectors (groups, columns of a block, vectors) with the covariance of that block, (groups, vectors)."""
         form = self.covariance[number].astype(np.float32)
+        count = form.shape[-1]
 
         def energy(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-            found: NDArray[np.float64] = np.einsum("gkr,gkr->gr", form @ vectors, vectors, dtype=np.float64)
+            found = np.zeros((vectors.shape[0], vectors.shape[2]))
+            for start in range(0, count, _STRIPE):
+                stop = min(start + _STRIPE, count)
+                # The matrix is symmetric: what stands to the right of the diagonal counts twice.
+                product = form[:, start:stop, stop:] @ vectors[:, stop:]
+                product *= 2
+                product += form[:, start:stop, start:stop] @ vectors[:, start:stop]
+                found += np.einsum("gkr,gkr->gr", product, vectors[:, start:stop], dtype=np.float64)
             return found
 
         return energy
