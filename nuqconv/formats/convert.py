@@ -167,12 +167,18 @@ def source_and_rest(
         model: A model; a path is followed by the other files of it.
         more: What was given behind it.
         options: How its files are read; None for what it was opened with.
+
+    Raises:
+        ConfigError: Another model stands where the rest of the first one is expected.
     """
     given = [Path(path) for path in more if path is not None]
     if not isinstance(model, str | os.PathLike):
         return open_model(model, options=options), given
-    count = len(format_of(Path(model)).kinds) - 1
-    return open_model((model, *given[:count]), options=options), given[count:]
+    kinds = format_of(Path(model)).kinds[1:]
+    for kind, path in zip(kinds, given, strict=False):
+        if not kind.recognizes(path) and any(entry.kinds[0].named(path) for entry in FORMATS):
+            raise ConfigError(f"{model}: its {kind.name} are missing; give them before {path}")
+    return open_model((model, *given[: len(kinds)]), options=options), given[len(kinds) :]
 
 
 def _target(subject: str, given: Sequence[Path]) -> tuple[Format, tuple[Path, ...]]:

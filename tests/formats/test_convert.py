@@ -220,6 +220,8 @@ def test_refusals(files, tmp_path):
             nuqconv.convert(files.model, files.weights, *(tmp_path / name for name in targets))
     with pytest.raises(ConfigError, match="what is to be written"):
         nuqconv.convert(files.model, files.weights)
+    with pytest.raises(ConfigError, match=r"its trained weights .* are missing; give them before .*model\.onnx"):
+        nuqconv.convert(files.model, onnx_file)
     nuqconv.save(nuqconv.load(files.model, files.weights), tmp_path / "source.onnx")
     with pytest.raises(ConfigError, match="has no weights file; found"):
         nuqconv.convert(tmp_path / "source.onnx", files.weights, tmp_path / "x.prototxt", tmp_path / "x.caffemodel")
