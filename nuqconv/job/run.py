@@ -224,8 +224,10 @@ def _search(
         words = ""
         method = options.prepare.weight_method
         if options.prepare.sequential and method is not None and outcome.best.accepted:
-            satisfied = partial(checked.satisfied, original.metric)
+            satisfied, before = partial(checked.satisfied, original.metric), outcome.evaluations
             outcome, words = refined(job, outcome, evaluate, satisfied, inputs.whole, method, places.journal, on_step)
+            if (count := outcome.evaluations) > before:
+                on_trial(outcome.trials[-1], Progress(count, count, outcome.seconds, outcome.best))
         interval, doubts = metric_interval(original, outcome.plan, evaluate.write, places.journal)
     return _Found(
         outcome, interval, (*([words] if words else []), *doubts, *(f"counted as refused: {words}" for words in lost))

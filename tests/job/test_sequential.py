@@ -108,6 +108,11 @@ def test_a_search_tries_it_last_and_goes_on_with_the_same_bytes(tmp_path):
     files = conv_net(tmp_path)
     data = np.random.default_rng(1).normal(size=(16, 3, 12, 12)).astype(np.float32)
 
+    heard = []
+
+    def on_trial(trial, progress):
+        heard.append((trial.number, progress.done, progress.expected >= progress.done))
+
     def run(save):
         return nuqconv.auto(
             (files.model, files.weights),
@@ -116,10 +121,13 @@ def test_a_search_tries_it_last_and_goes_on_with_the_same_bytes(tmp_path):
             max_error=0.3,
             batch_size=4,
             save=save,
-            options=SearchOptions(PrepareOptions(sequential=True, progress=False), budget=Budget(2, None, None)),
+            options=SearchOptions(
+                PrepareOptions(sequential=True, progress=False), budget=Budget(2, None, None), on_trial=on_trial
+            ),
         )
 
     first = run(tmp_path / "one" / "net")
+    assert heard == [(trial.number, trial.number, True) for trial in first.trials]
     last = first.trials[-1]
     assert last.step == "the same layers, chosen in sequence"
     before = first.trials[-2 if len(first.trials) == 3 else 0]
