@@ -28,6 +28,7 @@ from nuqconv.ir.ops import Weighted
 from nuqconv.quantize.codebook import histogram
 from nuqconv.quantize.descent import Block, Floats, LevelTables, Residuals
 from nuqconv.quantize.first_steps import FirstSteps, spread
+from nuqconv.quantize.level_fit import best_levels, level_products
 from nuqconv.quantize.moments import FewPatches, Moments
 from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
@@ -50,8 +51,6 @@ _REFIT = 1 << 15
 """Weights that levels are fitted to again; a level is a whole number, so a sample says which."""
 _MORE = 1
 """Passes of coordinate descent beyond those asked for, once levels have been fitted again."""
-_TOGETHER = 1 << 21
-"""Numbers in one array of products with levels."""
 _PART = 1 << 23
 """Numbers in one array of rows that are worked on together."""
 _DAMPING = 0.01
@@ -346,10 +345,10 @@ class _Problem:
                 book = books[number]
                 real = own / scales[number][:, None, taken]
                 chosen = levels[:, block.columns, number, taken]
-                sums[number] += _level_products(block, book, chosen, real, weight[number])
+                sums[number] += level_products(block, book, chosen, real, weight[number])
         found = list(books)
         for number in fitted:
-            before, after = books[number], _best_levels(books[number], sums[number])
+            before, after = books[number], best_levels(books[number], sums[number])
             found[number] = after
             moved = np.arange(256, dtype=np.uint8).view(np.int8)
             moved[before] = after
@@ -408,51 +407,6 @@ class _Problem:
 def _halves(scales: _Floats) -> Floats:
     """Returns how many halves of a step are in 1, for weights of the axes (groups, columns, steps, rows)."""
     found: Floats = np.moveaxis(2 / scales, 0, 1)[:, None].astype(np.float32)
-    return found
-
-
-def _level_products(
-    block: Block, book: NDArray[np.int64], levels: _Levels, weights: Floats, counts: _Floats
-) -> _Floats:
-    """Returns the quadratic form's products among indicators of levels (1 where a weight is on it) and the weights, the last ones: a square matrix.
-
-    Args:
-        block: The form.
-        book: The levels.
-        levels: Which one each weight is on, (groups, columns, rows).
-        weights: Weights in steps, (groups, columns, rows).
-        counts: What each row counts, (groups, rows).
-    """
-    groups, columns, rows = levels.shape
-    size = len(book) + 1
-    total = np.zeros((size, size))
-    step = max(1, _TOGETHER // (groups * columns * size))
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        own = levels[:, :, part]
-        parts = np.empty((*own.shape, size), np.float32)
-        np.equal(own[..., None], book, out=parts[..., :-1], casting="unsafe")
-        parts[..., -1] = weights[:, :, part]
-        turned = block.turned(parts.reshape(groups, columns, -1)).reshape(groups, -1, own.shape[2], size)
-        scaled = turned * (block.pivots[:, :, None] * counts[:, None, part]).astype(np.float32)[..., None]
-        # One product for all rows: they count alike but for their weights.
-        total += scaled.reshape(-1, size).T @ turned.reshape(-1, size)
-    return total
-
-
-def _best_levels(book: NDArray[np.int64], gram: _Floats) -> NDArray[np.int64]:
-    """Returns whole levels, still ascending, that make the quadratic form ``(q, -1) gram (q, -1)'`` small, one after the other."""
-    matrix, vector, count = gram[:-1, :-1], gram[:-1, -1], len(book)
-    found: NDArray[np.int64] = book.copy()
-    for _ in range(8):
-        before = found.copy()
-        for entry in np.flatnonzero(np.diagonal(matrix) > 0).tolist():
-            others = matrix[entry] @ found - matrix[entry, entry] * found[entry]
-            low = INT8_MIN if entry == 0 else found[entry - 1] + 1
-            high = INT8_MAX if entry == count - 1 else found[entry + 1] - 1
-            found[entry] = np.clip(np.rint((vector[entry] - others) / matrix[entry, entry]), low, high)
-        if (found == before).all():
-            break
     return found
 
 
