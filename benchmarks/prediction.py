@@ -11,20 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from cases import CASES, Case
 from nuqconv.frontends.caffe import load_graph
 from nuqconv.ir import Array, Graph
 from nuqconv.job.calibration import measure_in_onnxruntime
-from nuqconv.job.candidates import STEPS, LayerRequest, activation_quants, find_candidates
+from nuqconv.job.candidates import STEPS, Candidates, LayerRequest, activation_quants, find_candidates
+from nuqconv.job.fitted_weights import solve_layers
+from nuqconv.job.planned_parameters import PlannedParameters
 from nuqconv.job.sensitivity import measure_responses, network_losses
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities
-from nuqconv.quantize.plan import LayerPlan, Plan
-from nuqconv.runtimes.onnxruntime import OnnxSession
+from nuqconv.quantize.compensate import WeightMethod
+from nuqconv.quantize.plan import Plan
+from nuqconv.runtimes.onnxruntime.cache import LoadedModel, load
 from nuqconv.search import FLOAT_LEVEL, SearchSpace, run_search
 from nuqconv.search.metrics import output_error, top1
 
@@ -65,7 +67,8 @@ class _Judge:
         self._case, self._threads = case, threads
         self._samples = samples[:images]
         self._labels = None if labels is None else labels[:images]
-        self._quantizer = Quantizer(graph)
+        self.quantizer = Quantizer(graph)
+        self._model: LoadedModel | None = None
         self._reference = self._run(graph)
         self._known: dict[Plan, tuple[float, float]] = {}
         self.images = len(self._samples)
@@ -89,16 +92,17 @@ class _Judge:
     def _judge(self, plan: Plan) -> tuple[float, float]:
         if plan not in self._known:
             start = time.perf_counter()
-            found = self._run(self._quantizer.apply(plan))
+            found = self._run(self.quantizer.apply(plan))
             self.seconds.append(time.perf_counter() - start)
             self._known[plan] = (self._error(found), self._metric(found))
         return self._known[plan]
 
     def _run(self, graph: Graph) -> dict[str, Array]:
-        session = OnnxSession(graph, outputs=self._case.outputs, threads=self._threads)
+        model = None if self._model is None else self._model.of(graph)
+        self._model = load(graph, self._case.outputs, threads=self._threads) if model is None else model
         size = self._case.batch_size
         runs = [
-            session.run({"data": np.ascontiguousarray(self._samples[start : start + size])})
+            self._model.run({"data": np.ascontiguousarray(self._samples[start : start + size])})
             for start in range(0, len(self._samples), size)
         ]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
@@ -151,17 +155,17 @@ def _row(case: Case, plans: int, images: int | None, threads: int) -> Row:
     size = case.batch_size
     inputs = judge.calibration[: size * case.batch_num]
     batches = [{"data": np.ascontiguousarray(inputs[start : start + size])} for start in range(0, len(inputs), size)]
-    quantizer = Quantizer(graph)
-    local = _local_space(quantizer, batches)
-    strongest = {
-        layer.name: _dequantized(quantizer, layer.name, layer.options[-1].layer_plan)
-        for layer in local.layers
-        if graph.node[layer.name].params
-    }
+    quantizer = judge.quantizer
+    candidates = _candidates(quantizer, batches)
+    local = candidates.space
+    strongest = PlannedParameters(
+        quantizer,
+        {layer.name: layer.options[-1].layer_plan for layer in local.layers if layer.name in candidates.distortions},
+    )
     start = time.perf_counter()
     measured = measure_responses(graph, strongest, batches, outputs=case.outputs, threads=threads)
     seconds = time.perf_counter() - start
-    network = network_losses(local, measured, {name: _distortion(graph, name, strongest[name]) for name in strongest})
+    network = network_losses(local, measured, candidates.distortions)
     states = _random_states(local, plans)
     truth = [judge.error(local.plan(levels)) for levels in states]
     spaces = (local, network)
@@ -179,23 +183,14 @@ def _row(case: Case, plans: int, images: int | None, threads: int) -> Row:
     )
 
 
-def _local_space(quantizer: Quantizer, batches: Sequence[dict[str, Array]]) -> SearchSpace:
+def _candidates(quantizer: Quantizer, batches: Sequence[dict[str, Array]]) -> Candidates:
     graph = quantizer.graph
     requests = [LayerRequest(item.name, STEPS if item.nuq else ()) for item in capabilities(graph) if item.int8]
     values = list(dict.fromkeys(graph.node[request.name].inputs[0] for request in requests))
     histograms = measure_in_onnxruntime(graph, values, batches)
     activations = activation_quants(quantizer, requests, histograms, with_offset=True)
-    return find_candidates(quantizer, requests, activations, histograms).space
-
-
-def _dequantized(quantizer: Quantizer, name: str, plan: LayerPlan) -> NDArray[np.float32]:
-    axis = getattr(quantizer.graph.node[name].op, "weight_output_axis", 0)
-    return quantizer.layer_integers(name, plan).as_floats(axis)
-
-
-def _distortion(graph: Graph, name: str, weights: Array) -> float:
-    own = graph.params[graph.node[name].params[0]].astype(np.float64)
-    return float(np.square(weights - own).sum() / np.square(own).sum())
+    solutions = solve_layers(quantizer, requests, activations, batches, method=WeightMethod())
+    return find_candidates(quantizer, requests, activations, histograms, solutions)
 
 
 def _random_states(space: SearchSpace, count: int) -> list[tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """Runs the benchmarks of the search and its parts one after the other, and writes their tables into docs/results.md.
 
-python benchmarks/search.py [parts ...]; without parts all of them, which takes about 25 minutes on a quiet machine with two
+python benchmarks/search.py [parts ...]; without parts all of them, which takes about 35 minutes on a quiet machine with two
 cores. The document keeps the tables of parts that are not run.
 """
 
