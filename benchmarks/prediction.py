@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from cases import CASES, Case
@@ -19,13 +20,12 @@ from nuqconv.ir import Array, Graph
 from nuqconv.job.calibration import measure_in_onnxruntime
 from nuqconv.job.candidates import STEPS, Candidates, LayerRequest, activation_quants, find_candidates
 from nuqconv.job.fitted_weights import solve_layers
-from nuqconv.job.planned_parameters import PlannedParameters
 from nuqconv.job.sensitivity import measure_responses, network_losses
 from nuqconv.passes import fold_affine
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.capability import capabilities
 from nuqconv.quantize.compensate import WeightMethod
-from nuqconv.quantize.plan import Plan
+from nuqconv.quantize.plan import LayerPlan, Plan
 from nuqconv.runtimes.onnxruntime.cache import LoadedModel, load
 from nuqconv.search import FLOAT_LEVEL, SearchSpace, run_search
 from nuqconv.search.metrics import output_error, top1
@@ -158,10 +158,11 @@ def _row(case: Case, plans: int, images: int | None, threads: int) -> Row:
     quantizer = judge.quantizer
     candidates = _candidates(quantizer, batches)
     local = candidates.space
-    strongest = PlannedParameters(
-        quantizer,
-        {layer.name: layer.options[-1].layer_plan for layer in local.layers if layer.name in candidates.distortions},
-    )
+    strongest = {
+        layer.name: _dequantized(quantizer, layer.name, layer.options[-1].layer_plan)
+        for layer in local.layers
+        if layer.name in candidates.distortions
+    }
     start = time.perf_counter()
     measured = measure_responses(graph, strongest, batches, outputs=case.outputs, threads=threads)
     seconds = time.perf_counter() - start
@@ -191,6 +192,11 @@ def _candidates(quantizer: Quantizer, batches: Sequence[dict[str, Array]]) -> Ca
     activations = activation_quants(quantizer, requests, histograms, with_offset=True)
     solutions = solve_layers(quantizer, requests, activations, batches, method=WeightMethod())
     return find_candidates(quantizer, requests, activations, histograms, solutions)
+
+
+def _dequantized(quantizer: Quantizer, name: str, plan: LayerPlan) -> NDArray[np.float32]:
+    axis = getattr(quantizer.graph.node[name].op, "weight_output_axis", 0)
+    return quantizer.layer_integers(name, plan).as_floats(axis)
 
 
 def _random_states(space: SearchSpace, count: int) -> list[tuple[int, ...]]:

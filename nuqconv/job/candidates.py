@@ -105,14 +105,12 @@ class Chosen(NamedTuple):
     Attributes:
         weights: Their name in the quantizer's store.
         codebook: The levels in use; of no meaning for int8.
-        loss: Relative squared error of the layer's output that is expected with them.
-        seen: The same on the calibration data themselves, to which the integers are fitted.
+        loss: Relative squared error of the layer's output with them.
     """
 
     weights: str
     codebook: tuple[int, ...]
     loss: float
-    seen: float
 
 
 Solutions = Mapping[tuple[str, int], Chosen]
@@ -126,7 +124,7 @@ class Candidates:
     Attributes:
         space: The options of each layer.
         lossless: NUQ layers for which a codebook loses nothing, with the number of levels that their weights have.
-        distortions: For each layer with weights, what those of its strongest option do to its output on the calibration data.
+        distortions: For each layer with weights, the part of its strongest option's loss that the weights cause.
     """
 
     space: SearchSpace
@@ -203,10 +201,9 @@ def find_candidates(
                 noise_of[key] = relative_noise(histograms[node.inputs[0]], activation)
             noise = noise_of[key]
         if node.params:
-            space, distortions[request.name], levels = _weighted(
-                quantizer, node, request, activation, noise, solutions or {}
-            )
+            space, levels = _weighted(quantizer, node, request, activation, noise, solutions or {})
             layers.append(space)
+            distortions[request.name] = space.options[-1].loss - noise
             if levels is not None:
                 lossless[request.name] = levels
         elif activation is not None:
@@ -240,8 +237,8 @@ def _weighted(
     activation: ActivationQuant | None,
     noise: float,
     solutions: Solutions,
-) -> tuple[LayerSpace, float, int | None]:
-    """Returns a layer's options, the error of the strongest on the calibration data, and the number of levels if a codebook holds them all."""
+) -> tuple[LayerSpace, int | None]:
+    """Returns a layer's options, and the number of its levels if a codebook holds them all."""
     integers = quantizer.integers(node.name, activation, channel_wise=request.channel_wise)
     weights = quantizer.graph.params[node.params[0]]
     biases = quantizer.graph.params[node.params[1]].size if len(node.params) > 1 else 0
@@ -253,7 +250,7 @@ def _weighted(
     plan = LayerPlan(
         Precision.INT8, activation=activation, channel_wise=per_channel, weights=None if int8 is None else int8.weights
     )
-    loss, seen = (rounding / energy,) * 2 if int8 is None else (int8.loss, int8.seen)
+    loss = rounding / energy if int8 is None else int8.loss
     options = [Option(plan, layer_bytes(weights.size, Precision.INT8, **counts), noise + loss)]
     curve: CodebookCurve | None = None
     for steps in request.steps:
@@ -265,13 +262,12 @@ def _weighted(
             # Fewer steps change nothing: the layer's levels fit already.
             options.pop()
         weights_name, loss = None, (rounding + float(curve.distortion[steps - 1])) / energy
-        seen = loss
         if (node.name, steps) in solutions:
-            weights_name, book, loss, seen = solutions[node.name, steps]
+            weights_name, book, loss = solutions[node.name, steps]
         plan = LayerPlan(Precision.NUQ, book, steps, activation, per_channel, weights_name)
         size = layer_bytes(weights.size, Precision.NUQ, levels=len(book), **counts)
         options.append(Option(plan, size, noise + loss))
     if all(option.layer_plan.weights is not None for option in options):
         quantizer.drop(node.name)
     space = LayerSpace(node.name, tuple(options), layer_bytes(weights.size, Precision.FLOAT, n_bias=biases))
-    return space, seen, curve.lossless_at if curve is not None else None
+    return space, curve.lossless_at if curve is not None else None

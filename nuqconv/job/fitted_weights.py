@@ -93,7 +93,9 @@ def solve_layers(
         found |= {(name, count): chosen for count, chosen in solved.items()}
         if kept is not None:
             op = cast("Weighted", graph.node[name].op)
-            plans = {count: (_plan(op, request, activation, count, chosen), chosen) for count, chosen in solved.items()}
+            plans = {
+                count: (_plan(op, request, activation, count, chosen), chosen.loss) for count, chosen in solved.items()
+            }
             kept.keep_solutions(names[name], plans)
         # Of all layers they would be a quarter of the model.
         quantizer.drop(name)
@@ -133,7 +135,7 @@ def _solve(
     for count, solution in zip(steps, solutions, strict=True):
         stored = stored_solution(quantizer, name, activation, solution)
         if stored is not None:
-            found[count] = Chosen(stored, solution.codebook, solution.expected, solution.error)
+            found[count] = Chosen(stored, solution.codebook, solution.error)
     return found
 
 

@@ -36,7 +36,6 @@ class _SolutionJson(JsonModel):
     steps: int
     layer: dict[str, Any]
     loss: Annotated[float, Field(ge=0)]
-    seen: Annotated[float, Field(ge=0)]
 
 
 class _ResponsesJson(JsonModel):
@@ -70,17 +69,14 @@ class KeptLayers:
         """Returns a layer's integers by number of steps; None where they are not known or damaged."""
         return self._read(key, f"layer '{layer}'", lambda text: self._solutions(text, layer))
 
-    def keep_solutions(self, key: str, found: Mapping[int, tuple[LayerPlan, Chosen]]) -> None:
+    def keep_solutions(self, key: str, found: Mapping[int, tuple[LayerPlan, float]]) -> None:
         """Keeps a layer's integers; when this returns they are on the disk.
 
         Args:
             key: Their name.
-            found: For each number of steps what the layer would be in a plan, and what was chosen for it.
+            found: For each number of steps what the layer would be in a plan, and its loss.
         """
-        rows = [
-            {"steps": steps, "layer": plan.to_dict(), "loss": chosen.loss, "seen": chosen.seen}
-            for steps, (plan, chosen) in found.items()
-        ]
+        rows = [{"steps": steps, "layer": plan.to_dict(), "loss": loss} for steps, (plan, loss) in found.items()]
         digests = [plan.weights for plan, _ in found.values() if plan.weights is not None]
         self._journal.keep_solved(key, _text(rows), self._quantizer.contents(digests))
 
@@ -114,7 +110,7 @@ class KeptLayers:
             self._quantizer.store(QuantizedWeights.from_bytes(self._journal.asset(plan.weights)))
             # That the integers are of this layer must not be found out in the middle of the search.
             self._quantizer.layer_integers(layer, plan)
-            found[row.steps] = Chosen(plan.weights, plan.codebook or (), row.loss, row.seen)
+            found[row.steps] = Chosen(plan.weights, plan.codebook or (), row.loss)
         return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -24,11 +24,10 @@ from nuqconv.job.candidates import Candidates, Solutions, activation_quants, fin
 from nuqconv.job.fitted_weights import solve_layers
 from nuqconv.job.job import Job
 from nuqconv.job.kept import KeptLayers
-from nuqconv.job.planned_parameters import PlannedParameters
 from nuqconv.job.sensitivity import measure_responses, network_losses
 from nuqconv.passes.equalize import MOST_OCTAVES
 from nuqconv.quantize.compensate import WeightMethod
-from nuqconv.quantize.plan import Plan
+from nuqconv.quantize.plan import LayerPlan, Plan
 from nuqconv.search.journal import Journal
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
@@ -191,9 +190,7 @@ def _at_the_outputs(
     if found is None:
         on_layer = _step("predicting losses", on_step)
         try:
-            found = measure_responses(
-                job.graph, PlannedParameters(job.quantizer, strongest), calibration.batches, on_layer=on_layer
-            )
+            found = measure_responses(job.graph, _Perturbed(job, strongest), calibration.batches, on_layer=on_layer)
         except (CalibrationError, UnsupportedError) as error:
             _LOG.warning("predicted losses are those at each layer's own output, which may cost evaluations: %s", error)
             return candidates
@@ -210,3 +207,20 @@ def _step(name: str, on_step: OnStep | None) -> Callable[[int, int], None]:
             on_step(name, done, total)
 
     return on_layer
+
+
+class _Perturbed(Mapping[str, Array]):
+    """The weights that layers have in their plans, as floats, made when they are asked for: all at once would be as large as the model."""
+
+    def __init__(self, job: Job, plans: Mapping[str, LayerPlan]) -> None:
+        self._job, self._plans = job, plans
+
+    def __getitem__(self, name: str) -> Array:
+        integers = self._job.quantizer.layer_integers(name, self._plans[name])
+        return integers.as_floats(getattr(self._job.graph.node[name].op, "weight_output_axis", 0))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plans)
+
+    def __len__(self) -> int:
+        return len(self._plans)

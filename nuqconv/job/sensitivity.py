@@ -103,7 +103,7 @@ def default_samples(layers: int, numbers: int) -> int:
 
 def measure_responses(
     graph: Graph,
-    perturbed: Mapping[str, Sequence[Array]],
+    perturbed: Mapping[str, Array],
     batches: Iterable[Mapping[str, Array]],
     *,
     outputs: Sequence[str] | None = None,
@@ -112,17 +112,16 @@ def measure_responses(
     threads: int | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Responses:
-    """Measures what each layer's perturbed parameters do to the outputs while all other layers stay as they are.
+    """Measures what each layer's perturbed weights do to the outputs while all other layers stay as they are.
 
-    One session is made for the network and each of a few parts of it that reach from a layer to the outputs; each layer's parameters are exchanged
+    One session is made for the network and each of a few parts of it that reach from a layer to the outputs; each layer's weights are exchanged
     for the runs of that layer, which begin at the last such place in front of it. The runs are as many as there are layers times batches, and one
     more for each batch. Held in memory are the float weights, one layer's perturbed ones, the samples, their outputs and what is between the parts.
 
     Args:
         graph: The float graph.
-        perturbed: For each layer its weights after quantization, and behind them its bias where that changes too (one that takes up the mean error
-            of the weights makes most of it good); float32 in the shape of the float ones. Each is asked for once, so a mapping may make them when
-            it is asked.
+        perturbed: For each layer its weights after quantization, float32 in the shape of the float ones. Each is asked for once, so a mapping may
+            make them when it is asked.
         batches: Inputs by name; as many are taken as make up ``samples``, or all if there are fewer. Where layers fix the batch size, whole
             batches are taken.
         outputs: The values that the user judges by, by default the network's outputs; those that are compared are their `watched_values`.
@@ -153,12 +152,12 @@ def measure_responses(
     if not layers:
         return Responses({}, unmeasured, values, 0)
     compared = tuple(dict.fromkeys(name for value in values for name in (value, *made_of[value])))
-    runs = _Runs(graph, [param for name in layers for param in graph.node[name].params], compared, threads)
+    runs = _Runs(graph, [graph.node[name].params[0] for name in layers], compared, threads)
     wanted = default_samples(len(layers), numbers_of_a_sample(graph)) if samples is None else samples
     count = runs.load(batches, wanted)
     divergences: dict[str, float] = {}
     for done, name in enumerate(layers, 1):
-        errors = runs.errors(dict(zip(graph.node[name].params, perturbed[name], strict=False)))
+        errors = runs.errors(graph.node[name].params[0], perturbed[name])
         behind = _behind(graph, [name])
         stations = [[value, *(item for item in made_of[value] if item in behind)] for value in values]
         found = float(np.mean([np.mean([errors[item] for item in items]) for items in stations]))
@@ -248,15 +247,15 @@ class _Runs:
             )
         return count
 
-    def errors(self, params: Mapping[str, Array]) -> dict[str, float]:
-        """Returns the relative squared change of each value through exchanged parameters of one layer; only what may change is run."""
+    def errors(self, param: str, weights: Array) -> dict[str, float]:
+        """Returns the relative squared change of each value through exchanged weights; only what may change is run."""
         noise = dict.fromkeys(self._values, 0.0)
-        first = next((name for name, tail in reversed(self._tails.items()) if tail.params.keys() >= params.keys()), "")
+        first = next((param_of for param_of, tail in reversed(self._tails.items()) if param in tail.params), "")
         for size, known in self._batches:
             session = self._session(first, size)
             inputs = self._tails[first].inputs if first else self._graph.inputs
             feeds = {item.name: known[item.name] for item in inputs if item.name in known}
-            for value, array in session.run(feeds, weights=params).items():
+            for value, array in session.run(feeds, weights={param: weights}).items():
                 if value not in noise:
                     continue
                 if array.shape == known[value].shape:

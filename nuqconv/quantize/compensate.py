@@ -100,8 +100,6 @@ class LayerSolution:
         bias: float64 (num_output,), the bias that goes with them; None if the layer has none.
         codebook: The levels in use, ascending.
         error: Mean squared error of the output over the mean square of the output without its bias, by the moments.
-        expected: What that is estimated to be for other inputs: by the moments drawn to their diagonals as far as `damping` says, since the
-            fewer the patches, the more the integers are fitted to their chance.
     """
 
     weights: NDArray[np.int8]
@@ -109,7 +107,6 @@ class LayerSolution:
     bias: _Floats | None
     codebook: tuple[int, ...]
     error: float
-    expected: float
 
 
 def solve_layer(
@@ -364,7 +361,7 @@ class _Problem:
     def _solutions(self, levels: _Levels, scales: _Floats) -> list[LayerSolution]:
         """Returns what has been found; levels have their columns in the order of the layer again."""
         exact = scales.astype(np.float32).astype(np.float64)
-        error, expected, shift, signal = self._measured(levels, exact)
+        error, shift, signal = self._measured(levels, exact)
         found = []
         for number, scale in enumerate(exact):
             bias = None
@@ -380,43 +377,31 @@ class _Problem:
                     bias=bias,
                     codebook=tuple((np.flatnonzero(histogram(weights)) + INT8_MIN).tolist()),
                     error=float(error[number].sum() / signal) if signal > 0 else 0.0,
-                    expected=float(expected[number].sum() / signal) if signal > 0 else 0.0,
                 )
             )
         return found
 
-    def _measured(self, levels: _Levels, scales: _Floats) -> tuple[_Floats, _Floats, _Floats, float]:
-        """Returns what the errors do, and the mean square of the whole signal.
-
-        Returns:
-            Mean square of each row's error, the same as expected for other inputs, its mean, all (steps, groups, rows); and that of the signal.
-        """
+    def _measured(self, levels: _Levels, scales: _Floats) -> tuple[_Floats, _Floats, float]:
+        """Returns mean square and mean of each row's error, both (steps, groups, rows), and the mean square of the whole signal."""
         steps, groups, rows = scales.shape
-        error, alone, shift = (np.zeros((steps, groups, rows)) for _ in range(3))
-        signal, offset = (np.zeros((groups, rows)) for _ in range(2))
-        variance = self.moments.variance
+        error, shift, signal, offset = (np.zeros((count, groups, rows)) for count in (steps, steps, 1, 1))
         for number, columns in enumerate(self.moments.blocks):
             energy, mean = self.moments.energy(number), self.moments.mean[:, columns]
-            share, _ = damping(variance[:, columns], self.moments.count)
             step = max(1, _PART // mean.size)
             for start in range(0, rows, step):
                 part = slice(start, start + step)
                 own = np.ascontiguousarray(np.swapaxes(self.matrix[:, part, columns], 1, 2))
-                signal[:, part] += energy(own)
-                offset[:, part] += np.einsum("gkr,gk->gr", own, mean)
+                signal[0, :, part] += energy(own)
+                offset[0, :, part] += np.einsum("gkr,gk->gr", own, mean)
                 for count in range(steps):
                     change: Floats = own - levels[:, columns, count, part] * scales[count, :, None, part].astype(
                         np.float32
                     )
-                    found = energy(change)
-                    error[count, :, part] += found
+                    error[count, :, part] += energy(change)
                     shift[count, :, part] += np.einsum("gkr,gk->gr", change, mean)
-                    np.square(change, out=change)
-                    square = np.einsum("gkr,gk->gr", change, variance[:, columns])
-                    alone[count, :, part] += share * (square - found)
         whole = float((np.maximum(signal, 0) + np.square(offset)).sum())
-        mean_square = 0.0 if self.centred else np.square(shift)
-        return np.maximum(error, 0) + mean_square, np.maximum(error + alone, 0) + mean_square, shift, whole
+        error = np.maximum(error, 0)
+        return error if self.centred else error + np.square(shift), shift, whole
 
 
 def _halves(scales: _Floats) -> Floats:
