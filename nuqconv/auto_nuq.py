@@ -56,6 +56,7 @@ def auto_nuq(
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     equalize: bool = True,
     sequential: bool = False,
+    weights_only: bool = False,
     importance: Mapping[str, Array] | None = None,
     objective: Objective = SMALLEST,
     strategy: StrategyChoice = "path",
@@ -104,6 +105,8 @@ def auto_nuq(
             evaluator finds all layers at int8 no worse with it; the network's outputs stay the same to the bit.
         sequential: Whether the plan that is found is evaluated once more with integers that are chosen layer after layer for the inputs that the
             quantized layers before make; they are taken if the evaluator accepts them and the metric is no farther from the original's.
+        weights_only: Whether weights alone are quantized, fitted to the calibration data, while inputs of layers stay float. No channels are scaled
+            then, and there is neither a deploy model nor a record.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
             for the best metric that all parameters of the model can have in so many bytes.
@@ -141,6 +144,7 @@ def auto_nuq(
             progress,
             equalize=equalize,
             sequential=sequential,
+            weights_only=weights_only,
         ),
         objective,
         strategy,

@@ -214,6 +214,7 @@ def auto(
             weight_method=fitting.method(),
             equalize=equalize,
             sequential=fitting.sequential,
+            weights_only=fitting.weights_only,
             onnx=onnx,
             input_shapes=shapes,
             strategy=searching.strategy,

@@ -89,7 +89,9 @@ def quantize(
             batch_num=batch_num,
             batch_size=batch_size,
             activation_offset=offset,
-            options=PrepareOptions(weight_method=fitting.method(), sequential=fitting.sequential),
+            options=PrepareOptions(
+                weight_method=fitting.method(), sequential=fitting.sequential, weights_only=fitting.weights_only
+            ),
         )
     files = result.save(save, record=record, onnx=onnx)
     print_quantized(result, files, console, metric)

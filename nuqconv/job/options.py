@@ -47,6 +47,8 @@ class PrepareOptions:
             it returns True.
         equalize: Whether channels of inner values may be scaled (`nuqconv.passes.equalize`) where the evaluator finds all layers at int8 better
             for it. Nothing is scaled without a search.
+        weights_only: Whether inputs of layers stay float: weights are quantized, and nothing else. No channels are scaled then, and no files for the
+            device are written.
         sequential: Whether the integers of the plan that is found (of the plan that was asked for, without a search) are chosen once more, each
             layer's for the inputs that the quantized layers before it make. A search takes them if the evaluator finds them no worse.
     """
@@ -59,6 +61,7 @@ class PrepareOptions:
     on_step: Callable[[str, int, int], object] | None = None
     equalize: bool = True
     sequential: bool = False
+    weights_only: bool = False
 
     def stepper(self, shown: JobProgress) -> OnStep:
         """Returns what is to be called as the work goes on."""
@@ -81,6 +84,8 @@ class PrepareOptions:
             found["importance"] = batches_digest([self.importance])
         if not self.equalize:
             found["equalize"] = "no"
+        if self.weights_only:
+            found["inputs of layers"] = "float"
         return found
 
 

@@ -130,6 +130,7 @@ def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], op
             importance=options.importance,
             # Which layer matters more is a question of searches.
             measured_loss=False,
+            weights_only=options.weights_only,
             on_step=options.stepper(shown),
         )
         plan = Plan.of((layer.name, layer.options[-1].layer_plan) for layer in preparation.space.layers)

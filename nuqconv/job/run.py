@@ -242,11 +242,12 @@ def _prepare(
     on_step: OnStep,
 ) -> tuple[Job, Preparation]:
     calibration = inputs.keep(_calibrate(job, original, given, places.staging / "calibration"))
-    if options.forms is Forms.INT8 and calibration.source is Source.NONE:
+    if options.forms is Forms.INT8 and calibration.source is Source.NONE and not options.prepare.weights_only:
         raise CalibrationError(f"int8 layers need the ranges of activations: {'; '.join(calibration.reasons)}")
     chosen = options.prepare
     shifts: Shifts = {}
-    if chosen.equalize:
+    # Without step sizes of inputs no channel is lost beside larger ones.
+    if chosen.equalize and not chosen.weights_only:
         folder = places.staging / "equalization"
         folder.mkdir()
         shifts = accepted_shifts(job, calibration, original, partial(trial_writer, files=places.files), folder)
@@ -260,6 +261,7 @@ def _prepare(
         calibration,
         method=chosen.weight_method,
         importance=chosen.importance,
+        weights_only=chosen.weights_only,
         journal=places.journal,
         on_step=on_step,
     )

@@ -70,3 +70,18 @@ def test_another_trial(run, net, tmp_path):
     assert "  out/first_deploy_model.prototxt" in ended.out.splitlines()
     assert (tmp_path / "out" / "first_deploy_weights.caffemodel").stat().st_size > 0
     assert run("trials", "write", "out/net_trials.sqlite", "77", "--save", "out/x").code == 2
+
+
+@pytest.mark.parametrize("command", ["quantize", "auto"])
+def test_weights_alone(run, net, tmp_path, command):
+    more = ["--layers", "*=8"] if command == "quantize" else ["--metric", "output_error", "--max-error", "1"]
+    ended = run(
+        command, *net, "--data", "set.npz", "--weights-only", "--onnx", *more, "--save", "out/net", columns=None
+    )
+    assert (ended.code, "Error" in ended.err) == (0, False)
+    assert "note: only weights are quantized, as asked" in ended.out
+    written = {path.name for path in (tmp_path / "out").glob("net_*")} - {"net_trials.sqlite"}
+    assert not [name for name in written if "deploy" in name or "scale_offset" in name]
+    assert {"net_fake_quant_weights.caffemodel", "net_nuq_model.onnx", "net_qdq_model.onnx"} <= written
+    compared = run("compare", *net, "out/net_nuq_model.onnx", "--data", "set.npz", columns=None)
+    assert "conv2" in compared.out
