@@ -130,6 +130,8 @@ def auto(
         nuqconv auto deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123" --max-drop 1% --save out/model
         # Without labels
         nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
+        # Down to 4 levels, weights alone: for runtimes that compute in float
+        nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --levels 64,16,8,4 --weights-only --save out/model
         # With an evaluator of your own
         nuqconv auto deploy.prototxt weights.caffemodel --evaluator my_eval.py:Evaluator --evaluator-arg data=photos --save out/model
     """
@@ -143,7 +145,7 @@ def auto(
     from nuqconv.job.output_files import model_name, output_prefix
     from nuqconv.search.metrics import parse_metric
 
-    objective = searching.objective()
+    objective, levels = searching.objective(), searching.codebooks()
     own, drop = None, None
     if evaluator is not None:
         elsewhere = None if runtime == DEFAULT else runtime
@@ -211,6 +213,7 @@ def auto(
             timeout=searching.timeout,
             patience=searching.patience,
             objective=objective,
+            levels=levels,
             weight_method=fitting.method(),
             equalize=equalize,
             sequential=fitting.sequential,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +124,7 @@ def auto(
     max_error: float | None = None,
     evaluator: object | None = None,
     config: Config | None = None,
+    levels: Sequence[int] | None = None,
     save: str | os.PathLike[str] | None = None,
     record: str | os.PathLike[str] | None = None,
     onnx: bool = False,
@@ -148,6 +149,9 @@ def auto(
         max_error: Where less is better: the largest value.
         evaluator: Your own instead of ``metric`` and a limit; ``data`` then only calibrate, and may be left out if it offers batches.
         config: The quantization configuration: a JSON file, a mapping like its content, or a `QuantConfig`; None lets all be compressed that can be.
+        levels: Codebook sizes that may be tried, each from 2 to 256; None for those that the configuration says, 32 and 16 without one. With a
+            configuration they go before its ``num_steps``; which layers may have a codebook it says itself. The device knows 16 and 32: with others
+            no deploy model is written, which the notes say.
         save: DIR/PREFIX of the files; None writes none, and `NuqResult.save` writes them later.
         record: Where to write the quantization factor record; by default beside the others.
         onnx: Whether to write ONNX models too.
@@ -199,7 +203,8 @@ def auto(
             )
         inner = stack.enter_context(in_files(files))
         written, place = _targets(files, folder, save, record, journal, onnx=onnx)
-        asked = replace(options, prepare=prepare, on_trial=on_trial or options.on_trial, journal=place)
+        sizes = options.levels if levels is None else levels
+        asked = replace(options, prepare=prepare, on_trial=on_trial or options.on_trial, journal=place, levels=sizes)
         asked.check()
         path = _config_file(config, settings, folder)
         return search_model(inner, judge, path, written, asked, save=save is not None)

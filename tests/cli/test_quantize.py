@@ -85,3 +85,17 @@ def test_weights_alone(run, net, tmp_path, command):
     assert {"net_fake_quant_weights.caffemodel", "net_nuq_model.onnx", "net_qdq_model.onnx"} <= written
     compared = run("compare", *net, "out/net_nuq_model.onnx", "--data", "set.npz", columns=None)
     assert "conv2" in compared.out
+
+
+def test_a_search_with_levels(run, net, tmp_path):
+    arguments = ("--data", "set.npz", "--metric", "output_error", "--max-error", "5", "--save", "out/net")
+    ended = run("auto", *net, *arguments, "--levels", "8,64", columns=None)
+    assert (ended.code, "Error" in ended.err) == (0, False)
+    assert "8 of 8" in ended.out
+    assert "note: no deploy model is written: its readers know 16 and 32 levels only" in ended.out
+    written = run("trials", "write", "out/net_trials.sqlite", "2", "--save", "out/second")
+    assert (written.code, written.err) == (0, "")
+    assert not list((tmp_path / "out").glob("*_deploy_model.prototxt"))
+    wrong = run("auto", *net, *arguments, "--levels", "8,1", columns=None)
+    assert wrong.code == 2
+    assert "found 1" in wrong.err
