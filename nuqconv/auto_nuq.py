@@ -56,7 +56,9 @@ def auto_nuq(
     weight_method: WeightMethod | None = DEFAULT_METHOD,
     equalize: bool = True,
     sequential: bool = False,
+    weights_only: bool = False,
     importance: Mapping[str, Array] | None = None,
+    levels: Sequence[int] | None = None,
     objective: Objective = SMALLEST,
     strategy: StrategyChoice = "path",
     onnx: bool = False,
@@ -67,9 +69,10 @@ def auto_nuq(
 
     The original model is evaluated first. Then activation ranges are measured: from ``calibration_data`` or the evaluator's
     ``calibration_batches`` in onnxruntime, else by letting the evaluator run a model with sink layers in its own Caffe; where neither is
-    possible only weights are quantized, which the log and the result's notes say. Uniform int8 comes first, then layers get codebooks
-    of 32 and 16 levels in the order of predicted loss per saved byte. What is returned is always a plan that the evaluator accepted, unless
-    a size is demanded that no accepted plan was found for: then the one with the nearest metric, which the result's notes say.
+    possible only weights are quantized, which the log and the result's notes say. Uniform int8 comes first, then layers get codebooks of 32 and
+    16 levels, or of those that ``levels`` says, in the order of predicted loss per saved byte. What is returned is always a plan that the
+    evaluator accepted, unless a size is demanded that no accepted plan was found for: then the one with the nearest metric, which the result's
+    notes say.
 
     All that is found out is kept in a journal beside the outputs. A run that was stopped at any moment is started again by the same call: it
     repeats no finished evaluation and ends with the same files.
@@ -104,7 +107,11 @@ def auto_nuq(
             evaluator finds all layers at int8 no worse with it; the network's outputs stay the same to the bit.
         sequential: Whether the plan that is found is evaluated once more with integers that are chosen layer after layer for the inputs that the
             quantized layers before make; they are taken if the evaluator accepts them and the metric is no farther from the original's.
+        weights_only: Whether weights alone are quantized, fitted to the calibration data, while inputs of layers stay float. No channels are scaled
+            then, and there is neither a deploy model nor a record.
         importance: For some layers a weight >= 0 for each of their weights after folding, such as `nuqconv.fisher.fisher_weights` gives.
+        levels: Codebook sizes that may be tried, each from 2 to 256, instead of those that ``num_steps`` of the configuration says; it still says
+            which layers may have a codebook. The device knows 16 and 32: with others no deploy model is written, which the notes say.
         objective: `SmallestBytes`, with ``max_layers`` if at most so many layers may have a codebook; or `NearestMetric` with ``max_bytes``,
             for the best metric that all parameters of the model can have in so many bytes.
         strategy: A name in `nuqconv.search.strategies.STRATEGIES`; or one of your own: an object with the methods of
@@ -141,6 +148,7 @@ def auto_nuq(
             progress,
             equalize=equalize,
             sequential=sequential,
+            weights_only=weights_only,
         ),
         objective,
         strategy,
@@ -149,6 +157,7 @@ def auto_nuq(
         on_crash,
         journal_path(journal, prefix),
         on_mismatch,
+        levels=levels,
     )
     options.check()
     written = [entry for entry in FORMATS if onnx or entry in (CAFFE, model.format)]

@@ -12,16 +12,21 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 from nuqconv.backends.onnx.packing import Packed, pack, unpack_nodes
 from nuqconv.backends.onnx.stream import Source
 from nuqconv.errors import UnsupportedError
-from nuqconv.ir import Array, Graph, Node
+from nuqconv.ir import Array, Graph, Node, Stepped
 from nuqconv.ir.names import fresh_name
 from nuqconv.ir.ops import Shape
 
-__all__ = ["Attribute", "Builder", "FastProducts"]
+__all__ = ["Attribute", "Builder", "FastProducts", "SteppedForm"]
 
 Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[str] | GraphProto
 
 FastProducts: TypeAlias = Literal["signed", "unsigned"]
 """The weights' type in a product with uint8."""
+
+SteppedForm: TypeAlias = Literal["floats", "product", "dequantized"]
+"""How a float parameter that is integers times step sizes is stored: as it is; as both, multiplied once when the model is loaded; or with a
+DequantizeLinear, which a runtime may compute at every run, and compilers look for.
+"""
 
 
 class Builder:
@@ -35,6 +40,7 @@ class Builder:
         opset: The opset that is aimed at.
         open_sizes: Values whose axis 0 stays open, and the name of that size; empty when all sizes are fixed.
         packed: Whether int8 parameters of few levels are stored as packed indices and a codebook.
+        stepped: How float parameters are stored that are integers times step sizes.
     """
 
     def __init__(
@@ -44,10 +50,12 @@ class Builder:
         opset: int,
         open_sizes: Mapping[str, str],
         packed: bool = False,
+        stepped: SteppedForm = "floats",
     ) -> None:
         self.graph = graph
         self.opset = opset
         self.packed = packed
+        self.stepped: SteppedForm = stepped
         self.open_sizes = open_sizes
         self.batched = frozenset(open_sizes)
         self.nodes: list[NodeProto] = []
@@ -157,7 +165,7 @@ class Builder:
     def param(self, name: str, shape: Shape | None = None) -> str:
         """Adds a parameter as a float32 tensor.
 
-        Integers are stored as they are and converted by a Cast.
+        Integers are stored as they are and converted by a Cast; integers times step sizes may be stored so.
 
         Args:
             name: Name of the parameter.
@@ -167,6 +175,10 @@ class Builder:
             The name of the float32 tensor.
         """
         array = self.graph.params[name]
+        parts = None if self.stepped == "floats" else self.graph.stepped.get(name)
+        # A pass may have put another array there since.
+        if parts is not None and np.array_equal(parts.floats, array):
+            return self._product(name, parts, array.shape if shape is None else shape)
         stored = self.integers(name, array if shape is None else array.reshape(shape))
         if array.dtype == np.float32:
             return stored
@@ -187,6 +199,35 @@ class Builder:
         stored = self.tensor(array, name)
         self.sources[stored] = Source(name, _shaped(array.shape))
         return stored
+
+    def _product(self, name: str, parts: Stepped, shape: Shape) -> str:
+        """Adds integers with what multiplies them by their step sizes, and returns the name of the float32 result."""
+        key = (name, shape, self.stepped)
+        if key not in self._cached:
+            value = self.integers(name, parts.integers)
+            place = fresh_name(f"{name}/steps", self._values)
+            if self.stepped == "dequantized":
+                # One step size is a number, several stand along their axis.
+                steps = parts.steps.reshape(() if parts.steps.size == 1 else (-1,))
+                axis = int(np.argmax(parts.steps.shape))
+                value = self._helper("DequantizeLinear", name, [value, self._store(steps, place)], axis=axis)
+            else:
+                value = self._helper("Cast", name, [value], to=int(TensorProto.FLOAT))
+                value = self._helper("Mul", name, [value, self._store(parts.steps, place)])
+            if shape != parts.integers.shape:
+                target = self._store(np.array(shape, np.int64), fresh_name(f"{name}/shape", self._values))
+                value = self._helper("Reshape", name, [value, target])
+            self._cached[key] = value
+        return self._cached[key]
+
+    def _helper(self, op_type: str, param: str, inputs: Sequence[str], **attributes: int) -> str:
+        """Adds a node of a parameter and returns the name of its output."""
+        made = fresh_name(f"{param}/{op_type}", self._values)
+        place = fresh_name(f"{param}/{op_type}", self._node_names)
+        added = helper.make_node(op_type, list(inputs), [made], place)
+        added.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(added)
+        return made
 
     def _unpacked(self, name: str, shape: Shape, packed: Packed) -> str:
         """Adds packed weights with what unpacks them, and returns the name of the int8 result."""

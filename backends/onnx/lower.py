@@ -55,7 +55,8 @@ def lower_graph(
     layers = style.layers(graph)
     _refuse(graph, layers)
     check_size(graph)
-    build = Builder(graph, opset=opset, open_sizes=open_sizes(graph, dynamic_batch=dynamic_batch), packed=style.packed)
+    sizes = open_sizes(graph, dynamic_batch=dynamic_batch)
+    build = Builder(graph, opset=opset, open_sizes=sizes, packed=style.packed, stepped=style.stepped)
     problems = []
     for node in graph.nodes:
         lower = lowering_for(node.op)

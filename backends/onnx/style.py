@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nuqconv.backends.onnx.builder import Builder
+from nuqconv.backends.onnx.builder import Builder, SteppedForm
 from nuqconv.ir import Graph, Node
 
 __all__ = ["Layers", "Style"]
@@ -50,8 +50,10 @@ class Style:
         name: What it is called.
         layers: Makes what writes the layers of one graph.
         packed: Whether int8 weights of few levels are stored as packed indices and a codebook, where a layer takes them as they are stored.
+        stepped: How weights are stored of a layer of which weights alone are quantized.
     """
 
     name: str
     layers: Callable[[Graph], Layers] = Layers
     packed: bool = False
+    stepped: SteppedForm = "floats"

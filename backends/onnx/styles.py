@@ -19,10 +19,10 @@ FAKE_QUANT = Style("fake_quant")
 INTEGER = Style("integer", IntegerLayers)
 """A Quantize's value is uint8 ``q + 128``, and the layers that read it are ConvInteger and MatMulInteger with int32 results."""
 
-QDQ = Style("qdq", QdqLayers)
+QDQ = Style("qdq", QdqLayers, stepped="dequantized")
 """Float operators between QuantizeLinear and DequantizeLinear."""
 
-PACKED = Style("packed", packed=True)
+PACKED = Style("packed", packed=True, stepped="product")
 """As FAKE_QUANT, with int8 weights of few levels stored as packed indices and a codebook, see `packing`."""
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.judging import Judging
 from nuqconv.cli.lazy import one_of
 from nuqconv.cli.messages import steps_told
 from nuqconv.cli.model_options import Computing, Fitting, Reading
-from nuqconv.cli.options import Model, Save, Weights, cores, parse_drop
+from nuqconv.cli.options import Model, Save, Weights, cores
 from nuqconv.cli.search_options import Isolation, Journaling, Searching, Workers
 from nuqconv.errors import ConfigError
 from nuqconv.runtimes.table import DEFAULT
@@ -46,28 +47,7 @@ def auto(
             "psnr:border=4,y, see docs/metrics.md.",
         ),
     ] = None,
-    max_drop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER|PERCENT",
-            help="Where more is better: how much may be lost; 0.01 and 1% are one percentage point of top1.",
-        ),
-    ] = None,
-    max_error: Annotated[
-        float | None, typer.Option(min=0, help="Where less is better, as for output_error: the largest value.")
-    ] = None,
-    evaluator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.py:NAME",
-            help="An evaluator of your own instead of --data, --metric and a limit: a class or a function in a file, or in a module; "
-            "nuqconv evaluator-template writes one to start from.",
-        ),
-    ] = None,
-    evaluator_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An argument for --evaluator; may be given several times."),
-    ] = None,
+    judging: Judging = Judging(),
     config: Annotated[
         Path | None, typer.Option(help="Quantization configuration; by default all that can be compressed may be.")
     ] = None,
@@ -130,6 +110,8 @@ def auto(
         nuqconv auto deploy.prototxt weights.caffemodel --data photos/ --prep "bgr, resize 224x224, mean 104 117 123" --max-drop 1% --save out/model
         # Without labels
         nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --save out/model
+        # Down to 4 levels, weights alone: for runtimes that compute in float
+        nuqconv auto model.onnx --data set.npz --metric output_error --max-error 0.05 --levels 64,16,8,4 --weights-only --save out/model
         # With an evaluator of your own
         nuqconv auto deploy.prototxt weights.caffemodel --evaluator my_eval.py:Evaluator --evaluator-arg data=photos --save out/model
     """
@@ -138,33 +120,27 @@ def auto(
     from nuqconv.cli.views.data import data_files
     from nuqconv.config import DEFAULT_BATCH_NUM
     from nuqconv.evaluators import BatchEvaluator
-    from nuqconv.evaluators.loading import load_evaluator, parse_arguments
     from nuqconv.formats import open_model
     from nuqconv.job.output_files import model_name, output_prefix
     from nuqconv.search.metrics import parse_metric
 
-    objective = searching.objective()
-    own, drop = None, None
-    if evaluator is not None:
-        elsewhere = None if runtime == DEFAULT else runtime
-        _refuse_beside_evaluator(
-            data=data,
-            labels=labels,
-            metric=metric,
-            max_drop=max_drop,
-            max_error=max_error,
-            outputs=outputs,
-            runtime=elsewhere,
-            isolate=isolation.isolate or None,
-            provider=computing.provider,
-            threads=computing.threads,
-        )
-        own = load_evaluator(evaluator, parse_arguments(evaluator_arg or ()))
-    elif data is None or evaluator_arg:
-        raise ConfigError("give --data, or an --evaluator of your own with its --evaluator-arg")
-    else:
+    objective, levels = searching.objective(), searching.codebooks()
+    own = judging.own(
+        data=data,
+        labels=labels,
+        metric=metric,
+        outputs=outputs,
+        runtime=None if runtime == DEFAULT else runtime,
+        isolate=isolation.isolate or None,
+        provider=computing.provider,
+        threads=computing.threads,
+    )
+    drop = max_error = None
+    if own is None:
+        if data is None:
+            raise ConfigError("give --data, or an --evaluator of your own with its --evaluator-arg")
         metric = metric or "top1"
-        drop, max_error = _limit(parse_metric(metric), max_drop, max_error, needed=searching.max_size is None)
+        drop, max_error = _limit(parse_metric(metric), judging, needed=searching.max_size is None)
     kept = journaling.place
     with ExitStack() as stack:
         stack.enter_context(computing.in_force([runtime]))
@@ -211,9 +187,11 @@ def auto(
             timeout=searching.timeout,
             patience=searching.patience,
             objective=objective,
+            levels=levels,
             weight_method=fitting.method(),
             equalize=equalize,
             sequential=fitting.sequential,
+            weights_only=fitting.weights_only,
             onnx=onnx,
             input_shapes=shapes,
             strategy=searching.strategy,
@@ -259,26 +237,12 @@ def _show(result: NuqResult, save: str, prefix: Path, metric: str) -> None:
     print_result(result, console, metric)
 
 
-def _limit(
-    metric: Metric, max_drop: str | None, max_error: float | None, *, needed: bool
-) -> tuple[float | None, float | None]:
-    """Returns max_drop and max_error; a drop of an error, or a limit on an accuracy, would accept any model or none."""
-    if not needed and max_drop is None and max_error is None:
+def _limit(metric: Metric, judging: Judging, *, needed: bool) -> tuple[float | None, float | None]:
+    """Returns max_drop and max_error."""
+    if not needed and not judging.limited:
         # Any metric is welcome, the nearest one wins.
         return (math.inf, None) if metric.higher_is_better else (None, math.inf)
-    wanted, given = ("--max-drop", max_drop) if metric.higher_is_better else ("--max-error", max_error)
-    if given is None or (max_drop is not None and max_error is not None):
-        raise ConfigError(f"--metric {metric.text} needs {wanted}, and no other limit")
-    return (None if max_drop is None else parse_drop(max_drop, share=metric.share)), max_error
-
-
-def _refuse_beside_evaluator(**options: object) -> None:
-    """An evaluator knows its data, its metric and what is demanded."""
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, [])]
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)} go without --evaluator, which has data, metric and demand of its own; give it --evaluator-arg"
-        )
+    return judging.limit(metric)
 
 
 def _data_sets(

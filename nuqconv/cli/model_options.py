@@ -94,6 +94,15 @@ class Fitting(OptionGroup):
         ),
     ] = False
 
+    weights_only: Annotated[
+        bool,
+        typer.Option(
+            "--weights-only",
+            help="Quantize weights alone, fitted to the data; inputs of layers stay float, channels are not scaled, and there is no deploy model.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = False
+
     def method(self) -> WeightMethod | None:
         """Returns how weights are chosen."""
         from nuqconv.job.options import DEFAULT_METHOD

@@ -8,17 +8,22 @@ from typing import Annotated
 import typer
 
 from nuqconv.cli.data_options import DATA_HELP, Labels, Prep
+from nuqconv.cli.judging import Judging
 from nuqconv.cli.model_options import Computing, Fitting, Reading
 from nuqconv.cli.options import Model, Save, Weights
+from nuqconv.errors import ConfigError
 
 __all__ = ["quantize"]
 
 
 def quantize(
     model: Model,
-    data: Annotated[Path, typer.Option(help=f"To calibrate on. {DATA_HELP}")],
     save: Save,
     weights: Weights = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help=f"To calibrate on; not needed if an --evaluator offers batches. {DATA_HELP}"),
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
@@ -35,9 +40,11 @@ def quantize(
     metric: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Also measure the original and the result: {nuqconv.search.metrics:METRIC_NAMES}."
+            metavar="NAME",
+            help="Also measure the original and the result on all of --data, top1 where a limit is given: {nuqconv.search.metrics:METRIC_NAMES}.",
         ),
     ] = None,
+    judging: Judging = Judging(),
     record: Annotated[
         Path | None, typer.Option(help="Quantization factor record to write; by default beside the other files.")
     ] = None,
@@ -55,10 +62,16 @@ def quantize(
 ) -> None:
     """Quantize a net as you say, without a search, and write the models and record files.
 
+    Exit codes: 0 done, and as good as demanded; 1 written, but worse than --max-drop, --max-error or --evaluator allow; 2 wrong usage or input.
+
     Examples:
         nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "conv1=16 *=int8" --save out/net
         # Uniform int8
         nuqconv quantize model.onnx --data set.npz --save out/net
+        # One question instead of a search: is at most 1% lost?
+        nuqconv quantize deploy.prototxt weights.caffemodel --data set.npz --layers "*=16" --max-drop 1% --save out/net
+        # The same, asked of an evaluator of your own
+        nuqconv quantize model.onnx --evaluator my_eval.py:Evaluator --evaluator-arg data=photos --layers "*=16" --save out/net
     """
     from nuqconv.cli.report import new_console
     from nuqconv.cli.views.data import data_files, data_set, say_data
@@ -69,16 +82,25 @@ def quantize(
     from nuqconv.job.options import PrepareOptions
     from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
     from nuqconv.job.typed import quantize as run
+    from nuqconv.search.metrics import parse_metric
 
     choice = None if layers is None else parse_choice(layers)
+    own = judging.own(labels=labels, metric=metric)
+    if own is None and data is None:
+        raise ConfigError("give --data to calibrate on, or an --evaluator of your own with its --evaluator-arg")
+    drop = max_error = None
+    if judging.limited:
+        metric = metric or "top1"
+        drop, max_error = judging.limit(parse_metric(metric))
     source = open_model(model, weights, reading.options())
     prefix = output_prefix(save, model_name(source.paths, source.format))
     inputs = [*source.paths, *data_files(data, prep, labels), *([config] if config else [])]
     targets = OutputFiles.for_prefix(prefix, record or record_path(prefix))
     check_targets(targets.present().values(), inputs=inputs)
-    samples = data_set(data, prep, labels, source)
+    samples = None if data is None else data_set(data, prep, labels, source)
     console = new_console()
-    say_data(samples, console)
+    if samples is not None:
+        say_data(samples, console)
     with computing.in_force():
         result = run(
             source,
@@ -86,10 +108,17 @@ def quantize(
             data=samples,
             config=config,
             metric=metric,
+            max_drop=drop,
+            max_error=max_error,
+            evaluator=own,
             batch_num=batch_num,
             batch_size=batch_size,
             activation_offset=offset,
-            options=PrepareOptions(weight_method=fitting.method(), sequential=fitting.sequential),
+            options=PrepareOptions(
+                weight_method=fitting.method(), sequential=fitting.sequential, weights_only=fitting.weights_only
+            ),
         )
     files = result.save(save, record=record, onnx=onnx)
-    print_quantized(result, files, console, metric)
+    print_quantized(result, files, console)
+    if result.accepted is False:
+        raise typer.Exit(1)

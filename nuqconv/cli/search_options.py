@@ -58,6 +58,15 @@ class Searching(OptionGroup):
             rich_help_panel=_SEARCH,
         ),
     ] = None
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER,...",
+            help="Sizes of codebooks that may be tried, each from 2 to 256, as 64,16,8,4; by default 32,16, or what --config says (num_steps). "
+            "The device knows 16 and 32: with others there is no deploy model.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None
     strategy: Annotated[
         str,
         one_of("nuqconv.search.strategies:STRATEGIES", help="How to search.", rich_help_panel=_SEARCH),
@@ -73,6 +82,16 @@ class Searching(OptionGroup):
         from nuqconv.search.run import DEFAULT_MAX_EVALUATIONS
 
         return DEFAULT_MAX_EVALUATIONS if self.max_evaluations is None else self.max_evaluations
+
+    def codebooks(self) -> tuple[int, ...] | None:
+        """Returns the sizes of codebooks, the largest first; None where nobody says them.
+
+        Raises:
+            ConfigError: They are none.
+        """
+        from nuqconv.job.choice import parse_levels
+
+        return None if self.levels is None else parse_levels(self.levels)
 
     def objective(self) -> Objective:
         """Returns what the search is for.

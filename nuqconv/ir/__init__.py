@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nuqconv.ir.dump import dump
-from nuqconv.ir.graph import Array, Graph, Input, Node, read_only
+from nuqconv.ir.graph import Array, Graph, Input, Node, Stepped, read_only
 from nuqconv.ir.origin import Origin
 
-__all__ = ["Array", "Graph", "Input", "Node", "Origin", "dump", "read_only"]
+__all__ = ["Array", "Graph", "Input", "Node", "Origin", "Stepped", "dump", "read_only"]

@@ -15,7 +15,7 @@ from nuqconv.errors import ModelError
 from nuqconv.ir.ops import Op, Opaque, OpError, Shape
 from nuqconv.ir.origin import Origin
 
-__all__ = ["Array", "Graph", "Input", "Node", "read_only"]
+__all__ = ["Array", "Graph", "Input", "Node", "Stepped", "read_only"]
 
 Array = NDArray[Any]
 
@@ -64,6 +64,24 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class Stepped:
+    """What a float32 parameter is the product of, to the bit.
+
+    Attributes:
+        integers: int8, in the parameter's shape.
+        steps: float32 step sizes that broadcast to it: one, or one for each index of a single axis.
+    """
+
+    integers: NDArray[np.int8]
+    steps: NDArray[np.float32]
+
+    @property
+    def floats(self) -> NDArray[np.float32]:
+        """The product."""
+        return self.integers.astype(np.float32) * self.steps
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network at inference; built once, never changed.
 
@@ -74,6 +92,7 @@ class Graph:
         params: The constant tensors by name, read-only.
         outputs: Names of the values that the user gets.
         storage: For a value that shares its storage name with others (Caffe's in-place layers), that name.
+        stepped: For float parameters that are integers times step sizes, these: files may hold them instead.
     """
 
     name: str
@@ -82,12 +101,14 @@ class Graph:
     params: Mapping[str, Array]
     outputs: tuple[str, ...]
     storage: Mapping[str, str] = field(default_factory=dict)
+    stepped: Mapping[str, Stepped] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(
             self, "params", MappingProxyType({key: read_only(value) for key, value in self.params.items()})
         )
         object.__setattr__(self, "storage", MappingProxyType(dict(self.storage)))
+        object.__setattr__(self, "stepped", MappingProxyType(dict(self.stepped)))
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{item.name} {'x'.join(map(str, item.shape))}" for item in self.inputs)

@@ -19,7 +19,7 @@ from nuqconv.quantize.hfmg import hfmg
 from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.integers import QuantizedWeights
 from nuqconv.quantize.plan import LayerPlan, Precision
-from nuqconv.quantize.rate import layer_bytes
+from nuqconv.quantize.rate import bits_per_weight, layer_bytes
 from nuqconv.quantize.weights import weight_importance
 from nuqconv.search.space import LayerSpace, Option, SearchSpace
 
@@ -36,8 +36,9 @@ __all__ = [
 ]
 
 STEPS = (32, 16)
-"""Codebook sizes that the device knows, from the weakest to the strongest."""
+"""Codebook sizes that the device knows, from the weakest to the strongest; a search tries them where nobody says others."""
 _SLAB = 1 << 20
+_INT8_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,9 @@ def _weighted(
         weights_name, loss = None, (rounding + float(curve.distortion[steps - 1])) / energy
         if (node.name, steps) in solutions:
             weights_name, book, loss = solutions[node.name, steps]
+        if bits_per_weight(len(book)) == _INT8_BITS and not request.strongest_only:
+            # Int8 itself is as small and does less harm.
+            continue
         plan = LayerPlan(Precision.NUQ, book, steps, activation, per_channel, weights_name)
         size = layer_bytes(weights.size, Precision.NUQ, levels=len(book), **counts)
         options.append(Option(plan, size, noise + loss))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from nuqconv.config import NuqParams, QuantConfig, suggestion
@@ -12,7 +12,15 @@ from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.layer_facts import layer_requests
 from nuqconv.quantize.capability import Capability, capabilities
 
-__all__ = ["ALL", "LayerForm", "chosen_requests", "configured_requests", "parse_choice"]
+__all__ = [
+    "ALL",
+    "LayerForm",
+    "checked_levels",
+    "chosen_requests",
+    "configured_requests",
+    "parse_choice",
+    "parse_levels",
+]
 
 LayerForm = int | str
 """Levels of a codebook, 2 to 256; or ``"int8"`` or ``"float"``."""
@@ -21,7 +29,8 @@ ALL = "*"
 """Stands for every layer that is not named."""
 
 _INT8, _FLOAT = "int8", "float"
-_EXPECTED = "expected 'int8', 'float' or a number of levels from 2 to 256"
+_FEWEST, _MOST = 2, 256
+_EXPECTED = f"expected 'int8', 'float' or a number of levels from {_FEWEST} to {_MOST}"
 
 
 def parse_choice(text: str) -> dict[str, LayerForm]:
@@ -43,6 +52,34 @@ def parse_choice(text: str) -> dict[str, LayerForm]:
     if problems:
         raise ConfigError("the choice of layers is wrong", problems)
     return found
+
+
+def parse_levels(text: str) -> tuple[int, ...]:
+    """Returns codebook sizes written as ``64,16,8``, the largest first.
+
+    Raises:
+        ConfigError: The text is none; all faults are listed.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    return checked_levels([int(part) if part.isdecimal() else part for part in parts])
+
+
+def checked_levels(levels: Iterable[object]) -> tuple[int, ...]:
+    """Returns codebook sizes that a search may try, the largest first.
+
+    Raises:
+        ConfigError: There are none, one comes twice, or one is no integer from 2 to 256; all faults are listed.
+    """
+    given = list(levels)
+    found = [item for item in given if type(item) is int and _FEWEST <= item <= _MOST]
+    problems = [f"found {item!r}" for item in given if item not in found or type(item) is not int]
+    problems += [f"{item} is named twice" for item in dict.fromkeys(found) if found.count(item) > 1]
+    if problems or not found:
+        raise ConfigError(
+            f"levels must be different numbers from {_FEWEST} to {_MOST}, at least one: the sizes of codebooks that may be tried",
+            problems,
+        )
+    return tuple(sorted(found, reverse=True))
 
 
 def chosen_requests(
@@ -96,7 +133,7 @@ def configured_requests(config: QuantConfig, graph: Graph) -> tuple[LayerRequest
 
 
 def _wrong_form(form: object) -> str:
-    if form in (_INT8, _FLOAT) or (type(form) is int and 2 <= form <= 256):
+    if form in (_INT8, _FLOAT) or (type(form) is int and _FEWEST <= form <= _MOST):
         return ""
     return f"found {form!r}; {_EXPECTED}"
 

@@ -47,12 +47,12 @@ def solve_layers(
     kept: KeptLayers | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Solutions:
-    """Chooses the integers of every layer with weights and a quantized input.
+    """Chooses the integers of every layer with weights.
 
     Args:
         quantizer: Holds the float graph; the integers are stored in it.
         requests: The layers.
-        activations: Quantizer of each layer's input; layers without one are left out.
+        activations: Quantizer of each layer's input; the input of a layer that is missing stays float.
         batches: Inputs of the network.
         method: How to choose; `LayerRequest.rounds` goes before its rounds.
         importance: For some layers a weight >= 0 for each of their weights.
@@ -66,18 +66,14 @@ def solve_layers(
         ModelError, UnsupportedError: onnxruntime cannot run what leads to the layers.
     """
     graph = quantizer.graph
-    wanted = [
-        item
-        for item in requests
-        if (method.int8 or item.steps) and graph.node[item.name].params and item.name in activations
-    ]
+    wanted = [item for item in requests if (method.int8 or item.steps) and graph.node[item.name].params]
     found: dict[tuple[str, int], Chosen] = {}
     by_name = {item.name: item for item in wanted}
     weighing = importance or {}
     names: dict[str, str] = {}
     if kept is not None:
         for item in wanted:
-            names[item.name] = kept.keys.layer(item, activations[item.name], method, weighing.get(item.name))
+            names[item.name] = kept.keys.layer(item, activations.get(item.name), method, weighing.get(item.name))
             known = kept.solutions(names[item.name], item.name)
             if known is not None:
                 del by_name[item.name]
@@ -87,7 +83,7 @@ def solve_layers(
         _LOG.info("%d of %d layers are solved already", done, len(wanted))
         on_layer(done, len(wanted))
     for name, moments in gather_moments(graph, [item.name for item in wanted], batches, needed=by_name):
-        request, activation = by_name[name], activations[name]
+        request, activation = by_name[name], activations.get(name)
         own = replace(method, rounds=request.rounds)
         solved = _solve(quantizer, request, activation, moments, own, weighing.get(name))
         found |= {(name, count): chosen for count, chosen in solved.items()}
@@ -108,7 +104,7 @@ def solve_layers(
 def _solve(
     quantizer: Quantizer,
     request: LayerRequest,
-    activation: ActivationQuant,
+    activation: ActivationQuant | None,
     moments: Moments,
     method: WeightMethod,
     importance: Array | None,
@@ -126,7 +122,7 @@ def _solve(
     if not steps:
         return {}
     bias = graph.params[node.params[1]] if len(node.params) > 1 else None
-    floor = None if bias is None else bias_floor(bias, activation.scale)
+    floor = None if bias is None or activation is None else bias_floor(bias, activation.scale)
     weights = graph.params[node.params[0]]
     solutions = solve_layer(
         node.op, weights, bias, own.scales, moments, steps, method, floor=floor, importance=importance
@@ -139,7 +135,9 @@ def _solve(
     return found
 
 
-def _plan(op: Weighted, request: LayerRequest, activation: ActivationQuant, steps: int, chosen: Chosen) -> LayerPlan:
+def _plan(
+    op: Weighted, request: LayerRequest, activation: ActivationQuant | None, steps: int, chosen: Chosen
+) -> LayerPlan:
     per_channel = request.channel_wise and op.scales_by_channel
     if steps == UNIFORM:
         return LayerPlan(Precision.INT8, None, None, activation, per_channel, chosen.weights)
@@ -147,9 +145,15 @@ def _plan(op: Weighted, request: LayerRequest, activation: ActivationQuant, step
 
 
 def stored_solution(
-    quantizer: Quantizer, name: str, activation: ActivationQuant, solution: LayerSolution
+    quantizer: Quantizer, name: str, activation: ActivationQuant | None, solution: LayerSolution
 ) -> str | None:
-    """Stores the integers of a layer, and returns their name; None where its bias does not fit int32."""
+    """Stores the integers of a layer, and returns their name; None where its bias does not fit int32.
+
+    Without an activation the input stays float, and so does the bias.
+    """
+    if activation is None:
+        floats = None if solution.bias is None else solution.bias.astype(np.float32)
+        return quantizer.store(QuantizedWeights(solution.weights, solution.scales, None, floats))
     bias = None
     if solution.bias is not None:
         try:

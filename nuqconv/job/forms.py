@@ -23,13 +23,17 @@ class Forms(str, Enum):
     INT8 = "int8"
     """Int8 or float, with or without NUQ in the configuration."""
 
-    def requests(self, config: QuantConfig, graph: Graph, place: str) -> tuple[LayerRequest, ...]:
+    def requests(
+        self, config: QuantConfig, graph: Graph, place: str, levels: tuple[int, ...] | None = None
+    ) -> tuple[LayerRequest, ...]:
         """Returns what may become of each layer.
 
         Args:
             config: The configuration.
             graph: The model as it was written.
             place: Where the configuration stands, for messages.
+            levels: Codebook sizes that may be tried, the largest first, instead of those that ``num_steps`` of a layer allows; the configuration
+                still says which layers may have a codebook.
 
         Raises:
             ConfigError: There is nothing to search.
@@ -46,6 +50,8 @@ class Forms(str, Enum):
                 "without a search (nuqconv quantize)",
                 _chosen(layer_facts(graph), config),
             )
+        elif levels is not None:
+            found = tuple(replace(request, steps=levels if request.steps else ()) for request in found)
         return found
 
 

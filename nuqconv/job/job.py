@@ -70,13 +70,16 @@ class Job:
         return tuple(dict.fromkeys(self.graph.node[request.name].inputs[0] for request in self.requests))
 
 
-def read_job(source: SourceModel, config_file: Path, forms: Forms = Forms.CODEBOOKS) -> Job:
+def read_job(
+    source: SourceModel, config_file: Path, forms: Forms = Forms.CODEBOOKS, levels: tuple[int, ...] | None = None
+) -> Job:
     """Reads the configuration of a model that is to be searched, and folds what can be folded.
 
     Args:
         source: The model.
         config_file: The configuration.
         forms: What the search may make of layers.
+        levels: Codebook sizes that may be tried, the largest first; None for those that the configuration says.
 
     Raises:
         UnsupportedError: The model is quantized already, or the configuration asks for what is not supported.
@@ -91,7 +94,7 @@ def read_job(source: SourceModel, config_file: Path, forms: Forms = Forms.CODEBO
             "quantize without a search (nuqconv quantize) what can be int8",
             _reasons(facts),
         )
-    return make_job(source, config, forms.requests(config, graph, str(config_file)), str(config_file))
+    return make_job(source, config, forms.requests(config, graph, str(config_file), levels), str(config_file))
 
 
 def _reasons(facts: Sequence[LayerFacts]) -> list[str]:

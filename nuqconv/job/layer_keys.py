@@ -45,7 +45,7 @@ class LayerKeys:
             self._values |= {name: _joined(made, number) for number, name in enumerate(node.outputs)}
 
     def layer(
-        self, request: LayerRequest, activation: ActivationQuant, method: WeightMethod, importance: Array | None
+        self, request: LayerRequest, activation: ActivationQuant | None, method: WeightMethod, importance: Array | None
     ) -> str:
         """Returns the name of a layer's integers: its operator, weights and bias, what is in front of it, and how they are chosen."""
         node = self._graph.node[request.name]

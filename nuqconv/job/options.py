@@ -13,6 +13,7 @@ from nuqconv.evaluators.identity import batches_digest
 from nuqconv.ir import Array
 from nuqconv.job.about import Budget
 from nuqconv.job.checkpoint import OnMismatch
+from nuqconv.job.choice import checked_levels
 from nuqconv.job.evaluation import WorkerOptions
 from nuqconv.job.forms import Forms
 from nuqconv.job.preparation import OnStep
@@ -47,6 +48,8 @@ class PrepareOptions:
             it returns True.
         equalize: Whether channels of inner values may be scaled (`nuqconv.passes.equalize`) where the evaluator finds all layers at int8 better
             for it. Nothing is scaled without a search.
+        weights_only: Whether inputs of layers stay float: weights are quantized, and nothing else. No channels are scaled then, and no files for the
+            device are written.
         sequential: Whether the integers of the plan that is found (of the plan that was asked for, without a search) are chosen once more, each
             layer's for the inputs that the quantized layers before it make. A search takes them if the evaluator finds them no worse.
     """
@@ -59,6 +62,7 @@ class PrepareOptions:
     on_step: Callable[[str, int, int], object] | None = None
     equalize: bool = True
     sequential: bool = False
+    weights_only: bool = False
 
     def stepper(self, shown: JobProgress) -> OnStep:
         """Returns what is to be called as the work goes on."""
@@ -81,6 +85,8 @@ class PrepareOptions:
             found["importance"] = batches_digest([self.importance])
         if not self.equalize:
             found["equalize"] = "no"
+        if self.weights_only:
+            found["inputs of layers"] = "float"
         return found
 
 
@@ -99,6 +105,8 @@ class SearchOptions:
         on_mismatch: What to do with the journal of another search.
         on_trial: Called after each trial with how far the search is; no further one is begun when it returns True.
         forms: What may become of layers.
+        levels: Codebook sizes that may be tried, each from 2 to 256; None for those that the configuration says (``num_steps``: 32, or 32 and 16).
+            The configuration says which layers may have a codebook, whoever says the sizes.
     """
 
     prepare: PrepareOptions = PrepareOptions()
@@ -111,11 +119,25 @@ class SearchOptions:
     on_mismatch: OnMismatch = "refuse"
     on_trial: Callable[[Trial, Progress], object] | None = None
     forms: Forms = Forms.CODEBOOKS
+    levels: Sequence[int] | None = None
+
+    @property
+    def codebooks(self) -> tuple[int, ...] | None:
+        """The levels, the largest first.
+
+        Raises:
+            ConfigError: They are wrong; all faults are listed.
+        """
+        return None if self.levels is None else checked_levels(self.levels)
 
     def choices(self) -> dict[str, str]:
         """Returns what the trials depend on besides model, data and evaluator, as texts by name."""
         found = self.prepare.choices()
-        return found if self.forms is Forms.CODEBOOKS else {**found, "layers": self.forms.value}
+        if self.forms is not Forms.CODEBOOKS:
+            found["layers"] = self.forms.value
+        if self.codebooks is not None:
+            found["levels"] = ", ".join(map(str, self.codebooks))
+        return found
 
     def check(self) -> None:
         """Checks what can be checked before the model is read.
@@ -126,5 +148,7 @@ class SearchOptions:
         check_budget(self.budget.max_evaluations, self.budget.timeout, self.budget.patience)
         check_strategy(self.strategy)
         self.workers.check()
+        if self.codebooks is not None and self.forms is Forms.INT8:
+            raise ConfigError("levels are those of codebooks, and layers may be int8 or float only; leave them out")
         if self.on_crash not in ON_CRASH:
             raise ConfigError(f"on_crash must be {' or '.join(map(repr, ON_CRASH))}, found {self.on_crash!r}")

@@ -22,6 +22,7 @@ from nuqconv.quantize.plan import Plan, Precision
 
 __all__ = [
     "chosen_files",
+    "files_of_plan",
     "fitting_files",
     "staging_for",
     "without_caffe",
@@ -60,15 +61,17 @@ def without_ranges(files: OutputFiles) -> tuple[OutputFiles, tuple[str, ...]]:
     """
     forms = [form for entry in FORMATS for form in entry.forms if form.needs_ranges]
     left = replace(files.without(forms), scale_offset_record=None)
+    return left, _stale(files, left, "weight-only result")
+
+
+def _stale(files: OutputFiles, left: OutputFiles, what: str) -> tuple[str, ...]:
+    """Returns a note on files that a result does not have and that an earlier run has left."""
     stale = [str(path) for name, path in files.present().items() if name not in left.present() and path.exists()]
-    notes = (
-        (f"these files of an earlier run do not belong to this weight-only result: {', '.join(stale)}",)
-        if stale
-        else ()
-    )
-    for note in notes:
-        _LOG.warning("%s", note)
-    return left, notes
+    if not stale:
+        return ()
+    note = f"these files of an earlier run do not belong to this {what}: {', '.join(stale)}"
+    _LOG.warning("%s", note)
+    return (note,)
 
 
 def without_caffe(files: OutputFiles, graph: Graph) -> tuple[OutputFiles, tuple[str, ...]]:
@@ -111,10 +114,16 @@ def fitting_files(files: OutputFiles, job: Job, plan: Plan) -> tuple[OutputFiles
         The files that are left, and notes that say why others are not written.
     """
     files, notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
+    left, more = files_of_plan(files, plan)
+    return left, (*notes, *more)
+
+
+def files_of_plan(files: OutputFiles, plan: Plan) -> tuple[OutputFiles, tuple[str, ...]]:
+    """Takes away the files that a plan does not have, whatever its model is; see `fitting_files`."""
+    notes: tuple[str, ...] = ()
     quantized = [layer for layer in plan.values() if layer.precision is not Precision.FLOAT]
-    if not any(layer.activation is not None for layer in quantized):
-        files, stale = without_ranges(files)
-        notes += stale
+    if quantized and not any(layer.activation is not None for layer in quantized):
+        files, notes = without_ranges(files)
     for form in (form for entry in FORMATS for form in entry.forms if form.levels is not None and files.of(form)):
         sizes = form.levels or ()
         odd = [f"{name} ({layer.num_steps})" for name, layer in plan.items() if layer.num_steps not in (None, *sizes)]
@@ -123,7 +132,8 @@ def fitting_files(files: OutputFiles, job: Job, plan: Plan) -> tuple[OutputFiles
                 f"no {form.name} model is written: its readers know {' and '.join(map(str, sizes))} levels only, "
                 f"and these layers have others: {', '.join(odd)}"
             )
-            files, notes = files.without([form]), (*notes, note)
+            left = files.without([form])
+            files, notes = left, (*notes, note, *_stale(files, left, "result"))
     return files, notes
 
 

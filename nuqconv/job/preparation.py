@@ -32,10 +32,15 @@ from nuqconv.search.journal import Journal
 from nuqconv.search.space import SearchSpace
 from nuqconv.search.space_json import space_from_object, space_to_object
 
-__all__ = ["OnStep", "Preparation", "prepare"]
+__all__ = ["WEIGHTS_ONLY", "OnStep", "Preparation", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
+
+WEIGHTS_ONLY = (
+    "only weights are quantized, as asked: inputs of layers stay float, so there is no deploy model and no record"
+)
+"""What a user who has asked for it is told."""
 
 OnStep = Callable[[str, int, int], None]
 """Called with what is being done, how many layers are done and how many there are."""
@@ -119,6 +124,7 @@ def prepare(
     method: WeightMethod | None = None,
     importance: Mapping[str, Array] | None = None,
     measured_loss: bool = True,
+    weights_only: bool = False,
     journal: Journal | None = None,
     on_step: OnStep | None = None,
 ) -> Preparation:
@@ -131,6 +137,7 @@ def prepare(
         importance: For some layers a weight >= 0 for each of their weights, such as `nuqconv.fisher` gives.
         measured_loss: Whether predicted losses are those at the network's outputs, measured on the calibration batches (decision D25); else, and
             without batches, they are those at each layer's own output.
+        weights_only: Whether inputs of layers stay float though their ranges are known.
         journal: Has what was worked out before for these layers, and keeps each when it is done.
         on_step: Called as the work goes on.
 
@@ -141,16 +148,20 @@ def prepare(
         ConfigError: Not one layer can be quantized.
     """
     activations = {}
-    if calibration.source is not Source.NONE:
+    source = Source.NONE if weights_only else calibration.source
+    if source is not Source.NONE:
         activations = activation_quants(
             job.quantizer, job.requests, calibration.histograms, with_offset=job.config.activation_offset
         )
     notes = list(calibration.notes)
+    if weights_only:
+        # That inputs stay float has then another reason than the calibration's.
+        notes = [WEIGHTS_ONLY, *(() if calibration.source is Source.NONE else notes)]
     kept = None
     if journal is not None and calibration.batches:
         kept = KeptLayers(journal, job.quantizer, calibration.batches)
     solutions: Solutions = {}
-    if method is not None and activations and calibration.batches:
+    if method is not None and calibration.batches:
         try:
             solutions = solve_layers(
                 job.quantizer,
@@ -164,8 +175,9 @@ def prepare(
             )
         except (ModelError, UnsupportedError) as error:
             notes.append(f"weights are on the nearest levels, since onnxruntime cannot run the layers: {error}")
-    elif method is not None and activations:
-        notes.append("weights are on the nearest levels, since there are no batches of inputs to do better with")
+    elif method is not None and (weights_only or source is not Source.NONE):
+        why = f": {'; '.join(calibration.reasons)}" if calibration.reasons else ""
+        notes.append(f"weights are on the nearest levels, since there are no batches of inputs to do better with{why}")
     elif method is None and any(request.steps for request in job.requests):
         notes.append(
             "a first look: weights are on the nearest levels (--quick, weight_method=None); fitted ones err less"
@@ -173,7 +185,7 @@ def prepare(
     candidates = find_candidates(job.quantizer, job.requests, activations, calibration.histograms, solutions)
     if measured_loss and calibration.batches:
         candidates = _at_the_outputs(job, candidates, calibration, kept, on_step)
-    return Preparation(candidates, calibration.source, tuple(notes))
+    return Preparation(candidates, source, tuple(notes))
 
 
 def _at_the_outputs(

@@ -13,14 +13,15 @@ from typing import Any
 
 from nuqconv.config import QuantConfig
 from nuqconv.errors import ConfigError
-from nuqconv.formats import CAFFE, FORMATS, WriteOptions
-from nuqconv.formats.source import ModelFiles, SourceModel
+from nuqconv.formats import CAFFE, FORMATS
+from nuqconv.formats.source import SourceModel
 from nuqconv.ir import Array
 from nuqconv.job.calibration import Calibration, Source, calibrate, in_own_batches
 from nuqconv.job.candidates import LayerRequest
 from nuqconv.job.device_notes import device_notes
 from nuqconv.job.interruption import script_log
 from nuqconv.job.job import Job, make_job
+from nuqconv.job.judging import Judge
 from nuqconv.job.options import PrepareOptions
 from nuqconv.job.output_files import OutputFiles
 from nuqconv.job.outputs import fitting_files
@@ -30,9 +31,9 @@ from nuqconv.job.progress import job_progress
 from nuqconv.job.refinement import in_sequence
 from nuqconv.job.result import LayerResult, Sizes, layer_results, measure_sizes
 from nuqconv.quantize.plan import Plan, Precision
-from nuqconv.search.evaluator import CheckedEvaluator
+from nuqconv.search.evaluator_facts import EvaluatorFacts
 
-__all__ = ["Quantized", "measured_by", "quantize_model", "quantized_by", "written_model"]
+__all__ = ["Quantized", "quantize_model", "quantized_by"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Quantized:
         seconds: Duration of the quantization.
         original_metric: An evaluator's number for the original model, if one was asked.
         metric: Its number for this one.
+        accepted: Whether that is as good as was demanded; None where nothing was.
+        facts: What the evaluator measures and demands, and on which data.
         model: The model: what `run` and `save` work on.
     """
 
@@ -61,12 +64,15 @@ class Quantized:
     seconds: float
     original_metric: float | None = None
     metric: float | None = None
+    accepted: bool | None = None
+    facts: EvaluatorFacts | None = field(default=None, repr=False)
     model: PlannedModel = field(kw_only=True, repr=False, compare=False)
 
     def __repr__(self) -> str:
         counts = Counter(layer.precision.value for layer in self.layers)
         forms = ", ".join(f"{counts[precision.value]} {precision.value}" for precision in reversed(Precision))
-        metric = "" if self.metric is None else f"metric {self.metric:.6g} of {self.original_metric:.6g}, "
+        verdict = {None: "", True: " (accepted)", False: " (refused)"}[self.accepted]
+        metric = "" if self.metric is None else f"metric {self.metric:.6g} of {self.original_metric:.6g}{verdict}, "
         return f"<Quantized {metric}{self.sizes.bytes:,} of {self.sizes.float_bytes:,} bytes, layers with weights: {forms}>"
 
     def run(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
@@ -83,8 +89,9 @@ def quantize_model(
     config: QuantConfig,
     requests: Sequence[LayerRequest],
     place: str,
-    batches: Iterable[Mapping[str, Array]],
+    batches: Iterable[Mapping[str, Array]] | None,
     options: PrepareOptions,
+    judge: Judge | None = None,
 ) -> Quantized:
     """Makes of every layer what is requested for it.
 
@@ -93,23 +100,45 @@ def quantize_model(
         config: Its configuration.
         requests: For each layer to quantize its only form: one number of steps, or none for int8.
         place: Where the configuration stands, for messages.
-        batches: Inputs to calibrate on; they are read once.
+        batches: Inputs to calibrate on, which are read once; None for those of the evaluator, if it has any.
         options: How integers are chosen.
+        judge: Measures the result.
 
     Raises:
-        ConfigError: Not one layer is to be quantized.
+        ConfigError: No layer can be quantized, or there is nothing to calibrate on.
         CalibrationError: Activation ranges could not be measured.
+        EvaluatorError: The evaluator raised or returned no finite number.
         QuantizationError: A layer's bias or sums exceed int32.
     """
     start = time.monotonic()
     job = make_job(source, config, tuple(requests), place)
-    if not requests:
-        raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
     with script_log(), tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
+        found = quantized_by(job, _calibrated(job, batches, judge, Path(folder)), source.files, options)
+    found = replace(found, seconds=time.monotonic() - start)
+    if judge is None:
+        return found
+    said = judge.verdict(found.model)
+    return replace(found, original_metric=said.original, metric=said.metric, accepted=said.accepted, facts=said.facts)
+
+
+def _calibrated(
+    job: Job, batches: Iterable[Mapping[str, Array]] | None, judge: Judge | None, folder: Path
+) -> Calibration:
+    if batches is not None:
         given = in_own_batches(batches, job.own_batch)
-        calibration = calibrate(job.graph, job.values, batches=given, run_model=None, folder=Path(folder))
-        found = quantized_by(job, calibration, source.files, options)
-    return replace(found, seconds=time.monotonic() - start)
+        return calibrate(job.graph, job.values, batches=given, run_model=None, folder=folder)
+    if judge is None:
+        raise ConfigError("give data to calibrate on, or an evaluator")
+    count = job.config.batch_num
+    own = judge.batches(count)
+    return calibrate(
+        job.graph,
+        job.values,
+        batches=None if own is None else in_own_batches(own, job.own_batch),
+        run_model=judge.runner(count) if job.format.runs_in_caffe else None,
+        folder=folder,
+        wanted=count,
+    )
 
 
 def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], options: PrepareOptions) -> Quantized:
@@ -130,6 +159,7 @@ def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], op
             importance=options.importance,
             # Which layer matters more is a question of searches.
             measured_loss=False,
+            weights_only=options.weights_only,
             on_step=options.stepper(shown),
         )
         plan = Plan.of((layer.name, layer.options[-1].layer_plan) for layer in preparation.space.layers)
@@ -151,27 +181,3 @@ def quantized_by(job: Job, calibration: Calibration, sources: Sequence[Path], op
         time.monotonic() - start,
         model=PlannedModel(job, plan, notes, tuple(sources)),
     )
-
-
-def measured_by(result: Quantized, evaluator: object, original: ModelFiles) -> Quantized:
-    """Returns a result with an evaluator's numbers for the original model and for this one.
-
-    Raises:
-        EvaluatorError: The evaluator raised, or returned no finite number.
-    """
-    checked = CheckedEvaluator(evaluator)
-    job = result.model.job
-    batch_num = checked.evaluate_batch_num(job.config.batch_num)
-    before = checked.measure(original.model, original.weights, batch_num)
-    with tempfile.TemporaryDirectory(prefix="nuqconv-") as folder:
-        paths = written_model(result.model, Path(folder))
-        after = checked.measure(paths[0], paths[-1], batch_num)
-    return replace(result, original_metric=before, metric=after)
-
-
-def written_model(model: PlannedModel, folder: Path) -> tuple[Path, ...]:
-    """Writes the form of a model that evaluators are given, in the format of the original, and returns its paths."""
-    form = model.job.format.trial
-    paths = tuple(folder / f"model{end}" for end in form.outputs.values())
-    form.write(model.graph, paths, WriteOptions(dynamic_batch=None))
-    return paths

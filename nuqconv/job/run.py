@@ -30,7 +30,7 @@ from nuqconv.job.network_facts import network_facts
 from nuqconv.job.notebook import note_network, note_result, note_run, note_source
 from nuqconv.job.options import SearchOptions
 from nuqconv.job.output_files import OutputFiles
-from nuqconv.job.outputs import chosen_files, staging_for, without_caffe, without_ranges, write_outputs
+from nuqconv.job.outputs import chosen_files, files_of_plan, staging_for, without_caffe, without_ranges, write_outputs
 from nuqconv.job.picture import sheet_of
 from nuqconv.job.planned import PlannedModel
 from nuqconv.job.preparation import OnStep, Preparation, prepare
@@ -83,7 +83,7 @@ def search_model(
     targets = [*files.present().values(), *([options.journal] if options.journal else [])]
     check_targets(targets, inputs=sources.values())
     source = model.read(ReadOptions(options.prepare.input_shapes))
-    job, read_notes = read_job(source, config_file, options.forms), source.notes
+    job, read_notes = read_job(source, config_file, options.forms, options.codebooks), source.notes
     del source
     files, caffe_notes = (files, ()) if job.format is CAFFE else without_caffe(files, job.graph)
     batch_num = evaluator.checked.evaluate_batch_num(job.config.batch_num)
@@ -134,6 +134,8 @@ def search_model(
         if preparation.source is Source.NONE:
             files, stale = without_ranges(files)
             notes += stale
+        files, unfit = files_of_plan(files, found.outcome.plan)
+        notes += unfit
         notes += device_notes(job, found.outcome.plan, files)
         write_outputs(job, found.outcome.plan, files, staging)
         errors = errors_of(job, found.outcome.plan, inputs, shown.on_step)
@@ -244,11 +246,12 @@ def _prepare(
     on_step: OnStep,
 ) -> tuple[Job, Preparation]:
     calibration = inputs.keep(_calibrate(job, original, given, places.staging / "calibration"))
-    if options.forms is Forms.INT8 and calibration.source is Source.NONE:
+    if options.forms is Forms.INT8 and calibration.source is Source.NONE and not options.prepare.weights_only:
         raise CalibrationError(f"int8 layers need the ranges of activations: {'; '.join(calibration.reasons)}")
     chosen = options.prepare
     shifts: Shifts = {}
-    if chosen.equalize:
+    # Without step sizes of inputs no channel is lost beside larger ones.
+    if chosen.equalize and not chosen.weights_only:
         folder = places.staging / "equalization"
         folder.mkdir()
         shifts = accepted_shifts(job, calibration, original, partial(trial_writer, files=places.files), folder)
@@ -262,6 +265,7 @@ def _prepare(
         calibration,
         method=chosen.weight_method,
         importance=chosen.importance,
+        weights_only=chosen.weights_only,
         journal=places.journal,
         on_step=on_step,
     )

@@ -13,7 +13,6 @@ from nuqconv.errors import QuantizationError
 from nuqconv.ir import Array, Graph, Input, Node
 from nuqconv.ir.ops import Weighted
 from nuqconv.job.fitted_weights import patches_of, stored_solution
-from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.apply import Quantizer
 from nuqconv.quantize.compensate import UNIFORM, WeightMethod, solve_layer
 from nuqconv.quantize.drift import DriftSum
@@ -53,13 +52,13 @@ def sequential_plan(
         on_layer: Called after each layer with the number of layers done and their total.
 
     Returns:
-        The plan with other integers. Layers whose weights others share, and those without a quantized input, keep theirs.
+        The plan with other integers. Layers whose weights others share keep theirs.
 
     Raises:
         ModelError, UnsupportedError: onnxruntime cannot run what leads to the layers.
     """
     graph = quantizer.graph
-    layers = [node for node in graph.nodes if node.name in plan and plan[node.name].activation is not None]
+    layers = [node for node in graph.nodes if node.name in plan and plan[node.name].precision is not Precision.FLOAT]
     if not layers:
         return plan
     found = dict(plan.items())
@@ -68,10 +67,10 @@ def sequential_plan(
         sides.advance(node.inputs[0], found)
         layer = found[node.name]
         shared = any(len(graph.users(name)) > 1 for name in node.params)
-        if isinstance(node.op, Weighted) and layer.activation is not None and not shared:
+        if isinstance(node.op, Weighted) and not shared:
             steps = UNIFORM if layer.precision is Precision.INT8 else layer.num_steps or 1
             own = method if rounds is None else replace(method, rounds=rounds.get(node.name, method.rounds))
-            found[node.name] = _solved(_Layer(quantizer, node, node.op, layer, layer.activation, steps), sides, own)
+            found[node.name] = _solved(_Layer(quantizer, node, node.op, layer, steps), sides, own)
         if on_layer is not None:
             on_layer(done, len(layers))
     return Plan.of(found)
@@ -85,7 +84,6 @@ class _Layer:
     node: Node
     op: Weighted
     plan: LayerPlan
-    activation: ActivationQuant
     steps: int
 
 
@@ -94,9 +92,11 @@ def _solved(layer: _Layer, sides: _Sides, method: WeightMethod) -> LayerPlan:
     weights = graph.params[node.params[0]]
     matrix = op.to_matrix(weights)
     total = DriftSum(matrix.shape[0], matrix.shape[2])
-    act = layer.activation
+    act = layer.plan.activation
     for first, wanted, given in sides.pairs(node.inputs[0]):
-        seen = dequantize(quantize(given, act.scale, act.offset), act.scale, act.offset)
+        seen = given
+        if act is not None:
+            seen = dequantize(quantize(given, act.scale, act.offset), act.scale, act.offset)
         for one, two in zip(
             patches_of(op, wanted, sides.samples, first, matrix.shape),
             patches_of(op, seen, sides.samples, first, matrix.shape),
@@ -106,7 +106,7 @@ def _solved(layer: _Layer, sides: _Sides, method: WeightMethod) -> LayerPlan:
     bias = graph.params[node.params[1]] if len(node.params) > 1 else None
     moments, target, offset = total.corrected(matrix, bias)
     aim = op.from_matrix(target.astype(np.float32), weights.shape)
-    floor = None if offset is None else bias_floor(offset, act.scale)
+    floor = None if offset is None or act is None else bias_floor(offset, act.scale)
     try:
         scales = weight_scales(aim, op.scale_axis(channel_wise=layer.plan.channel_wise), floor=floor, layer=node.name)
         (found,) = solve_layer(op, aim, offset, scales, moments, (layer.steps,), method, floor=floor)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nuqconv.config import write_config
-from nuqconv.data import Preparation, open_data
+from nuqconv.data import DataSet, Preparation, open_data
 from nuqconv.errors import ConfigError
 from nuqconv.evaluators import BatchEvaluator
 from nuqconv.formats import CAFFE, FORMATS, Model, ReadOptions, in_files, open_model
 from nuqconv.formats.source import ModelFiles
+from nuqconv.ir import Array
 from nuqconv.job.asked import Config, calibration_batches, data_shapes, given_config
 from nuqconv.job.checkpoint import journal_path
 from nuqconv.job.choice import LayerForm, chosen_requests, configured_requests
 from nuqconv.job.job import float_graph
+from nuqconv.job.judging import Judge
 from nuqconv.job.options import PrepareOptions, SearchOptions
 from nuqconv.job.output_files import OutputFiles, model_name, output_prefix, record_path
-from nuqconv.job.quantization import Quantized, measured_by, quantize_model
+from nuqconv.job.quantization import Quantized, quantize_model
 from nuqconv.job.result import NuqResult
 from nuqconv.job.run import search_model
 from nuqconv.parallel import check_main_guard
@@ -42,11 +44,13 @@ def quantize(
     model: Model,
     layers: Mapping[str, LayerForm] | None = None,
     *,
-    data: Any,
+    data: Any = None,
     prep: _Prep = None,
     config: Config | None = None,
     metric: str | MetricFunction | None = None,
     labels: Any = None,
+    max_drop: float | None = None,
+    max_error: float | None = None,
     evaluator: object | None = None,
     batch_num: int | None = None,
     batch_size: int = 32,
@@ -59,13 +63,17 @@ def quantize(
         model: A path, a pair of paths, or a graph.
         layers: For each layer the number of levels of its codebook (2 to 256), ``"int8"`` or ``"float"``; ``"*"`` stands for all that are not
             named, which are int8 otherwise. The device knows 16 and 32 levels only: with others no deploy model is written, which the notes say.
-        data: Samples to calibrate on: whatever `nuqconv.data.open_data` takes.
+        data: Samples to calibrate on: whatever `nuqconv.data.open_data` takes. May be left out if an evaluator offers batches, or can run models that
+            measure themselves.
         prep: What is done with a sample before the net sees it.
         config: A quantization configuration instead of ``layers``: NUQ layers get the ``num_steps`` that it says. One without NUQ layers is
             uniform int8.
-        metric: Also measures the original and the result by this metric on all samples, with ``labels``.
+        metric: Also measures the original and the result by this metric on all samples, with ``labels``; top1 where a limit is given.
         labels: Labels that stand apart from the samples.
-        evaluator: Measures the two instead of ``metric``: any object with ``eval_model``.
+        max_drop: Where more is better: how much may be lost. Whether that is met stands in the result (``accepted``).
+        max_error: Where less is better: the largest value.
+        evaluator: Measures the two instead of ``metric``, and says whether the result is good enough: any object with ``eval_model`` and
+            ``is_satisfied``.
         batch_num: Batches to calibrate on; by default those of the configuration, else at most 8.
         batch_size: Samples in a batch.
         activation_offset: Whether activations may have an offset, where no configuration says it.
@@ -78,14 +86,16 @@ def quantize(
         FormatError, ModelError, UnsupportedError: The model cannot be read, is wrong, or is quantized already.
         ConfigError: The choice, the configuration or the data do not fit the model; all faults are listed.
         CalibrationError: Activation ranges could not be measured from the data.
-        EvaluatorError: The evaluator raised or returned no finite number.
+        EvaluatorError: The evaluator raised, returned no finite number, or refuses the original model.
     """
     if layers is not None and config is not None:
         raise ConfigError("layers and config exclude each other: both say what each layer becomes")
-    if metric is not None and evaluator is not None:
-        raise ConfigError("metric and evaluator exclude each other")
+    if evaluator is not None and any(item is not None for item in (metric, max_drop, max_error)):
+        raise ConfigError("metric, max_drop and max_error exclude an evaluator of your own, which has its own demand")
+    if data is None and evaluator is None and options.calibration_data is None:
+        raise ConfigError("give data to calibrate on, or an evaluator")
     files = open_model(model)
-    samples = open_data(data, prep, labels).for_net(files.inputs())
+    samples = None if data is None else open_data(data, prep, labels).for_net(files.inputs())
     shapes = dict(options.input_shapes) or data_shapes(files, samples, batch_size)
     source = files.read(ReadOptions(shapes))
     graph = float_graph(source)
@@ -96,21 +106,41 @@ def quantize(
     else:
         requests, notes = chosen_requests(layers or {}, settings, graph)
     asked = batch_num or (settings.batch_num if config is not None else None)
-    count = asked or settings.batch_num
-    there = -(-len(samples) // batch_size)
-    if asked is not None and there < asked:
-        notes += (f"calibrated on {there} batches of {batch_size}, the data have no more; {asked} were asked for",)
-    batches = calibration_batches(samples, batch_size, count)
+    ranges = samples if options.calibration_data is None else options.calibration_data
+    batches: Iterable[Mapping[str, Array]] | None
+    if ranges is None or not isinstance(ranges, DataSet):
+        batches = ranges
+    else:
+        batches = calibration_batches(ranges.for_net(files.inputs()), batch_size, settings.batch_num)
+        there = -(-len(ranges) // batch_size)
+        if asked is not None and there < asked:
+            notes += (f"calibrated on {there} batches of {batch_size}, the data have no more; {asked} were asked for",)
     place = "the choice of layers" if config is None else _name(config)
-    found = quantize_model(source, settings, requests, place, batches, options)
-    found = replace(found, notes=(*notes, *found.notes))
-    if metric is None and evaluator is None:
-        return found
+    if not requests:
+        raise ConfigError(f"{place}: no layer is to be quantized; choose at least one")
+    demanding = any(item is not None for item in (evaluator, max_drop, max_error))
     with ExitStack() as stack:
-        judge = evaluator
-        if metric is not None:
-            judge = stack.enter_context(BatchEvaluator(samples, metric=metric, satisfied=_any, batch_size=batch_size))
-        return measured_by(found, judge, stack.enter_context(in_files(files)))
+        own = evaluator
+        if own is None and (demanding or metric is not None):
+            rule = {"max_drop": max_drop, "max_error": max_error} if demanding else {"satisfied": _any}
+            own = stack.enter_context(_measure(files, samples, metric or "top1", batch_size, rule))
+        judge = None
+        if own is not None:
+            inner = stack.enter_context(in_files(files))
+            judge = Judge.of(own, inner, settings.batch_num, demanding=demanding)
+        found = quantize_model(source, settings, requests, place, batches, options, judge)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _measure(
+    files: ModelFiles, samples: DataSet | None, metric: str | MetricFunction, batch_size: int, rule: Mapping[str, Any]
+) -> BatchEvaluator:
+    """Returns what measures a metric of a model and of what is made of it."""
+    if samples is None:
+        raise ConfigError("give data to measure the metric on")
+    # What is written has the chosen layers only.
+    how = replace(files.options, level=0, stages=frozenset())
+    return BatchEvaluator(samples, metric=metric, batch_size=batch_size, read_options=how, **rule)
 
 
 def auto(
@@ -124,6 +154,7 @@ def auto(
     max_error: float | None = None,
     evaluator: object | None = None,
     config: Config | None = None,
+    levels: Sequence[int] | None = None,
     save: str | os.PathLike[str] | None = None,
     record: str | os.PathLike[str] | None = None,
     onnx: bool = False,
@@ -148,6 +179,9 @@ def auto(
         max_error: Where less is better: the largest value.
         evaluator: Your own instead of ``metric`` and a limit; ``data`` then only calibrate, and may be left out if it offers batches.
         config: The quantization configuration: a JSON file, a mapping like its content, or a `QuantConfig`; None lets all be compressed that can be.
+        levels: Codebook sizes that may be tried, each from 2 to 256; None for those that the configuration says, 32 and 16 without one. With a
+            configuration they go before its ``num_steps``; which layers may have a codebook it says itself. The device knows 16 and 32: with others
+            no deploy model is written, which the notes say.
         save: DIR/PREFIX of the files; None writes none, and `NuqResult.save` writes them later.
         record: Where to write the quantization factor record; by default beside the others.
         onnx: Whether to write ONNX models too.
@@ -199,7 +233,8 @@ def auto(
             )
         inner = stack.enter_context(in_files(files))
         written, place = _targets(files, folder, save, record, journal, onnx=onnx)
-        asked = replace(options, prepare=prepare, on_trial=on_trial or options.on_trial, journal=place)
+        sizes = options.levels if levels is None else levels
+        asked = replace(options, prepare=prepare, on_trial=on_trial or options.on_trial, journal=place, levels=sizes)
         asked.check()
         path = _config_file(config, settings, folder)
         return search_model(inner, judge, path, written, asked, save=save is not None)

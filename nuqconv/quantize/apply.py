@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuqconv.errors import QuantizationError
-from nuqconv.ir import Array, Graph, Node, read_only
+from nuqconv.ir import Array, Graph, Node, Stepped, read_only
 from nuqconv.ir.ops import Dequantize, Quantize, Weighted
 from nuqconv.quantize.activation import ActivationQuant
 from nuqconv.quantize.capability import capabilities
@@ -78,8 +78,9 @@ class Quantizer:
     def store(self, integers: QuantizedWeights) -> str:
         """Takes integers that calibration has chosen for a layer, and returns the name by which plans refer to them."""
         digest = integers.digest()
-        bias = None if integers.bias is None else read_only(integers.bias)
-        self._stored.setdefault(digest, QuantizedWeights(read_only(integers.weights), read_only(integers.scales), bias))
+        biases = (None if bias is None else read_only(bias) for bias in (integers.bias, integers.float_bias))
+        kept = QuantizedWeights(read_only(integers.weights), read_only(integers.scales), *biases)
+        self._stored.setdefault(digest, kept)
         return digest
 
     def stored(self, digest: str) -> QuantizedWeights:
@@ -122,7 +123,8 @@ class Quantizer:
             x -> Convolution -> y    becomes    x -> Quantize -> Convolution (int8, int32) -> Dequantize -> y
 
         Layers that read one value with the same step size and offset share one Quantize. A layer whose plan has no activation
-        keeps float arithmetic and gets the quantized weights as floats. Node and value names of the float graph stay.
+        keeps float arithmetic and gets the quantized weights as floats, and the bias that goes with them. Node and value names of the float
+        graph stay.
 
         Args:
             plan: What to do with each layer; layers that it leaves out stay float.
@@ -142,15 +144,16 @@ class Quantizer:
         params: dict[str, Array] = dict(self.graph.params)
         storage = dict(self.graph.storage)
         quants: dict[tuple[str, float, int], str] = {}
+        stepped: dict[str, Stepped] = {}
         for node in self.graph.nodes:
             layer = plan.get(node.name)
             if layer is None or layer.precision is Precision.FLOAT:
                 nodes.append(node)
             elif layer.activation is None:
-                nodes.append(self._weights_only(node, layer, params))
+                nodes.append(self._weights_only(node, layer, params, stepped))
             else:
                 nodes += self._quantized(node, layer, layer.activation, params, storage, quants)
-        return replace(self.graph.with_nodes(nodes, params), storage=storage)
+        return replace(self.graph.with_nodes(nodes, params), storage=storage, stepped=stepped)
 
     def _objection(self, name: str, layer: LayerPlan) -> str:
         """Returns why a layer cannot become what the plan says, or an empty text."""
@@ -209,6 +212,11 @@ class Quantizer:
             problems.append(
                 f"{'no' if found.bias is None else found.bias.size} bias values, expected {biases or 'none'}"
             )
+        own = found.float_bias
+        if own is not None and (layer.activation is not None or len(node.params) < 2):
+            problems.append(f"{own.size} float bias values, expected none")
+        elif own is not None and (own.shape != (node.op.num_output,) or not np.isfinite(own).all()):
+            problems.append(f"{own.size} float bias values, expected {node.op.num_output} finite numbers")
         if layer.codebook is not None:
             used = np.flatnonzero(histogram(found.weights)) + INT8_MIN
             odd = set(used.tolist()) - set(layer.codebook)
@@ -217,10 +225,16 @@ class Quantizer:
         if problems:
             raise QuantizationError(f"{node.place}: the stored integers are not of this layer", problems)
 
-    def _weights_only(self, node: Node, layer: LayerPlan, params: dict[str, Array]) -> Node:
+    def _weights_only(
+        self, node: Node, layer: LayerPlan, params: dict[str, Array], stepped: dict[str, Stepped]
+    ) -> Node:
         if not isinstance(node.op, Weighted):
             raise QuantizationError(f"{node.place} has no weights, and the plan gives its input no step size")
-        params[node.params[0]] = self.layer_integers(node.name, layer).as_floats(node.op.weight_output_axis)
+        found, weights = self.layer_integers(node.name, layer), node.params[0]
+        params[weights] = found.as_floats(node.op.weight_output_axis)
+        stepped[weights] = Stepped(found.weights, found.steps(node.op.weight_output_axis))
+        if found.float_bias is not None:
+            params[node.params[1]] = found.float_bias.reshape(self.graph.params[node.params[1]].shape)
         return node
 
     def _quantized(

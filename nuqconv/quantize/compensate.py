@@ -37,8 +37,11 @@ __all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "damping", "sol
 SOLVER = 2
 """Raised when the same layer gets other integers than before: journals keep layers under it."""
 
-UNIFORM = 255
-"""Steps that are all of int8's own grid, -127 to 127: only step sizes, the levels of single weights and the bias can be chosen."""
+UNIFORM = 0
+"""Stands among numbers of steps for int8's own grid, -127 to 127: only step sizes, the levels of single weights and the bias can be chosen.
+
+No codebook has so few levels; one of 255 is another thing.
+"""
 
 _Floats = NDArray[np.float64]
 _Books = list[NDArray[np.int64]]

@@ -223,7 +223,7 @@ WRONG_USAGE = [
     ("arguments", "message"),
     [
         ([], "give --data, or an --evaluator of your own"),
-        (["--data", "d.npz", "--evaluator-arg", "a=1"], "give --data, or an --evaluator of your own"),
+        (["--data", "d.npz", "--evaluator-arg", "a=1"], "--evaluator-arg goes with an --evaluator of your own"),
         (["--data", "d.npz", "--evaluator", "e.py"], "--data go without --evaluator"),
         (["--evaluator", "e.py", "--metric", "top1", "--isolate"], "--metric, --isolate go without --evaluator"),
         (["--evaluator", "no_evaluator.py"], "no_evaluator.py: there is no such file"),

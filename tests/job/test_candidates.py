@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nuqconv.errors import ConfigError
 from nuqconv.ir import Graph, Input, Node
@@ -102,6 +104,30 @@ def test_losses_rise_from_option_to_option(layer):
     assert losses[-1] < 0.1
     sizes = [option.bytes for option in found.options]
     assert sizes == sorted(sizes, reverse=True)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(["conv", "up", "fc"]), st.sets(st.integers(2, 256), min_size=1, max_size=6))
+def test_any_sizes_of_codebooks(layer, sizes):
+    steps = tuple(sorted(sizes, reverse=True))
+    (found,) = space(network(), LayerRequest(layer, steps), activation=None)
+    plans = [option.layer_plan for option in found.options[1:]]
+    assert [option.loss for option in found.options] == sorted(option.loss for option in found.options)
+    assert {plan.num_steps for plan in plans} <= sizes
+    assert all(len(plan.codebook) <= plan.num_steps for plan in plans)
+    assert len({plan.codebook for plan in plans}) == len(plans)
+    assert plans[-1].num_steps == min(sizes)
+
+
+@pytest.mark.parametrize("steps", [(256,), (255, 200), (200, 129), (200, 128), (200, 16)])
+def test_codebooks_of_as_many_bits_as_int8_are_no_options_of_a_search(steps):
+    weights = np.linspace(-1, 1, 600, dtype=np.float32).reshape(5, 120)
+    node = Node("fc", InnerProduct(5, bias_term=False), ("data",), ("fc",), ("fc/0",))
+    graph = Graph("net", (Input("data", (1, 120)),), (node,), {"fc/0": weights}, ("fc",)).verify()
+    (searched,) = space(graph, LayerRequest("fc", steps), activation=None)
+    assert [option.layer_plan.num_steps for option in searched.options] == [None, *(n for n in steps if n <= 128)]
+    (chosen,) = space(graph, LayerRequest("fc", steps, strongest_only=True), activation=None)
+    assert chosen.options[-1].layer_plan.num_steps == steps[-1]
 
 
 @pytest.mark.parametrize("layer", ["conv", "fc"])

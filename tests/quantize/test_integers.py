@@ -22,6 +22,7 @@ integers = st.builds(
     hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5)),
     hnp.arrays(np.float32, st.integers(1, 6), elements=st.floats(2.0**-126, 2.0**60, width=32)),
     st.none() | hnp.arrays(np.int32, st.integers(0, 6)),
+    st.none() | hnp.arrays(np.float32, st.integers(0, 6), elements=st.floats(-(2.0**60), 2.0**60, width=32)),
 )
 
 
@@ -32,10 +33,12 @@ def test_bytes_give_the_same_integers_back(found):
     np.testing.assert_array_equal(again.weights, found.weights)
     np.testing.assert_array_equal(again.scales, found.scales)
     assert (again.weights.dtype, again.scales.dtype) == (np.int8, np.float32)
-    if found.bias is None:
-        assert again.bias is None
-    else:
-        np.testing.assert_array_equal(again.bias, found.bias)
+    for name in ("bias", "float_bias"):
+        one, two = getattr(found, name), getattr(again, name)
+        assert (one is None) == (two is None)
+        if one is not None:
+            np.testing.assert_array_equal(two, one)
+            assert two.dtype == one.dtype
     assert again.to_bytes() == data
     assert found.digest() == hashlib.sha256(data).hexdigest()
 
@@ -60,6 +63,9 @@ def test_damaged_bytes_are_refused(found, data):
         b'{"weights": [-1], "scales": 1, "bias": null}\n',
         b'{"weights": [true], "scales": 1, "bias": null}\n12345',
         b'{"weights": [1], "scales": 1.0, "bias": null}\n12345',
+        b'{"weights": [1], "scales": 1, "bias": null, "other": null}\n12345',
+        b'{"weights": [1], "scales": 1, "bias": null, "float_bias": 1}\n12345',
+        b'{"weights": [1], "scales": 1, "bias": null, "float_bias": -1}\n1',
         b'{"weights": [99999999999999999999, 99999999999], "scales": 1, "bias": null}\n12345',
     ],
 )
@@ -111,6 +117,30 @@ def test_integers_of_another_layer():
         quantizer.apply(Plan.of({"conv": layer}))
     assert len(caught.value.problems) == 4
     assert "[7]" in caught.value.problems[3]
+
+
+def test_a_float_bias_goes_with_a_float_input():
+    quantizer = Quantizer(network())
+    own = quantizer.integers("conv", None)
+    found = replace(own, float_bias=np.arange(6, dtype=np.float32))
+    alone = replace(NUQ, activation=None, precision=Precision.INT8, codebook=None, num_steps=None)
+    graph = quantizer.apply(Plan.of({"conv": replace(alone, weights=quantizer.store(found))}))
+    np.testing.assert_array_equal(graph.params["conv/1"], np.arange(6))
+    np.testing.assert_array_equal(graph.params["conv/0"], found.as_floats(0))
+    np.testing.assert_array_equal(graph.stepped["conv/0"].floats, graph.params["conv/0"])
+    with_input = replace(quantizer.integers("conv", NUQ.activation), float_bias=found.float_bias)
+    for layer, wrong in (
+        (replace(alone, activation=NUQ.activation), with_input),
+        (alone, replace(found, float_bias=np.zeros(5, np.float32))),
+        (alone, replace(found, float_bias=np.full(6, np.nan, np.float32))),
+    ):
+        with pytest.raises(QuantizationError, match="not of this layer") as caught:
+            quantizer.apply(Plan.of({"conv": replace(layer, weights=quantizer.store(wrong))}))
+        assert "float bias values, expected" in caught.value.problems[0]
+        assert len(caught.value.problems) == 1
+    side = replace(quantizer.integers("side", None), float_bias=found.float_bias)
+    with pytest.raises(QuantizationError, match="not of this layer"):
+        quantizer.apply(Plan.of({"side": replace(alone, weights=quantizer.store(side))}))
 
 
 @pytest.mark.parametrize("weights", ["", "0" * 63, "G" * 64, 3])

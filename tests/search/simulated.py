@@ -15,22 +15,25 @@ NUQ32 = LayerPlan(Precision.NUQ, tuple(range(32)), 32)
 NUQ16 = LayerPlan(Precision.NUQ, tuple(range(16)), 16)
 
 
-def layer(name, weights, losses):
-    forms = (
-        Option(INT8, float(weights), losses[0]),
-        Option(NUQ32, math.ceil(weights * 5 / 8) + 32.0, losses[1]),
-        Option(NUQ16, math.ceil(weights / 2) + 16.0, losses[2]),
-    )
-    return LayerSpace(name, forms, 4.0 * weights)
+def nuq(levels):
+    return LayerPlan(Precision.NUQ, tuple(range(levels)) if levels < 128 else tuple(range(-128, levels - 128)), levels)
 
 
-def random_space(rng, count):
+def layer(name, weights, losses, sizes=(32, 16)):
+    """A layer at int8 and with codebooks of some sizes, with the loss of each form."""
+    forms = [Option(INT8, float(weights), losses[0])]
+    for size, loss in zip(sizes, losses[1:], strict=True):
+        forms.append(Option(nuq(size), math.ceil(weights * (size - 1).bit_length() / 8) + float(size), loss))
+    return LayerSpace(name, tuple(forms), 4.0 * weights)
+
+
+def random_space(rng, count, sizes=(32, 16)):
     layers = []
     for index in range(count):
-        int8 = 10 ** rng.uniform(-5, -3)
-        nuq32 = int8 * rng.uniform(1, 8)
-        losses = (int8, nuq32, nuq32 * rng.uniform(2, 5))
-        layers.append(layer(f"l{index}", int(10 ** rng.uniform(2.5, 6)), losses))
+        losses = [10 ** rng.uniform(-5, -3)]
+        for number in range(len(sizes)):
+            losses.append(losses[-1] * (rng.uniform(2, 5) if number else rng.uniform(1, 8)))
+        layers.append(layer(f"l{index}", int(10 ** rng.uniform(2.5, 6)), losses, sizes))
     return SearchSpace(tuple(layers))
 
 

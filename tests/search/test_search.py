@@ -23,6 +23,7 @@ from nuqconv.search import (
     Verdict,
     run_search,
 )
+from nuqconv.search.strategies import STRATEGIES, make_strategy
 from tests.search.simulated import INT8, Evaluator, hidden_damage, layer, levels_of, random_space, smallest
 
 
@@ -84,6 +85,26 @@ def test_the_plan_is_always_one_that_was_accepted(seed, count, spread, outliers,
         assert trial.bytes == evaluator.space.size(levels)
         assert trial.float_layers == evaluator.space.floats(levels)
         assert set(levels) != {FLOAT_LEVEL}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 10**6),
+    st.sets(st.integers(2, 256), min_size=1, max_size=5),
+    st.sampled_from([name for name in STRATEGIES if name != "exhaustive"]),
+    st.floats(0, 1.2),
+)
+def test_any_sizes_of_codebooks(seed, sizes, strategy, fraction):
+    """Those that are no smaller than int8 are among them."""
+    rng = np.random.default_rng(seed)
+    space = random_space(rng, 3, sorted(sizes, reverse=True))
+    evaluator = Evaluator(space, hidden_damage(rng, space, 0.3), 0.0)
+    evaluator.limit = evaluator.true(space.uniform()) * (1 + 30 * fraction)
+    outcome = search(evaluator, strategy=make_strategy(strategy, space))
+    assert outcome.best.accepted
+    assert outcome.best.bytes <= space.size(space.uniform())
+    if strategy == "path":
+        assert outcome.best.bytes <= 1.3 * smallest(evaluator, FLOAT_LEVEL)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 54, 64, 512])

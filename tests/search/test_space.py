@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nuqconv.errors import QuantizationError
 from nuqconv.quantize.plan import LayerPlan, Precision
 from nuqconv.search import FLOAT_LEVEL, LayerSpace, Option, SearchSpace
-from tests.search.simulated import INT8, NUQ16, NUQ32, layer, random_space
+from tests.search.simulated import INT8, NUQ16, NUQ32, layer, nuq, random_space
 
 numbers = st.floats(0, 1e6) | st.sampled_from([0.0, 1.0, 2.0])
 whole = st.integers(0, 1000).map(float)  # their sums are exact, so states can be compared
@@ -23,7 +23,7 @@ whole = st.integers(0, 1000).map(float)  # their sums are exact, so states can b
 def spaces(draw, most=6, numbers=numbers):
     layers = []
     for index in range(draw(st.integers(1, most))):
-        plans = [INT8, NUQ32, NUQ16][: draw(st.integers(1, 3))]
+        plans = [INT8, *map(nuq, (200, 64, NUQ32.num_steps, NUQ16.num_steps, 5, 2))][: draw(st.integers(1, 7))]
         options = tuple(Option(plan, draw(numbers), draw(numbers)) for plan in plans)
         layers.append(LayerSpace(f"l{index}", options, draw(numbers)))
     return SearchSpace(tuple(layers))

@@ -18,7 +18,7 @@ _LABEL_WIDTH = 7.2
 _THIN = 3.0
 """Layers thinner than this cannot be pointed at."""
 
-FORMS = {"float": "float", "int8": "int8", "nuq32": "17 to 32 levels", "nuq16": "16 levels or fewer"}
+FORMS = {"float": "float", "int8": "int8", "nuq32": "more than 16 levels", "nuq16": "16 levels or fewer"}
 """The forms that layers are shown in, with their words."""
 
 

@@ -9,7 +9,7 @@ from nuqconv.search.space import Levels, Move, SearchSpace
 __all__ = ["LEGEND", "exchange", "least_harm", "legend", "steps_of_path"]
 
 LEGEND: Mapping[str, str] = {
-    "steps": "layers go one by one to 32 and then to 16 levels, those first that are expected to do the least harm for each byte saved",
+    "steps": "layers go one by one to fewer levels (32, then 16, if you name no others); first those of the least expected harm for each byte",
     "expected harm": "what quantization is expected to do to the outputs: measured for each layer alone, and added up",
     "exchange": "the best plan so far with a layer or two changed, smaller in all",
     "in float": "layers that quantization harms most stay as they were",

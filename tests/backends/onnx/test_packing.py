@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from nuqconv.backends.onnx import write_onnx
 from nuqconv.backends.onnx.lower import lower_graph
 from nuqconv.backends.onnx.packing import pack, unpack_nodes
-from nuqconv.backends.onnx.styles import FAKE_QUANT, QDQ
-from nuqconv.ir import Graph, Input, Node
+from nuqconv.backends.onnx.styles import FAKE_QUANT, PACKED, QDQ
+from nuqconv.ir import Graph, Input, Node, Stepped
 from nuqconv.ir.ops import Convolution, Deconvolution, Dequantize, InnerProduct, Pooling, Quantize, ReLU
 from nuqconv.runtimes.onnxruntime import OnnxSession
 
@@ -80,12 +80,12 @@ def test_what_is_not_packed():
     assert pack(np.zeros(100, np.float32)) is None
 
 
+def steps(count: int) -> np.ndarray:
+    return RNG.uniform(0.001, 0.01, count).astype(np.float32)
+
+
 def network() -> Graph:
     """Layers of all kinds, quantized, with step sizes that are no powers of two."""
-
-    def steps(count: int) -> np.ndarray:
-        return RNG.uniform(0.001, 0.01, count).astype(np.float32)
-
     nodes = (
         Node("q1", Quantize(20.0, -7), ("data",), ("u1",)),
         Node("conv", Convolution(6, (3, 3), (1, 1), (1, 1), (1, 1)), ("u1",), ("s1",), ("w1", "b1")),
@@ -139,6 +139,47 @@ def test_qdq(tmp_path, packed, opset):
     wanted = OnnxSession(graph).run({"data": data})["out"]
     np.testing.assert_allclose(found, wanted, atol=2e-2 * np.abs(wanted).max())
     assert np.median(np.abs(found - wanted)) < 1e-5 * np.abs(wanted).max()
+
+
+def weights_only(axis: int, levels: int) -> Graph:
+    """A convolution and a product of which the weights alone are integers times step sizes, along an axis or one for all."""
+    book = np.linspace(-120, 120, levels).astype(np.int8)
+    parts = {
+        "w1": Stepped(RNG.choice(book, (6, 3, 3, 3)), steps(6).reshape(6, 1, 1, 1)),
+        "w2": Stepped(RNG.choice(book, (6, 4, 2, 2)), steps(4).reshape(1, 4, 1, 1)),
+        "w3": Stepped(RNG.choice(book, (5, 64)), steps(1).reshape(1, 1) if axis < 0 else steps(5).reshape(5, 1)),
+    }
+    nodes = (
+        Node("c1", Convolution(6, (3, 3), (1, 1), (0, 0), (1, 1)), ("data",), ("v1",), ("w1", "b1")),
+        Node("c2", Deconvolution(4, (2, 2), (1, 1), (0, 0), (1, 1), bias_term=False), ("v1",), ("v2",), ("w2",)),
+        Node("pool", Pooling("MAX", (2, 2), (1, 1)), ("v2",), ("v3",)),
+        Node("fc", InnerProduct(5), ("v3",), ("out",), ("w3", "b3")),
+    )
+    params = {name: part.floats for name, part in parts.items()}
+    params |= {"b1": steps(6), "b3": steps(5)}
+    return Graph("net", (Input("data", (2, 3, 6, 6)),), nodes, params, ("out",), stepped=parts).verify()
+
+
+@pytest.mark.parametrize("levels", [3, 40, 200])
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("style", [PACKED, QDQ])
+def test_weights_alone_are_stored_as_integers(style, axis, levels):
+    graph, data = weights_only(axis, levels), RNG.standard_normal((2, 3, 6, 6)).astype(np.float32)
+    model = lower_graph(graph, style=style).whole()
+    onnx.checker.check_model(model, full_check=True)
+    stored = {item.name: item.data_type for item in model.graph.initializer}
+    assert all(stored.get(name, TensorProto.INT8) == TensorProto.INT8 for name in ("w1", "w2", "w3"))
+    (wanted,) = plain_session(lower_graph(graph).whole().SerializeToString()).run(None, {"data": data})
+    (found,) = plain_session(model.SerializeToString()).run(None, {"data": data})
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_integers_of_weights_that_have_changed_since_are_not_stored():
+    graph = weights_only(0, 3)
+    changed = replace(graph, params={**graph.params, "w1": graph.params["w1"] * 2})
+    stored = {item.name: item.data_type for item in lower_graph(changed, style=PACKED).whole().graph.initializer}
+    assert stored["w1"] == TensorProto.FLOAT
+    assert "w3" not in stored
 
 
 def test_a_quantized_value_that_is_an_output_stays(tmp_path):
