@@ -34,7 +34,7 @@ from nuqconv.quantize.rounding import INT8_MAX, INT8_MIN
 
 __all__ = ["SOLVER", "UNIFORM", "LayerSolution", "WeightMethod", "damping", "solve_layer"]
 
-SOLVER = 2
+SOLVER = 1
 """Raised when the same layer gets other integers than before: journals keep layers under it."""
 
 UNIFORM = 0
@@ -50,7 +50,7 @@ _Levels = NDArray[np.int8]
 _GRID = np.arange(-INT8_MAX, INT8_MAX + 1)
 _SAMPLE = 2048
 """Columns of each row that the first codebook and step sizes are fitted to."""
-_REFIT = 1 << 15
+_REFIT = 1 << 18
 """Weights that levels are fitted to again; a level is a whole number, so a sample says which."""
 _MORE = 1
 """Passes of coordinate descent beyond those asked for, once levels have been fitted again."""
@@ -298,6 +298,11 @@ class _Problem:
         for block in self._blocks():
             for rows, residuals in self._parts(block, scales):
                 residuals.sweep(block, tables)
+                plain = residuals.nearest(tables)
+                # Rows do not depend on one another: of each the better start is taken.
+                worse = block.energy(residuals.errors) > block.energy(plain)
+                if worse.any():
+                    residuals.errors = np.where(worse[:, None], plain, residuals.errors)
                 for _ in range(self.method.sweeps):
                     if not residuals.descend(block, tables):
                         break

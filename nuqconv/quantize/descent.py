@@ -234,6 +234,11 @@ class Block:
         own = rows[:, :, self.columns]
         return np.take_along_axis(np.swapaxes(own, 1, 2), self.order[:, :, None], 1)
 
+    def energy(self, vectors: Floats) -> NDArray[np.float64]:
+        """Returns ``e' H e`` of each vector: (groups, vectors)."""
+        found = self.turned(vectors)
+        return self.product(found, found)
+
     def turned(self, vectors: Floats) -> Floats:
         """Returns ``T e``: what `product` takes."""
         if isinstance(self.factor, _Thin):

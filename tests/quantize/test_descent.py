@@ -34,11 +34,6 @@ def in_order(block, levels):
     return np.transpose(found, (2, 0, 3, 1))
 
 
-def _energy(block, vectors):
-    turned = block.turned(vectors)
-    return block.product(turned, turned)
-
-
 def swept_with_an_inverse(hessian, weights, steps, levels):
     """Frantar's method as it is written down: the columns of most power first, each error taken out of those to come by the inverse."""
     order = np.argsort(-np.diagonal(hessian), kind="stable")
@@ -77,7 +72,7 @@ def test_no_weight_can_move_alone_after_the_descent():
     found = residuals(block, weights, steps)
     tables = LevelTables([levels])
     found.sweep(block, tables)
-    before = _energy(block, found.errors)
+    before = block.energy(found.errors)
     for _ in range(50):
         if not found.descend(block, tables):
             break
@@ -85,8 +80,8 @@ def test_no_weight_can_move_alone_after_the_descent():
         pytest.fail("the descent does not end")
     chosen = in_order(block, found.levels())[0, 0]
     errors = np.einsum("rk,kl,rl->r", chosen * 0.02 - weights[0], hessian[0], chosen * 0.02 - weights[0])
-    np.testing.assert_allclose(_energy(block, found.errors)[0] * 0.01**2, errors, rtol=1e-4)
-    assert (_energy(block, found.errors) <= before * (1 + 1e-6)).all()
+    np.testing.assert_allclose(block.energy(found.errors)[0] * 0.01**2, errors, rtol=1e-4)
+    assert (block.energy(found.errors) <= before * (1 + 1e-6)).all()
     for row, column, level in itertools.product(range(4), range(columns), levels):
         other = chosen[row].copy()
         other[column] = level
@@ -131,7 +126,7 @@ def test_a_thin_block_is_that_of_its_matrix(few):
     whole = Block.of(slice(0, columns), np.swapaxes(rows, 1, 2) @ rows, 1.0, diagonal)
     assert (thin.order == whole.order).all()
     errors = RNG.normal(size=(2, columns, vectors)).astype(np.float32)
-    assert np.allclose(_energy(thin, errors), _energy(whole, errors), rtol=1e-4)
+    assert np.allclose(thin.energy(errors), whole.energy(errors), rtol=1e-4)
     for one, other in ((thin.form, whole.form), (thin.factor, whole.factor)):
         upper = np.triu(np.ones((128, 128)), 1)
         assert np.allclose(one.tile(128, 256) * upper, other.tile(128, 256) * upper, atol=1e-5)
