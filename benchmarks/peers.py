@@ -1,6 +1,8 @@
 """nuqconv next to other ways to put weights on 16 levels or to int8, by the task of trained networks, in one run.
 
-    python benchmarks/peers.py [MobileNetSSD "res10 face" ...]    writes the table of docs/results.md; networks that are not run stay
+    python benchmarks/peers.py [MobileNetSSD "res10 face" ...] [--form int8] [--rows AdaRound]
+
+writes the table of docs/results.md row by row; rows that are not run stay. All of it takes many hours: AdaRound runs the whole network for each layer.
 
 Pictures, metric and float network are those of `task_metrics`. In every row weights have as many bits: layers that nuqconv cannot have at 16 levels
 (depthwise and grouped ones) have 8 bits for everybody. Activations have 8 bits with the ranges that nuqconv measures on the float network, and
@@ -62,7 +64,7 @@ _STEPS = {
     "nsfw": (300, 2),
     "LeNet": (2000, 32),
 }
-"""Steps of AdaRound for each layer and pictures in a step: what fits in about ten minutes on one core. AIMET recommends 10,000 to 15,000 steps."""
+"""Steps of AdaRound for each layer and pictures in a step: few, so that it ends on one core. AIMET recommends 10,000 to 15,000 steps."""
 
 
 @dataclass(frozen=True)
@@ -219,14 +221,18 @@ def verdict(difference: Interval, ours: float, error: float) -> str:
 
 def table(lines: Sequence[str]) -> str:
     """Returns the section of the document."""
-    steps = ", ".join(f"{name} {count:,} of {batch} pictures" for name, (count, batch) in _STEPS.items())
+    rounded_by_steps = {_key(line)[0] for line in lines if "AdaRound" in line}
+    steps = ", ".join(
+        f"{name} {count:,} of {batch} pictures" for name, (count, batch) in _STEPS.items() if name in rounded_by_steps
+    )
     head = (
         "Made by `benchmarks/peers.py`: networks, pictures and metrics of the section above, everybody in one run with as many bits. Weights "
         "have 16 levels where nuqconv can have them and 8 bits elsewhere, or 8 bits everywhere; activations have 8 bits with the same ranges, "
         'or in AIMET\'s simulation with "its own ranges". Peers have a step size for each output channel and float biases, nuqconv has one step size '
         "for an InnerProduct and biases of 32 bits; k-means and coremltools have one set of float levels for each layer. AIMET is "
-        f'aimet-onnx 2.42.0; steps of AdaRound for each layer: {steps}. In brackets the 95 % interval of the difference to "nuqconv". The last '
-        "column says by what that is ahead: by the metric where the interval leaves out 0, by the error where it is smaller."
+        f"aimet-onnx 2.42.0, its ranges those of post_training_tf_enhanced; steps of AdaRound for each layer, of which AIMET recommends 10,000 or "
+        f'more: {steps or "none yet"}. In brackets the 95 % interval of the difference to "nuqconv", which is measured again in every run. The '
+        "last column says by what that is ahead: by the metric where the interval leaves out 0, by the error where it is smaller."
         f"{_missing(lines)}\n\n"
         "| network | form | integers | metric | less nuqconv | error | nuqconv ahead |\n|---|---|---|---:|---|---:|---|\n"
     )
