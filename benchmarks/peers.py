@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py [MobileNetSSD "res10 face" ...] [--form int8] [--rows AdaRound]
 
-writes the table of docs/results.md row by row; rows that are not run stay. All of it takes many hours: AdaRound runs the whole network for each layer.
+writes the table of docs/results.md row by row; rows that are not run stay. All of it takes hours: AdaRound runs the whole network for each layer.
 
 Pictures, metric and float network are those of `task_metrics`. In every row weights have as many bits: layers that nuqconv cannot have at 16 levels
 (depthwise and grouped ones) have 8 bits for everybody. Activations have 8 bits with the ranges that nuqconv measures on the float network, and
