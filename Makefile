@@ -96,6 +96,7 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,bench]'
 	PYTHONPATH=tools $(BIN)/python benchmarks/run.py
 
+# Not in it, since they take hours: benchmarks/task_metrics.py and benchmarks/peers.py, for docs/results.md.
 # The search and its parts: errors of layers, their solver, strategies, predicted losses, kills, workers, steps of a trial. Takes about 35 minutes.
 bench-search: $(VENV)/test.stamp caffe
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[test,bench]'

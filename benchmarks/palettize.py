@@ -1,9 +1,13 @@
-"""coremltools' palettization of one matrix, where coremltools is installed."""
+"""coremltools' palettization of one matrix, where coremltools is installed.
+
+python benchmarks/palettize.py WEIGHTS.npz RESULT.npz    does so with every array of a file
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -53,3 +57,8 @@ def palettized(weights: NDArray[Any], bits: int = 4) -> NDArray[np.float64]:
             array = operation.materialized_val_inference() if found is None else found
             return np.asarray(array, np.float64).reshape(weights.shape)
     raise RuntimeError("coremltools left the weights as they were")
+
+
+if __name__ == "__main__":
+    with np.load(sys.argv[1]) as file:
+        np.savez(sys.argv[2], **{name: palettized(file[name]) for name in file.files})

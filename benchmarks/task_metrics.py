@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,21 +76,26 @@ class Judge:
 
     Args:
         task: The network and its pictures.
+        pictures: Others than those that the task evaluates.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, pictures: Array | None = None) -> None:
         self.task = task
         self.graph = fold_affine(load_graph(*task.files())).graph
         self.input = self.graph.inputs[0].name
         self.metric = parse_metric(task.metric)
-        self.pictures = task.draw(task.sizes[1], False, 0)
+        self.pictures = task.draw(task.sizes[1], False, 0) if pictures is None else pictures
         self._wanted = list(dict.fromkeys((*self.graph.outputs, *task.errors)))
         self._exact = list(self._answers(self.graph))
 
     def judge(self, graph: Graph) -> Found:
         """Returns how near a network with the same outputs comes."""
+        return self.judge_answers(self._answers(graph))
+
+    def judge_answers(self, answers: Iterable[Mapping[str, Array]]) -> Found:
+        """Returns how near answers come: for each batch of pictures the outputs, and the values whose errors are measured."""
         parts, noise, signal, first = [], 0.0, 0.0, 0
-        for exact, found in zip(self._exact, self._answers(graph), strict=True):
+        for exact, found in zip(self._exact, answers, strict=True):
             count = min(self.task.batch_size, len(self.pictures) - first)
             noise += sum(
                 float(np.square(found[name] - exact[name], dtype=np.float64).sum()) for name in self.task.errors
