@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,24 +91,27 @@ def accepted_shifts(
         shifts = find_shifts(job.graph, batches, kept_values(job.graph, original.evaluator.checked.evaluator))
         if not shifts:
             return {}
+        # What the float network makes is the same for both. One after the other: of large networks there is no room for both at a time.
+        values = watched_values(job.graph)
+        exact = list(_outputs(job.graph, values, batches))
+        plan, error = _int8(job, calibration.histograms, exact, batches)
         other = job.scaled(shifts)
         histograms = checked_histograms(
             other.graph, measure_in_onnxruntime(other.graph, other.values, calibration.batches), other.values
         )
-        plans = [_int8(job, calibration.histograms), _int8(other, histograms)]
-        errors = [_error(item, plan, batches) for item, plan in zip((job, other), plans, strict=True)]
-    except (CalibrationError, ConfigError, ModelError, UnsupportedError) as error:
-        _LOG.info("channels are not scaled: %s", error)
+        scaled_plan, scaled_error = _int8(other, histograms, exact, batches)
+    except (CalibrationError, ConfigError, ModelError, UnsupportedError) as problem:
+        _LOG.info("channels are not scaled: %s", problem)
         return {}
-    _LOG.info("int8 on the calibration data: error of the outputs %.4g, with channels scaled %.4g", *errors)
-    if not errors[1] < _GAIN * errors[0]:
+    _LOG.info("int8 on the calibration data: error of the outputs %.4g, with channels scaled %.4g", error, scaled_error)
+    if not scaled_error < _GAIN * error:
         return {}
     checked = original.show().checked
     metrics = []
-    for number, (item, plan) in enumerate(zip((job, other), plans, strict=True)):
+    for number, (item, its_plan) in enumerate(((job, plan), (other, scaled_plan))):
         place = folder / str(number)
         place.mkdir()
-        metrics.append(original.evaluator.measure(*writer(item)(plan, place), original.batch_num))
+        metrics.append(original.evaluator.measure(*writer(item)(its_plan, place), original.batch_num))
     fits = [checked.satisfied(original.metric, metric) for metric in metrics]
     nearer = abs(metrics[1] - original.metric) <= abs(metrics[0] - original.metric)
     taken = fits[1] if fits[0] != fits[1] else nearer
@@ -135,21 +138,34 @@ def _first(batches: Batches, samples: int) -> list[Mapping[str, Array]]:
     return found
 
 
-def _int8(job: Job, histograms: Mapping[str, Histogram]) -> Plan:
+def _int8(
+    job: Job, histograms: Mapping[str, Histogram], exact: Sequence[Mapping[str, Array]], batches: Batches
+) -> tuple[Plan, float]:
+    """Returns the plan of all layers at int8, their weights at the nearest levels, and what it does to the outputs."""
     requests = [replace(request, steps=()) for request in job.requests]
     activations = activation_quants(job.quantizer, requests, histograms, with_offset=job.config.activation_offset)
     space = find_candidates(job.quantizer, requests, activations, histograms).space
-    return space.plan(space.uniform())
+    plan = space.plan(space.uniform())
+    error = _error(exact, _outputs(job.quantizer.apply(plan), tuple(exact[0]), batches))
+    for request in requests:
+        # Of all layers they would be a quarter of the model.
+        job.quantizer.drop(request.name)
+    return plan, error
 
 
-def _error(job: Job, plan: Plan, batches: Batches) -> float:
-    """Returns the relative squared error of the outputs, the mean over them; of what a Softmax or a DetectionOutput makes, that in front of it."""
-    values = list(watched_values(job.graph))
-    models = [load_graph(graph, values) for graph in (job.graph, job.quantizer.apply(plan))]
-    noise, signal = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
+def _outputs(graph: Graph, values: Sequence[str], batches: Batches) -> Iterator[Mapping[str, Array]]:
+    """Yields values of a network, batch by batch."""
+    model = load_graph(graph, values)
     for batch in batches:
-        exact, found = (model.run(float_feeds(job.graph, batch)) for model in models)
-        for name in values:
-            noise[name] += float(np.square(found[name] - exact[name], dtype=np.float64).sum())
-            signal[name] += float(np.square(exact[name], dtype=np.float64).sum())
-    return float(np.mean([noise[name] / signal[name] for name in values if signal[name] > 0] or [0.0]))
+        yield model.run(float_feeds(graph, batch))
+
+
+def _error(exact: Sequence[Mapping[str, Array]], found: Iterable[Mapping[str, Array]]) -> float:
+    """Returns the relative squared error of the outputs, the mean over them; of what a Softmax or a DetectionOutput makes, that in front of it."""
+    noise = dict.fromkeys(exact[0], 0.0)
+    signal = dict.fromkeys(exact[0], 0.0)
+    for right, wrong in zip(exact, found, strict=True):
+        for name, value in right.items():
+            noise[name] += float(np.square(wrong[name] - value, dtype=np.float64).sum())
+            signal[name] += float(np.square(value, dtype=np.float64).sum())
+    return float(np.mean([noise[name] / signal[name] for name in exact[0] if signal[name] > 0] or [0.0]))
