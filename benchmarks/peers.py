@@ -226,7 +226,7 @@ def table(lines: Sequence[str]) -> str:
         f"{name} {count:,} of {batch} pictures" for name, (count, batch) in _STEPS.items() if name in rounded_by_steps
     )
     head = (
-        "Made by `benchmarks/peers.py`: networks, pictures and metrics of the section above, everybody in one run with as many bits. Weights "
+        "Made by `benchmarks/peers.py`: networks, pictures and metrics of the section above, with as many bits for everybody. Weights "
         "have 16 levels where nuqconv can have them and 8 bits elsewhere, or 8 bits everywhere; activations have 8 bits with the same ranges, "
         'or in AIMET\'s simulation with "its own ranges". Peers have a step size for each output channel and float biases, nuqconv has one step size '
         "for an InnerProduct and biases of 32 bits; k-means and coremltools have one set of float levels for each layer. AIMET is "
