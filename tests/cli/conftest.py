@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from nuqconv.cli import main
+from nuqconv.cli import main, messages
 
 LENET = Path(__file__).parents[2] / "examples" / "lenet"
 MODEL = [str(LENET / "deploy.prototxt"), str(LENET / "lenet.caffemodel")]
@@ -40,7 +41,11 @@ def run(monkeypatch, capsys):
             code = ended.code or 0
         return Ended(code, *capsys.readouterr())
 
-    return call
+    yield call
+    root = logging.getLogger()
+    # Where a test had no handler (``nuqconv run`` takes them away), the command line has set one for its process.
+    for handler in [item for item in root.handlers if type(item).__module__ == messages.__name__]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
