@@ -1,4 +1,4 @@
-"""nuqconv next to other ways to put weights on 16 levels or to int8, by the task of trained networks, in one run.
+"""nuqconv next to other ways to put weights on 16 levels or to int8, by the task of trained networks.
 
     python benchmarks/peers.py [MobileNetSSD "res10 face" ...] [--form int8] [--rows AdaRound]
 
@@ -32,7 +32,7 @@ from tasks import TASKS, Task
 import nuqconv
 from nuqconv.ir import Array, Graph
 from nuqconv.job.choice import LayerForm
-from nuqconv.job.equalization import find_shifts
+from nuqconv.job.equalization import GAIN, SAMPLES, find_shifts
 from nuqconv.job.quantization import Quantized
 from nuqconv.passes.equalize import scaled
 from nuqconv.quantize.compensate import WeightMethod
@@ -43,8 +43,6 @@ _SECTION = "## Next to peers"
 _OURS, _SEQUENTIAL, _NOT_SCALED = "nuqconv", "nuqconv, in sequence", "nuqconv, channels not scaled"
 _NEAREST, _KMEANS, _COREMLTOOLS = "round to nearest", "k-means", "coremltools"
 _FITTED = WeightMethod()
-_GAIN = 0.95
-_GATE_PICTURES = 16
 _FORMS: dict[str, LayerForm] = {"16 levels": 16, "int8": "int8"}
 _AIMET = {
     "AIMET SeqMSE": ("seq_mse",),
@@ -131,7 +129,7 @@ class Contest:
     def _graph(self) -> Graph:
         """The float graph, with channels scaled where that helps on the calibration pictures."""
         # Whole batches, as a search takes them.
-        few = self.calibration[: max(_GATE_PICTURES, self.task.batch_size)]
+        few = self.calibration[: max(SAMPLES, self.task.batch_size)]
         shifts = find_shifts(self.judge.graph, [{self.judge.input: few}])
         if not shifts:
             return self.judge.graph
@@ -140,7 +138,7 @@ class Contest:
             judge.judge(self._quantized(graph, "int8", method=None).model.graph).error
             for graph in (judge.graph, scaled(judge.graph, shifts))
         ]
-        return scaled(self.judge.graph, shifts) if errors[1] ** 2 < _GAIN * errors[0] ** 2 else self.judge.graph
+        return scaled(self.judge.graph, shifts) if errors[1] ** 2 < GAIN * errors[0] ** 2 else self.judge.graph
 
     def _quantized(
         self, graph: Graph, form: LayerForm, *, method: WeightMethod | None = _FITTED, sequential: bool = False

@@ -22,13 +22,14 @@ from nuqconv.quantize.histogram import Histogram
 from nuqconv.quantize.plan import Plan
 from nuqconv.runtimes.default import float_feeds, load_graph
 
-__all__ = ["accepted_shifts", "equalization_note", "find_shifts", "kept_values"]
+__all__ = ["GAIN", "SAMPLES", "accepted_shifts", "equalization_note", "find_shifts", "kept_values"]
 
 _LOG = logging.getLogger(__name__)
 
-_GAIN = 0.95
+GAIN = 0.95
 """What the error of the outputs must come down to before the evaluator is asked."""
-_SAMPLES = 16
+SAMPLES = 16
+"""On so many samples of the calibration data, in whole batches, it is measured."""
 
 Batches = Sequence[Mapping[str, Array]]
 
@@ -86,7 +87,7 @@ def accepted_shifts(
     """
     if calibration.source is not Source.ONNXRUNTIME or not calibration.batches:
         return {}
-    batches = _first(calibration.batches, _SAMPLES)
+    batches = _first(calibration.batches, SAMPLES)
     try:
         shifts = find_shifts(job.graph, batches, kept_values(job.graph, original.evaluator.checked.evaluator))
         if not shifts:
@@ -104,7 +105,7 @@ def accepted_shifts(
         _LOG.info("channels are not scaled: %s", problem)
         return {}
     _LOG.info("int8 on the calibration data: error of the outputs %.4g, with channels scaled %.4g", error, scaled_error)
-    if not scaled_error < _GAIN * error:
+    if not scaled_error < GAIN * error:
         return {}
     checked = original.show().checked
     metrics = []
